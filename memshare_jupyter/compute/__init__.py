@@ -1,0 +1,1 @@
+"""Numerics and the work of one worker; runs the same in-process or on an engine."""

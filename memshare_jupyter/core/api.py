@@ -1,0 +1,266 @@
+"""The reference's functions, and `Namespace`, on this process's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from types import TracebackType
+from typing import Any
+
+from memshare_jupyter.core.names import check_namespace
+from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.snapshot import PageInfo, Snapshot
+
+
+def register_variables(
+    namespace: str, variables: Mapping[str, Any], *, writable: bool = False
+) -> None:
+    """Put arrays into shared memory under names; this process owns them.
+
+    The data is copied once, into memory that every process of this user on this host can attach
+    by name without another copy. It stays there until `release_variables`, or until this process
+    ends, in whatever way; views that other processes have taken by then stay valid.
+
+    Registering a name again replaces its value. Views taken before keep the old values.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context, at most 128 bytes; not empty, no leading dot, no slash, no
+        backtick, nothing unprintable.
+    variables : mapping of str to array or list of arrays
+        Values by variable name, which follows the same rules. Arrays may have any dtype without
+        Python objects, any shape, and any memory layout; C and F order are kept.
+    writable : bool, default False
+        Let viewers ask for write access. Otherwise the operating system refuses every write.
+
+    Raises
+    ------
+    InvalidNameError
+        A name breaks a rule. As after every error here, nothing was registered.
+    UnsupportedValueError
+        A value is no array of plain data.
+    PageExistsError
+        Another living process owns a page of one of the names.
+    LockTimeoutError
+        Another process stopped while it registered one of the names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"X": np.eye(3), "y": np.arange(3)})
+    >>> ms.page_list()
+    ['doc.X', 'doc.y']
+    >>> ms.release_variables("doc", ["X", "y"])
+    """
+    registry().register(namespace, variables, writable=writable)
+
+
+def release_variables(namespace: str, names: str | Iterable[str]) -> None:
+    """End this process's ownership of pages.
+
+    The names are free at once. The memory is free when the last view is gone, too: views that
+    processes have taken stay valid and keep their values.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    names : str or iterable of str
+        Variables to release.
+
+    Raises
+    ------
+    PageNotFoundError
+        There is no such page. Nothing was released.
+    NotOwnerError
+        Another process owns it. Nothing was released.
+    """
+    registry().release(namespace, _several(names))
+
+
+def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]:
+    """Attach pages by name, without a copy.
+
+    This process then counts as a holder of each page until `release_views`, or until it ends.
+    Retrieving a page twice gives another array on the same memory and needs one release.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    names : str or iterable of str
+        Variables to attach.
+
+    Returns
+    -------
+    dict of str to View
+        By variable: a read-only array, or a list of them, on the shared memory.
+
+    Raises
+    ------
+    PageNotFoundError
+        No living process has such a page; the message says what there is.
+    HeaderMismatchError
+        The page was written by another version of this package.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"X": np.eye(3)})
+    >>> X = ms.retrieve_views("doc", ["X"])["X"]
+    >>> float(X.sum()), ms.view_list()
+    (3.0, ['doc.X'])
+    >>> ms.release_views("doc", ["X"])  # X is still in use; the handle ends with it
+    ['doc.X']
+    >>> del X
+    >>> ms.view_list()
+    []
+    >>> ms.release_variables("doc", ["X"])
+    """
+    return {name: registry().attach(namespace, name) for name in _several(names)}
+
+
+def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:
+    """End this process's views of pages.
+
+    Arrays that still use the memory stay valid; the handle then ends with the last of them.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    names : str or iterable of str
+        Variables to detach.
+
+    Returns
+    -------
+    list of str
+        The pages that arrays of this process still use, as ``namespace.variable``.
+
+    Raises
+    ------
+    PageNotFoundError
+        This process has no view of that name. Nothing was detached.
+    """
+    return registry().detach(namespace, _several(names))
+
+
+def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, PageInfo]:
+    """Say what pages hold and who holds them; takes no view.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    names : str or iterable of str
+        Variables to look at.
+
+    Returns
+    -------
+    dict of str to PageInfo
+        By variable: kind, dtype, shape, order, size in bytes, owner, holders and more.
+
+    Raises
+    ------
+    PageNotFoundError
+        There is no such page.
+    """
+    return {name: registry().metadata(namespace, name) for name in _several(names)}
+
+
+def page_list() -> list[str]:
+    """Return the pages that this process owns, as ``namespace.variable``."""
+    return registry().pages()
+
+
+def view_list() -> list[str]:
+    """Return the pages that this process has attached, as ``namespace.variable``.
+
+    A page counts until its memory is unmapped here, so also when it was released while arrays
+    still use it.
+    """
+    return registry().views()
+
+
+def snapshot() -> Snapshot:
+    """Return every page of this user on this host, with its holders and its state."""
+    return registry().snapshot()
+
+
+class Namespace(MutableMapping[str, Any]):
+    """A sharing context as a mapping from variable to value.
+
+    ``ns["X"] = X`` registers, ``ns["X"]`` attaches, ``del ns["X"]`` releases. Iteration goes over
+    the pages of every process. A view that is taken here ends with the last array that uses it.
+    As a context manager, a namespace releases and detaches at the end whatever this process
+    still has in it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the sharing context; see `register_variables`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import Namespace
+    >>> with Namespace("doc") as ns:
+    ...     ns["X"] = np.arange(6).reshape(2, 3)
+    ...     list(ns), ns["X"].shape
+    (['X'], (2, 3))
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = check_namespace(name)
+
+    def __getitem__(self, variable: str) -> Any:
+        return registry().attach(self.name, variable, hold=False)
+
+    def __setitem__(self, variable: str, value: Any) -> None:
+        registry().register(self.name, {variable: value})
+
+    def __delitem__(self, variable: str) -> None:
+        registry().release(self.name, [variable])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(page.variable for page in self._pages()))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, variable: object) -> bool:
+        return any(page.variable == variable for page in self._pages())
+
+    def __enter__(self) -> Namespace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        registry().gc(self.name)
+
+    def __repr__(self) -> str:
+        pages = self._pages()
+        lines = [f"Namespace({self.name!r}): {len(pages)} pages"]
+        lines += [
+            f"  {p.variable}: {p.dtype or p.kind} {p.shape}, {p.size_bytes:,} bytes, "
+            f"{p.handles} handles, {p.state}"
+            for p in pages
+        ]
+        return "\n".join(lines)
+
+    def _pages(self) -> list[PageInfo]:
+        return [
+            page
+            for page in registry().snapshot().pages
+            if page.namespace == self.name and page.state != "draining"
+        ]
+
+
+def _several(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

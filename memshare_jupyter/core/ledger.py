@@ -1,0 +1,312 @@
+"""The ledger: what a handle's slot says, and the union of all living sessions.
+
+There is no shared table. Every process publishes its handles in its own session file (the
+protocol of one change stands in `session`); the ledger is the union of the files whose process
+lives. Readers take no lock:
+
+1. list the directory; forget sessions that are gone from it;
+2. a file without a lock is a dead process's: remove it, count nothing of it;
+3. read the header; when the generation moved by no more than the ring is long, read the slots
+   the ring names, else all of them;
+4. a slot or state whose checksum is wrong is being written at this moment: read it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from memshare_jupyter.core._namelock import is_locked
+from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.session import (
+    CRC,
+    HEADER_BYTES,
+    MAGIC,
+    RING,
+    SLOT_BYTES,
+    STATE,
+    STATE_OFFSET,
+    SUFFIX,
+    VERSION,
+    WHO,
+    SessionFile,
+)
+
+PAGE: Final = 1
+VIEW: Final = 2
+_SLOT: Final = struct.Struct("<IBBBB16siIQdd16sH")
+"""checksum, kind, writable, length of namespace and of variable, uuid, descriptor number, pid of
+the page's owner, bytes, page's and handle's time of birth, token of the owner, length of summary"""
+SUMMARY_BYTES: Final = 168
+_TRIES: Final = 200
+_Key = TypeVar("_Key")
+
+
+class Entry(NamedTuple):
+    """One handle: one process's claim on one page."""
+
+    kind: int
+    name: PageName
+    uuid: bytes
+    fd: int
+    size_bytes: int
+    writable: bool
+    created: float
+    since: float
+    owner_pid: int
+    owner_token: bytes
+    summary: bytes
+
+    def pack(self) -> bytes:
+        """Return the entry as the bytes of a slot."""
+        namespace, variable = self.name.namespace.encode(), self.name.variable.encode()
+        lengths = (len(namespace), len(variable))
+        body = _SLOT.pack(
+            *(0, self.kind, self.writable, *lengths, self.uuid, self.fd, self.owner_pid),
+            *(self.size_bytes, self.created, self.since, self.owner_token, len(self.summary)),
+        )
+        slot = (body + namespace + variable + self.summary).ljust(SLOT_BYTES, b"\0")
+        return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
+
+
+class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an error
+    """The slot is being written."""
+
+
+def unpack(slot: bytes) -> Entry | None:
+    """Read a slot; None when it is empty, `TornSlot` when its checksum is wrong."""
+    head = _SLOT.unpack_from(slot)
+    checksum, kind, writable, n, v, uuid, fd, owner_pid, size, created, since, token, s = head
+    if not checksum and not kind:
+        return None
+    if checksum != zlib.crc32(slot[4:]):
+        raise TornSlot
+    at = _SLOT.size
+    try:
+        name = PageName(slot[at : at + n].decode(), slot[at + n : at + n + v].decode())
+    except UnicodeDecodeError:
+        raise TornSlot from None
+    summary = slot[at + n + v : at + n + v + s]
+    return Entry(
+        *(kind, name, uuid, fd, size, bool(writable), created, since, owner_pid, token, summary)
+    )
+
+
+class Table:
+    """Entries by slot, by name and by uuid."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, Entry] = {}
+        self._by_name: dict[PageName, set[int]] = {}
+        self._by_uuid: dict[bytes, set[int]] = {}
+
+    def put(self, index: int, entry: Entry | None) -> None:
+        """Set or (None) empty a slot."""
+        old = self.slots.pop(index, None)
+        if old is not None:
+            _forget(self._by_name, old.name, index)
+            _forget(self._by_uuid, old.uuid, index)
+        if entry is not None:
+            self.slots[index] = entry
+            self._by_name.setdefault(entry.name, set()).add(index)
+            self._by_uuid.setdefault(entry.uuid, set()).add(index)
+
+    def named(self, name: PageName) -> list[Entry]:
+        """Return the entries of that name."""
+        return [self.slots[i] for i in self._by_name.get(name, ())]
+
+    def of(self, uuid: bytes) -> list[Entry]:
+        """Return the entries of that page."""
+        return [self.slots[i] for i in self._by_uuid.get(uuid, ())]
+
+
+def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:
+    table[key].discard(index)
+    if not table[key]:
+        del table[key]
+
+
+class Session:
+    """A living process and its entries.
+
+    Attributes
+    ----------
+    pid, pid_namespace : int
+        The process.
+    token : bytes
+        Tells it from another process that had the same pid.
+    label : str
+        What lists call it.
+    started : float
+        When the session began, in seconds since 1970.
+    table : Table
+        Its entries.
+    """
+
+    def __init__(
+        self, pid: int, pid_namespace: int, token: bytes, label: str, started: float
+    ) -> None:
+        self.pid = pid
+        self.pid_namespace = pid_namespace
+        self.token = token
+        self.label = label
+        self.started = started
+        self.table = Table()
+
+
+class _Reader(Session):
+    """The session of another process, as read from its file."""
+
+    def __init__(self, fd: int, *who: Any) -> None:
+        super().__init__(*who)
+        self._fd = fd
+        self._generation = -1
+
+    @classmethod
+    def open(cls, path: Path) -> _Reader | None:
+        """Open a living session; None when it is dead (and now removed) or not one of ours."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        if not is_locked(fd):
+            _sweep(fd, path)
+        elif (who := cls._who(os.pread(fd, HEADER_BYTES, 0))) is not None:
+            return cls(fd, *who)
+        os.close(fd)
+        return None
+
+    @staticmethod
+    def _who(header: bytes) -> tuple[int, int, bytes, str, float] | None:
+        if len(header) < HEADER_BYTES:
+            return None
+        magic, version, slot_bytes, pid, namespace, started, token, label = WHO.unpack_from(header)
+        if (magic, version, slot_bytes) != (MAGIC, VERSION, SLOT_BYTES):
+            return None
+        return pid, namespace, token, label.rstrip(b"\0").decode(errors="replace"), started
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def lives(self, path: Path) -> bool:
+        """Say whether the process lives; remove the file of a dead one."""
+        alive = is_locked(self._fd)
+        if not alive:
+            _sweep(self._fd, path)
+        return alive
+
+    def refresh(self) -> None:
+        """Bring the table up to date (steps 3 and 4)."""
+        generation, count, ring = self._state()
+        if generation == self._generation:
+            return
+        behind = generation - self._generation
+        if self._generation < 0 or behind > RING or behind < 0:
+            self._read_all(count)
+        else:
+            for g in range(self._generation + 1, generation + 1):
+                self._read_one(ring[g % RING])
+        self._generation = generation
+
+    def _state(self) -> tuple[int, int, tuple[int, ...]]:
+        for _ in range(_TRIES):
+            header = os.pread(self._fd, HEADER_BYTES, 0)
+            state = header[STATE_OFFSET : STATE_OFFSET + STATE.size]
+            (checksum,) = CRC.unpack_from(header, STATE_OFFSET + STATE.size)
+            if checksum == zlib.crc32(state):
+                who = self._who(header)
+                if who is not None:
+                    self.label = who[3]
+                generation, count, *ring = STATE.unpack(state)
+                return generation, count, tuple(ring)
+            time.sleep(0)
+        return self._generation, 0, (0,) * RING  # damaged: keep what was known
+
+    def _read_all(self, count: int) -> None:
+        image = os.pread(self._fd, count * SLOT_BYTES, HEADER_BYTES)
+        for index in range(len(image) // SLOT_BYTES):
+            try:
+                entry = unpack(image[index * SLOT_BYTES : (index + 1) * SLOT_BYTES])
+            except TornSlot:
+                self._read_one(index)
+            else:
+                self.table.put(index, entry)
+
+    def _read_one(self, index: int) -> None:
+        for _ in range(_TRIES):
+            slot = os.pread(self._fd, SLOT_BYTES, HEADER_BYTES + index * SLOT_BYTES)
+            with contextlib.suppress(TornSlot, struct.error):
+                self.table.put(index, unpack(slot))
+                return
+            time.sleep(0)
+        self.table.put(index, None)  # damaged by another hand: it names no page
+
+
+def _sweep(fd: int, path: Path) -> None:
+    # A file without a name was swept already, and its name may be a living session's again.
+    if os.fstat(fd).st_nlink:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+class Ledger:
+    """This process's entries, and the union of all.
+
+    Parameters
+    ----------
+    file : SessionFile
+        This process's session file.
+    """
+
+    def __init__(self, file: SessionFile) -> None:
+        self.file = file
+        self.mine = Session(file.pid, file.pid_namespace, file.token, file.label, file.started)
+        self._others: dict[str, _Reader] = {}
+
+    def publish(self, entry: Entry) -> int:
+        """List a handle of this process; returns its slot. A crash before leaves no trace."""
+        index = self.file.put(entry.pack())
+        self.mine.table.put(index, entry)
+        return index
+
+    def withdraw(self, index: int) -> None:
+        """Take a handle of this process off the list."""
+        self.file.clear(index)
+        self.mine.table.put(index, None)
+
+    def sessions(self) -> Iterator[Session]:
+        """Yield every living session, this process's first, up to date."""
+        self.mine.label = self.file.label
+        yield self.mine
+        yield from self._living()
+
+    def _living(self) -> list[_Reader]:
+        mine = self.file.path.name
+        try:
+            with os.scandir(self.file.directory) as found:
+                names = {f.name for f in found if f.name.endswith(SUFFIX) and f.name != mine}
+        except FileNotFoundError:
+            names = set()
+        for gone in self._others.keys() - names:  # step 1
+            self._others.pop(gone).close()
+        for name in names - self._others.keys():
+            if (reader := _Reader.open(self.file.directory / name)) is not None:
+                self._others[name] = reader
+        for name, other in list(self._others.items()):
+            if other.lives(self.file.directory / name):  # step 2
+                other.refresh()
+            else:
+                self._others.pop(name).close()
+        return list(self._others.values())
+
+    def close(self) -> None:
+        """Close the files of other sessions."""
+        for other in self._others.values():
+            other.close()
+        self._others.clear()

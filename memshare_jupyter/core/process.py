@@ -1,0 +1,65 @@
+"""This process's one registry: when it begins, what a fork does to it, when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import Any
+
+from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.registry import Registry
+
+_registry: Registry | None = None
+_lock = threading.Lock()
+
+
+def registry() -> Registry:
+    """Return this process's registry; the first call begins its session."""
+    global _registry  # noqa: PLW0603 -- a process has one session, as it has one pid
+    if _registry is None:
+        with _lock:
+            if _registry is None:
+                _registry = Registry(attach_slice)
+    return _registry
+
+
+def close() -> None:
+    """End all handles of this process and its session; a later `registry` begins a new one."""
+    global _registry
+    with _lock:
+        ended, _registry = _registry, None
+        if ended is not None:
+            ended.close()
+
+
+def attach_slice(namespace: str, variable: str, uuid: bytes, *form: Any) -> Any:
+    """Rebuild a pickled view; this is the function that its pickle names."""
+    return registry().attach_slice(PageName(namespace, variable), uuid, form)
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    if _registry is not None:
+        _registry.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _registry is not None:
+        _registry.after_fork_in_parent()
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _registry is not None:
+        _registry.after_fork_in_child()
+
+
+atexit.register(close)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

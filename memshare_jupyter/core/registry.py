@@ -1,0 +1,459 @@
+"""Registry: register, attach, release, snapshot. The one door to shared memory.
+
+To register a page:
+
+1. lay out the value, make its block, fill it, map it, seal it;
+2. lock its name;
+3. look for another living owner of the name;
+4. publish the page;
+5. if this process had a page of that name: mark that one released, withdraw it, unmap it;
+6. unlock the name.
+
+To attach a page:
+
+1. find an entry of that name (its owner's, or any viewer's when the owner is dead) or uuid;
+2. open the block through the process that published the entry, and map it;
+3. publish the view.
+
+To release a page: mark it released, withdraw its entry, unmap it. A view's entry is withdrawn
+after its memory is unmapped. A crash between any two steps ends the process's session, and with
+it all its entries; the kernel takes back the memory that nobody else has mapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from memshare_jupyter.core import lookup, segment, values
+from memshare_jupyter.core import page as pages
+from memshare_jupyter.core import snapshot as snapshots
+from memshare_jupyter.core._namelock import NameLocks
+from memshare_jupyter.core.ledger import PAGE, SUMMARY_BYTES, VIEW, Entry, Ledger, Session
+from memshare_jupyter.core.names import PageName, check_namespace, page_name
+from memshare_jupyter.core.page import Page
+from memshare_jupyter.core.session import SessionFile, runtime_directory
+from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
+
+_ATTEMPTS: Final = 12
+
+
+class _Handle:
+    """One claim of this process on one page, and the slot that lists it.
+
+    ``kept`` says that the claim ends by `Registry.detach`, not with the last array.
+    """
+
+    __slots__ = ("entry", "kept", "page", "slot")
+
+    def __init__(self, page: Page, entry: Entry, slot: int) -> None:
+        self.page = page
+        self.entry = entry
+        self.slot = slot
+        self.kept = False
+
+
+class Registry:
+    """The pages and views of this process, and sight of everybody else's.
+
+    A process has one, see `current`. All methods may be called from any thread. Those that take
+    a mapping or several names do all or nothing.
+
+    Parameters
+    ----------
+    rebuild : callable
+        Module-level function that a pickled view names; it calls `attach_slice` of the registry
+        of the process that unpickles.
+    """
+
+    def __init__(self, rebuild: Callable[..., Any]) -> None:
+        self._rebuild = rebuild
+        directory = runtime_directory()
+        self._ledger = Ledger(SessionFile(directory))
+        self._names = NameLocks(directory)
+        self._pages: dict[PageName, _Handle] = {}
+        self._views: dict[bytes, _Handle] = {}
+        # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
+        # also while this thread is in the middle of a change. See _ended.
+        self._lock = threading.Lock()
+        self._unmapped: deque[Page] = deque()
+
+    # --- pages ---------------------------------------------------------------------------
+
+    def register(
+        self, namespace: str, variables: Mapping[str, Any], *, writable: bool = False
+    ) -> None:
+        """Put values into shared memory; this process owns the pages.
+
+        Registering a name again replaces its page: views taken before keep the old values.
+
+        Parameters
+        ----------
+        namespace : str
+            Name of the sharing context.
+        variables : mapping of str to value
+            Values by variable name.
+        writable : bool
+            Let viewers write too.
+
+        Raises
+        ------
+        InvalidNameError, UnsupportedValueError
+            A name or a value cannot be used. Nothing was registered.
+        PageExistsError
+            Another living process owns one of the names. Nothing was registered.
+        LockTimeoutError
+            Another process stopped in the middle of registering one of the names.
+        """
+        names = [page_name(namespace, variable) for variable in variables]
+        plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
+        made: list[Page] = []
+        try:
+            for plan in plans:
+                page = pages.create(plan, writable=writable, ended=self._ended)
+                made.append(page)  # one by one: the except below drops what there is
+            with self._changing(), self._names.holding(names):  # step 2
+                lookup.refuse_rivals(self._ledger, names)
+                for name, plan, page in zip(names, plans, made, strict=True):
+                    self._publish_page(name, plan, page, writable=writable)
+                made.clear()
+        except BaseException:
+            for page in made:
+                if all(handle.page is not page for handle in self._pages.values()):
+                    page.drop()
+            raise
+
+    def release(self, namespace: str, variables: Iterable[str]) -> None:
+        """End this process's ownership; memory that nobody views is free at once.
+
+        Raises
+        ------
+        PageNotFoundError
+            There is no such page. Nothing was released.
+        NotOwnerError
+            Another process owns it. Nothing was released.
+        """
+        names = [page_name(namespace, variable) for variable in variables]
+        with self._changing():
+            missing = next((name for name in names if name not in self._pages), None)
+            if missing is not None:
+                raise lookup.not_mine(self._ledger, missing)
+            for name in dict.fromkeys(names):
+                self._drop_page(self._pages.pop(name))
+
+    # --- views ---------------------------------------------------------------------------
+
+    def attach(
+        self, namespace: str, variable: str, *, hold: bool = True, element: int | None = None
+    ) -> Any:
+        """Return the value of a page, built on shared memory without a copy.
+
+        Parameters
+        ----------
+        namespace, variable : str
+            The page's name.
+        hold : bool
+            Keep the handle until `detach`. Otherwise it ends with the last array on the page.
+        element : int, optional
+            Of a list, only this element.
+
+        Raises
+        ------
+        PageNotFoundError
+            No living process has such a page.
+        HeaderMismatchError
+            The page was written by another version of this package.
+        """
+        name = page_name(namespace, variable)
+        find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
+        with self._changing(), self._view(name, find) as handle:
+            handle.kept = handle.kept or hold
+            return handle.page.value(name, self._rebuild, element)
+
+    def attach_slice(self, name: PageName, uuid: bytes, form: tuple[Any, ...]) -> Any:
+        """Return a part of a page that is known by its uuid: what unpickling a view does.
+
+        Parameters
+        ----------
+        name : PageName
+            For messages.
+        uuid : bytes
+            The page.
+        form : tuple
+            dtype, shape, strides and offset of the part.
+
+        Raises
+        ------
+        PageNotFoundError
+            The last holder of the page has let it go.
+        """
+        find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
+        with self._changing(), self._view(name, find) as handle:
+            return handle.page.array(name, self._rebuild, form)
+
+    def detach(self, namespace: str, variables: Iterable[str]) -> list[str]:
+        """End this process's views.
+
+        Returns
+        -------
+        list of str
+            The pages whose memory arrays of this process still use; their handles end with the
+            last such array.
+
+        Raises
+        ------
+        PageNotFoundError
+            This process has no view of that name. Nothing was detached.
+        """
+        names = list(dict.fromkeys(page_name(namespace, variable) for variable in variables))
+        in_use = []
+        with self._changing():
+            found = {name: self._my_views(name) for name in names}
+            for name in names:
+                if not found[name]:
+                    have = sorted(str(handle.entry.name) for handle in self._views.values())
+                    raise PageNotFoundError(
+                        f"this process has no view of {name} (it has: {lookup.listed(have)}); "
+                        "attach it first",
+                        name=str(name),
+                    )
+            for name, handles in found.items():
+                for handle in handles:
+                    handle.kept = False
+                    handle.page.drop()
+                if any(handle.page.mapped for handle in handles):
+                    in_use.append(str(name))
+        return in_use
+
+    # --- looking -------------------------------------------------------------------------
+
+    def pages(self) -> list[str]:
+        """Return the pages this process owns, as ``namespace.variable``."""
+        with self._changing():
+            return sorted(map(str, self._pages))
+
+    def views(self) -> list[str]:
+        """Return the pages this process has views of, as ``namespace.variable``."""
+        with self._changing():
+            return sorted({str(handle.entry.name) for handle in self._views.values()})
+
+    def snapshot(self) -> snapshots.Snapshot:
+        """Return every page of this user on this host, and who holds it.
+
+        Takes no handle. Dead processes' entries are gone at this look.
+        """
+        with self._changing():
+            return snapshots.take(self._ledger.sessions(), self._ledger.mine, self._was_released)
+
+    def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
+        """Return what is known of the page that `attach` would give; takes no handle."""
+        name = page_name(namespace, variable)
+        with self._changing():
+            claims = lookup.claims_by_name(self._ledger, name, self._was_released)
+            uuid = claims[0][1].uuid
+            sessions = [s for s in self._ledger.sessions() if s.table.of(uuid)]
+            everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
+        return next(page for page in everything.pages if page.uuid == uuid.hex())
+
+    def label(self, label: str) -> None:
+        """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
+        with self._changing():
+            self._ledger.file.relabel(label)
+
+    # --- ending --------------------------------------------------------------------------
+
+    def gc(self, namespace: str | None = None) -> tuple[list[str], list[str]]:
+        """Release all pages and detach all views of this process, or those of one namespace.
+
+        Returns
+        -------
+        released, in_use : list of str
+            Pages whose ownership or view ended; those of them that arrays here still use.
+        """
+        if namespace is not None:
+            check_namespace(namespace)
+        with self._changing():
+            owned = [n for n in self._pages if namespace in (None, n.namespace)]
+            views = [h for h in self._views.values() if namespace in (None, h.entry.name.namespace)]
+            for name in owned:
+                self._drop_page(self._pages.pop(name))
+            for handle in views:
+                handle.kept = False
+                handle.page.drop()
+            in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
+            names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+        return names, in_use
+
+    def close(self) -> None:
+        """End all handles and the session. Arrays stay valid until their process ends."""
+        self.gc()
+        with self._changing():
+            self._ledger.close()
+            self._ledger.file.end()
+            self._names.remove_if_last()
+
+    # --- forking -------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let no change be half done in the child's copy of this registry."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin a session of the child's own: what it inherited, it holds as views."""
+        self._lock = threading.Lock()
+        parent = self._ledger.file
+        self._ledger.close()
+        parent.abandon()
+        self._names.close()
+        self._ledger = Ledger(SessionFile(parent.directory, parent.label))
+        owned, self._pages = self._pages, {}
+        views, self._views = self._views, {}
+        with self._changing():
+            for handle in views.values():
+                if handle.page.mapped:
+                    self._publish_view(handle.page, handle.entry).kept = handle.kept
+            for handle in owned.values():
+                if handle.page.uuid not in self._views:
+                    # The inherited mapping can be written through; the child's view must not.
+                    self._attach(self._ledger.mine, handle.entry).kept = True
+                handle.page.drop()
+
+    # --- inside --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock; on the way out end the handles whose memory was unmapped meanwhile."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self._withdraw_strays()
+                raise
+            finally:
+                self._withdraw_unmapped()
+        self._settle()
+
+    def _ended(self, page: Page) -> None:
+        # Runs in any thread, at any point where an object may die. Whoever holds the lock now
+        # settles it when letting go; if nobody does, we do.
+        self._unmapped.append(page)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._unmapped and self._lock.acquire(blocking=False):
+            try:
+                self._withdraw_unmapped()
+            finally:
+                self._lock.release()
+
+    def _withdraw_unmapped(self) -> None:
+        while self._unmapped:
+            page = self._unmapped.popleft()
+            handle = self._views.get(page.uuid)
+            if handle is not None and handle.page is page:
+                del self._views[page.uuid]
+                self._ledger.withdraw(handle.slot)
+
+    def _withdraw_strays(self) -> None:
+        """Take off the list what an interrupt left listed but not held."""
+        held = {h.slot for table in (self._pages, self._views) for h in table.values()}
+        for slot in self._ledger.mine.table.slots.keys() - held:
+            self._ledger.withdraw(slot)
+
+    def _publish_page(
+        self, name: PageName, plan: values.Plan, page: Page, *, writable: bool
+    ) -> None:
+        now = time.time()
+        entry = Entry(
+            *(PAGE, name, page.uuid, page.fd, plan.size_bytes, writable, now, now),
+            *(self._ledger.mine.pid, self._ledger.mine.token),
+            snapshots.pack_summary(plan.summary, SUMMARY_BYTES),
+        )
+        replaced = self._pages.get(name)
+        self._pages[name] = _Handle(page, entry, self._ledger.publish(entry))  # step 4
+        if replaced is not None:
+            self._drop_page(replaced)  # step 5
+
+    def _drop_page(self, handle: _Handle) -> None:
+        handle.page.mark_released()
+        self._ledger.withdraw(handle.slot)
+        handle.page.drop()
+
+    @contextlib.contextmanager
+    def _view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> Iterator[_Handle]:
+        """Attach the page that `find` leads to, or use this process's handle on it.
+
+        The page stays mapped inside; afterwards only if the handle is kept or arrays use it.
+        """
+        handle = self._find_view(name, find)
+        try:
+            yield handle
+        finally:
+            if not handle.kept:
+                handle.page.drop()
+
+    def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
+        gone: Exception | None = None
+        for attempt in range(_ATTEMPTS):
+            for session, entry in find():
+                handle = self._views.get(entry.uuid)
+                if handle is not None and handle.page.hold():
+                    return handle
+                try:
+                    return self._attach(session, entry)
+                except segment.SegmentGone as error:
+                    gone = error
+            # Whoever had it let it go between our look and our grasp: look again.
+            time.sleep(0.001 * attempt)
+        raise PageNotFoundError(
+            f"{name} is listed, but no process that holds it lets it be opened: {gone}",
+            name=str(name),
+        )
+
+    def _attach(self, session: Session, entry: Entry) -> _Handle:
+        fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)  # step 2
+        page = Page(entry.uuid, fd, writable=False, ended=self._ended)
+        return self._publish_view(page, entry)
+
+    def _publish_view(self, page: Page, entry: Entry) -> _Handle:
+        view = entry._replace(kind=VIEW, fd=page.fd, since=time.time())
+        stale = self._views.pop(page.uuid, None)
+        handle = _Handle(page, view, self._ledger.publish(view))  # step 3
+        self._views[page.uuid] = handle
+        if stale is not None:
+            self._ledger.withdraw(stale.slot)
+        return handle
+
+    def _was_released(self, session: Session, entry: Entry) -> bool:
+        """Say whether a page whose owner is dead had been released before."""
+        handle = self._views.get(entry.uuid)
+        if handle is not None and handle.page.mapped:
+            return handle.page.released
+        try:
+            fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)
+        except segment.SegmentGone:
+            return True
+        try:
+            return pages.read_released(fd)
+        finally:
+            os.close(fd)
+
+    def _my_views(self, name: PageName) -> list[_Handle]:
+        return [handle for handle in self._views.values() if handle.entry.name == name]
+
+
+def _plan(name: PageName, value: Any) -> values.Plan:
+    try:
+        return values.plan(value)
+    except UnsupportedValueError as error:
+        raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

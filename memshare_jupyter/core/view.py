@@ -1,0 +1,119 @@
+"""View: a numpy array on a page, which keeps the page alive and pickles by reference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a view's bytes are: what another process needs in order to attach them."""
+
+    namespace: str
+    variable: str
+    uuid: bytes
+    address: int
+    rebuild: Callable[..., Any]
+
+
+class View(np.ndarray[Any, Any]):
+    """A numpy array on shared memory, attached by name and without a copy.
+
+    Views are made by `retrieve_views` or by ``Namespace[...]``, never directly. A view is
+    read-only: the operating system refuses every write to it, also from compiled code.
+
+    Slices, reshapes and transposes of a view are views of the same page. Results of
+    arithmetic, copies and fancy indexing are plain arrays. The memory stays valid as long as
+    the view, or any array that shares its memory, exists, also after the page was released.
+
+    Pickling a view sends a reference of a few hundred bytes instead of the data; unpickling it
+    in a process of the same user on the same host attaches the page.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import Namespace
+    >>> with Namespace("doc") as ns:
+    ...     ns["X"] = np.arange(6.0).reshape(2, 3)
+    ...     X = ns["X"]
+    ...     type(X[:, 1]).__name__, type(X + 1).__name__, float(X.sum())
+    ('View', 'ndarray', 15.0)
+    """
+
+    _source: Source | None
+
+    def __array_finalize__(self, obj: Any) -> None:
+        source = getattr(obj, "_source", None)
+        # numpy also calls this for fresh results that merely take our type.
+        self._source = source if source is not None and np.may_share_memory(self, obj) else None
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: Any, *inputs: Any, out: Any = (), **kwargs: Any
+    ) -> Any:
+        for target in out:
+            _refuse_write(target)
+        if out:
+            kwargs["out"] = tuple(_plain(target) for target in out)
+        result = getattr(ufunc, method)(*(_plain(value) for value in inputs), **kwargs)
+        return out[0] if len(out) == 1 else result
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        result = super().__array_function__(func, types, args, kwargs)
+        return _settled(result)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _settled(super().__getitem__(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _refuse_write(self)
+        super().__setitem__(key, value)
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a plain, writable array with the same values."""
+        return np.array(self, order=order, copy=True, subok=False)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a plain array of another dtype; a view when nothing had to be copied."""
+        return _settled(super().astype(dtype, *args, **kwargs))
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
+        return copy.deepcopy(np.asarray(self), memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        source = self._source
+        if source is None:
+            return np.asarray(self).__reduce_ex__(protocol)
+        offset = self.__array_interface__["data"][0] - source.address
+        place = (self.dtype, self.shape, self.strides, offset)
+        return source.rebuild, (source.namespace, source.variable, source.uuid, *place)
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, View) else value
+
+
+def _settled(result: Any) -> Any:
+    """Turn a result with memory of its own into a plain array."""
+    if isinstance(result, View) and result._source is None:
+        return result.view(np.ndarray)
+    return result
+
+
+def _refuse_write(target: Any) -> None:
+    if isinstance(target, View) and target._source is not None and not target.flags.writeable:
+        name = f"{target._source.namespace}.{target._source.variable}"
+        raise ValueError(
+            f"this view of {name} is read-only: other processes read the same memory; "
+            "work on a copy (x = x.copy()), or register the new values under the name"
+        )

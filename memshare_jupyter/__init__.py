@@ -1,14 +1,133 @@
-"""Register an array once in shared memory; attach it by name in every kernel and engine."""
+"""Register an array once in shared memory; attach it by name in every kernel and engine.
+
+Imports go in one direction: errors <- core <- compute <- cluster <- apply <- magics. Nothing that
+needs ipyparallel, scipy or IPython is loaded before it is asked for.
+"""
 
 from __future__ import annotations
 
-from memshare_jupyter.core.api import (
-    Namespace,
-    page_list,
-    register_variables,
-    release_variables,
-    release_views,
-    retrieve_metadata,
-    retrieve_views,
-    view_list,
-)
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from memshare_jupyter._local import LocalCluster, local_cluster
+    from memshare_jupyter.apply import memapply, memlapply, memshare_gc
+    from memshare_jupyter.compute.mutual_info import mutualinfo
+    from memshare_jupyter.core.api import (
+        Namespace,
+        page_list,
+        register_variables,
+        release_variables,
+        release_views,
+        retrieve_metadata,
+        retrieve_views,
+        snapshot,
+        view_list,
+    )
+    from memshare_jupyter.core.view import View
+    from memshare_jupyter.errors import (
+        ClusterError,
+        HeaderMismatchError,
+        InvalidNameError,
+        LockTimeoutError,
+        MemApplyError,
+        MemshareError,
+        NotOwnerError,
+        PageExistsError,
+        PageNotFoundError,
+        RegistryCorruptError,
+        UnsupportedValueError,
+    )
+
+__version__ = "0.1.0"
+
+_WHERE: Final = {
+    "_local": ["LocalCluster", "local_cluster"],
+    "apply": ["memapply", "memlapply", "memshare_gc"],
+    "compute.mutual_info": ["mutualinfo"],
+    "core.api": [
+        "Namespace",
+        "page_list",
+        "register_variables",
+        "release_variables",
+        "release_views",
+        "retrieve_metadata",
+        "retrieve_views",
+        "snapshot",
+        "view_list",
+    ],
+    "core.view": ["View"],
+    "errors": [
+        "ClusterError",
+        "HeaderMismatchError",
+        "InvalidNameError",
+        "LockTimeoutError",
+        "MemApplyError",
+        "MemshareError",
+        "NotOwnerError",
+        "PageExistsError",
+        "PageNotFoundError",
+        "RegistryCorruptError",
+        "UnsupportedValueError",
+    ],
+}
+_MODULE_OF: Final = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "ClusterError",
+    "HeaderMismatchError",
+    "InvalidNameError",
+    "LocalCluster",
+    "LockTimeoutError",
+    "MemApplyError",
+    "MemshareError",
+    "Namespace",
+    "NotOwnerError",
+    "PageExistsError",
+    "PageNotFoundError",
+    "RegistryCorruptError",
+    "UnsupportedValueError",
+    "View",
+    "__version__",
+    "local_cluster",
+    "memapply",
+    "memlapply",
+    "memshare_gc",
+    "mutualinfo",
+    "page_list",
+    "register_variables",
+    "release_variables",
+    "release_views",
+    "retrieve_metadata",
+    "retrieve_views",
+    "snapshot",
+    "view_list",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add the magics: what ``%load_ext memshare_jupyter`` calls."""
+    from memshare_jupyter import magics  # noqa: PLC0415
+
+    magics.load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove the magics and end every handle of this process: ``%unload_ext memshare_jupyter``."""
+    from memshare_jupyter import magics  # noqa: PLC0415
+
+    magics.unload(shell)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.snapshot import PageInfo, Snapshot
+from memshare_jupyter.core.values import Elements
 
 
 def register_variables(
@@ -119,7 +120,7 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     []
     >>> ms.release_variables("doc", ["X"])
     """
-    return {name: registry().attach(namespace, name) for name in _several(names)}
+    return {name: _value(registry().attach(namespace, name)) for name in _several(names)}
 
 
 def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:
@@ -216,7 +217,7 @@ class Namespace(MutableMapping[str, Any]):
         self.name = check_namespace(name)
 
     def __getitem__(self, variable: str) -> Any:
-        return registry().attach(self.name, variable, hold=False)
+        return _value(registry().attach(self.name, variable, hold=False))
 
     def __setitem__(self, variable: str, value: Any) -> None:
         registry().register(self.name, {variable: value})
@@ -233,7 +234,7 @@ class Namespace(MutableMapping[str, Any]):
     def __contains__(self, variable: object) -> bool:
         return any(page.variable == variable for page in self._pages())
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -264,3 +265,7 @@ class Namespace(MutableMapping[str, Any]):
 
 def _several(names: str | Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
+
+
+def _value(attached: Any) -> Any:
+    return list(attached) if isinstance(attached, Elements) else attached

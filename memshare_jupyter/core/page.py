@@ -105,8 +105,8 @@ class Page:
         """Let the mapping end with its last array; at once when there is none."""
         self._held = None
 
-    def value(self, name: PageName, rebuild: Callable[..., Any], element: int | None = None) -> Any:
-        """Build the value, or one element of a list, on the mapped memory.
+    def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
+        """Build the value on the mapped memory: a `View`, or the `Elements` of a list.
 
         Raises
         ------
@@ -115,9 +115,11 @@ class Page:
         """
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        with memoryview(mapping) as page:
-            descriptor = self._descriptor(page)
-            return values.build(descriptor, page, self._maker(mapping, name, rebuild), element)
+        page = memoryview(mapping)
+        made = values.build(self._descriptor(page), page, self._maker(mapping, name, rebuild))
+        if isinstance(made, values.Elements):
+            made.by_reference(rebuild, *name, self.uuid)
+        return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
         """Build an array of a given dtype, shape, strides and offset on the mapped memory."""

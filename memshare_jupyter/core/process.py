@@ -20,7 +20,7 @@ def registry() -> Registry:
     if _registry is None:
         with _lock:
             if _registry is None:
-                _registry = Registry(attach_slice)
+                _registry = Registry(attach_reference)
     return _registry
 
 
@@ -33,9 +33,9 @@ def close() -> None:
             ended.close()
 
 
-def attach_slice(namespace: str, variable: str, uuid: bytes, *form: Any) -> Any:
-    """Rebuild a pickled view; this is the function that its pickle names."""
-    return registry().attach_slice(PageName(namespace, variable), uuid, form)
+def attach_reference(namespace: str, variable: str, uuid: bytes, *form: Any) -> Any:
+    """Rebuild a pickled view or list; this is the function that its pickle names."""
+    return registry().attach_reference(PageName(namespace, variable), uuid, form)
 
 
 def _before_fork() -> None:

@@ -68,7 +68,7 @@ class Registry:
     Parameters
     ----------
     rebuild : callable
-        Module-level function that a pickled view names; it calls `attach_slice` of the registry
+        Module-level function that a pickled view names; it calls `attach_reference` of the registry
         of the process that unpickles.
     """
 
@@ -149,10 +149,10 @@ class Registry:
 
     # --- views ---------------------------------------------------------------------------
 
-    def attach(
-        self, namespace: str, variable: str, *, hold: bool = True, element: int | None = None
-    ) -> Any:
+    def attach(self, namespace: str, variable: str, *, hold: bool = True) -> Any:
         """Return the value of a page, built on shared memory without a copy.
+
+        An array comes as a `View`, a list as the `Elements` that build its arrays on demand.
 
         Parameters
         ----------
@@ -160,8 +160,6 @@ class Registry:
             The page's name.
         hold : bool
             Keep the handle until `detach`. Otherwise it ends with the last array on the page.
-        element : int, optional
-            Of a list, only this element.
 
         Raises
         ------
@@ -174,10 +172,10 @@ class Registry:
         find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
         with self._changing(), self._view(name, find) as handle:
             handle.kept = handle.kept or hold
-            return handle.page.value(name, self._rebuild, element)
+            return handle.page.value(name, self._rebuild)
 
-    def attach_slice(self, name: PageName, uuid: bytes, form: tuple[Any, ...]) -> Any:
-        """Return a part of a page that is known by its uuid: what unpickling a view does.
+    def attach_reference(self, name: PageName, uuid: bytes, form: tuple[Any, ...] = ()) -> Any:
+        """Return a page that is known by its uuid, or an array in it: what unpickling does.
 
         Parameters
         ----------
@@ -185,8 +183,8 @@ class Registry:
             For messages.
         uuid : bytes
             The page.
-        form : tuple
-            dtype, shape, strides and offset of the part.
+        form : tuple, optional
+            dtype, shape, strides and offset of the array; the whole value by default.
 
         Raises
         ------
@@ -195,7 +193,9 @@ class Registry:
         """
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
         with self._changing(), self._view(name, find) as handle:
-            return handle.page.array(name, self._rebuild, form)
+            if form:
+                return handle.page.array(name, self._rebuild, form)
+            return handle.page.value(name, self._rebuild)
 
     def detach(self, namespace: str, variables: Iterable[str]) -> list[str]:
         """End this process's views.

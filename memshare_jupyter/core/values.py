@@ -14,6 +14,7 @@ kind       descriptor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import struct
@@ -93,10 +94,8 @@ def plan(value: object) -> Plan:
     return result
 
 
-def build(
-    descriptor: bytes, page: memoryview, make: ArrayBuilder, element: int | None = None
-) -> Any:
-    """Rebuild a value, or one element of a list, on the bytes of its page.
+def build(descriptor: bytes, page: memoryview, make: ArrayBuilder) -> Any:
+    """Rebuild a value on the bytes of its page.
 
     Parameters
     ----------
@@ -106,23 +105,69 @@ def build(
         The page's bytes; only those of list tables and element descriptors are read here.
     make : callable
         Makes an array from dtype, shape, strides and offset.
-    element : int, optional
-        Of a list, build only this element.
+
+    Returns
+    -------
+    View or Elements
+        The array; of a list, a sequence that builds each element when it is asked for.
 
     Raises
     ------
     HeaderMismatchError
         The descriptor is not one of ours, or reaches outside the page.
     """
-    try:
+    with _readable():
         form = json.loads(descriptor)
         if form["kind"] == "array":
             return _build_array(form, len(page), make)
         if form["kind"] == "list":
-            which = range(form["length"]) if element is None else (element,)
-            items = [_build_array(_element(form, page, i), len(page), make) for i in which]
-            return items if element is None else items[0]
+            return Elements(form["length"], form["table"], page, make)
         raise ValueError(f"unknown kind {form['kind']!r}")
+
+
+class Elements(Sequence[Any]):
+    """The elements of a shared list, each built on the page when it is asked for.
+
+    Pickling sends a reference once `by_reference` was told how, as pickling a view does.
+    """
+
+    def __init__(self, length: int, table: int, page: memoryview, make: ArrayBuilder) -> None:
+        self._length = length
+        self._table = table
+        self._page = page
+        self._make = make
+        self._reduced: tuple[Any, ...] | None = None
+
+    def by_reference(self, *reduced: Any) -> Elements:
+        """Set what pickling sends: a function and its arguments; returns the object itself."""
+        self._reduced = reduced
+        return self
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(self._length))]
+        at = i + self._length if i < 0 else i
+        if not 0 <= at < self._length:
+            raise IndexError(f"no element {i} in a list of {self._length}")
+        with _readable():
+            offset, length = _ELEMENT.unpack_from(self._page, self._table + at * _ELEMENT.size)
+            form = json.loads(bytes(self._page[offset : offset + length]))
+            return _build_array(form, len(self._page), self._make)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reduced is None:
+            return list, (list(self),)
+        function, *args = self._reduced
+        return function, tuple(args)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, struct.error, RecursionError) as error:
         raise HeaderMismatchError(f"the page's descriptor cannot be read: {error}") from error
 
@@ -177,14 +222,6 @@ def _plan_list(value: Sequence[object], result: Plan) -> dict[str, Any]:
             raise UnsupportedValueError(f"element {i}: {error}") from error
     table = b"".join(_ELEMENT.pack(result.place(text), len(text)) for text in descriptors)
     return {"kind": "list", "length": len(value), "table": result.place(table)}
-
-
-def _element(form: dict[str, Any], page: memoryview, i: int) -> dict[str, Any]:
-    if not 0 <= i < form["length"]:
-        raise ValueError(f"no element {i} in a list of {form['length']}")
-    offset, length = _ELEMENT.unpack_from(page, form["table"] + i * _ELEMENT.size)
-    described: dict[str, Any] = json.loads(bytes(page[offset : offset + length]))
-    return described
 
 
 def _build_array(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> Any:

@@ -47,6 +47,11 @@ class View(np.ndarray[Any, Any]):
 
     _source: Source | None
 
+    @property
+    def shared(self) -> bool:
+        """Whether the array is on shared memory, as opposed to a result that has its own."""
+        return self._source is not None
+
     def __array_finalize__(self, obj: Any) -> None:
         source = getattr(obj, "_source", None)
         # numpy also calls this for fresh results that merely take our type.

@@ -1,0 +1,129 @@
+"""ipyparallel: which engines a call may use, and the way of a call to them and back."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from memshare_jupyter._local import local_cluster
+from memshare_jupyter.errors import ClusterError
+
+if TYPE_CHECKING:
+    from ipyparallel import AsyncResult, Client
+
+Engine = tuple["Client", int]
+
+_POLL_S: Final = 0.05
+_CANCEL_S: Final = 0.5
+
+_clients: weakref.WeakKeyDictionary[Any, Client] = weakref.WeakKeyDictionary()
+
+
+def engines(cluster: Any = None, max_cores: int | None = None) -> list[Engine]:
+    """Return the engines that a call may use.
+
+    Parameters
+    ----------
+    cluster : Client, DirectView, Cluster or None
+        ipyparallel's; None means the local cluster, which is started if need be.
+    max_cores : int, optional
+        Use at most so many engines; with no `cluster`, start so many. The default is all of
+        them, and with no `cluster` the cores less one, at least one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `cluster` or `max_cores` is none of these.
+    ClusterError
+        The cluster has no engines.
+    """
+    if max_cores is not None and (not isinstance(max_cores, int) or max_cores < 1):
+        raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
+    if cluster is None:
+        cluster = local_cluster(max_cores).view(max_cores)
+    client, ids = _client_and_ids(cluster)
+    if not ids:
+        raise ClusterError(
+            "the cluster has no engines; start some (cluster.start_engines()), or wait for them "
+            "(client.wait_for_engines(n))"
+        )
+    return [(client, engine) for engine in ids[:max_cores]]
+
+
+def call(
+    targets: Sequence[Engine],
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    stop: Callable[[], None],
+) -> list[Any]:
+    """Send each engine one message and wait for all answers.
+
+    Parameters
+    ----------
+    targets : sequence of Engine
+        The engines.
+    function : callable
+        Module-level function of this package.
+    arguments : sequence
+        The function's argument for each engine.
+    stop : callable
+        Tells the engines to stop early; called when waiting is interrupted or an engine fails.
+
+    Returns
+    -------
+    list
+        What the function returned on each engine.
+
+    Raises
+    ------
+    ClusterError
+        An engine died, or cannot run this package.
+    """
+    pending: list[AsyncResult] = []
+    try:
+        for (client, engine), argument in zip(targets, arguments, strict=True):
+            pending.append(client[engine].apply_async(function, argument))  # noqa: PERF401
+        for (_, engine), answer in zip(targets, pending, strict=True):
+            while not answer.wait(_POLL_S):
+                pass
+            if not answer.successful():
+                raise _lost(engine, answer)
+    except BaseException:
+        stop()
+        for answer in pending:
+            answer.wait(_CANCEL_S)
+        raise
+    return [answer.get() for answer in pending]
+
+
+def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
+    # Imported here, because it takes a quarter of a second that a mere look at pages need not.
+    import ipyparallel as ipp  # noqa: PLC0415
+
+    if isinstance(cluster, ipp.Cluster):
+        if cluster not in _clients:
+            _clients[cluster] = cluster.connect_client_sync()
+        cluster = _clients[cluster]
+    if isinstance(cluster, ipp.Client):
+        return cluster, list(cluster.ids)
+    if isinstance(cluster, ipp.DirectView):
+        targets = cluster.targets
+        if targets in (None, "all"):
+            return cluster.client, list(cluster.client.ids)
+        return cluster.client, [targets] if isinstance(targets, int) else list(targets)
+    raise TypeError(
+        f"cluster must be an ipyparallel Client, DirectView or Cluster, not {cluster!r}; "
+        "pass the client, or client[:]"
+    )
+
+
+def _lost(engine: int, answer: AsyncResult) -> ClusterError:
+    error = answer.exception()
+    text = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+    if "ModuleNotFoundError" in text:
+        advice = "install memshare_jupyter in the engines' environment, in the same version"
+    else:
+        advice = "the engine may have been killed; start another and try again"
+    message = f"engine {engine} did not finish the call ({text}); {advice}"
+    return ClusterError(message, engine=engine)

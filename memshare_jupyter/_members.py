@@ -1,0 +1,173 @@
+"""The controller and the engines of a local cluster: ipyparallel's own, set up lean.
+
+ipyparallel's defaults serve clusters of many hosts: the controller runs as nine processes,
+each engine has a second process beside it, and engines are admitted on a heartbeat of three
+seconds. On one host, under a tether that sees every process end, one controller process
+and nothing beside the engines do the same work (`tests/benchmarks/bench_local_cluster.py`
+measures both). What differs from the defaults is here, and only here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import zmq
+from ipyparallel.controller.app import IPController
+from ipyparallel.engine.app import IPEngine
+from jupyter_client.session import Session
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_HEARTBEAT_MS: Final = 100
+"""An engine is admitted at its second heartbeat: this sets the time to the first result."""
+
+_HEARTBEAT_MISSES: Final = 300
+"""Half a minute, as ipyparallel allows. The tether notices deaths, so this need not."""
+
+_PRELOAD: Final = (
+    "IPython.core.completerlib",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "cloudpickle",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "numpy",
+)
+"""What every engine imports sooner or later, and can share if it is imported before."""
+
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def preload() -> None:
+    """Import, before forking, what the members need.
+
+    Without debugpy: engines have no debugger, yet ipykernel imports it for 10 MB each.
+    """
+    absent = "debugpy" not in sys.modules
+    if absent:
+        sys.modules["debugpy"] = None  # type: ignore[assignment]  # "not installed"
+    try:
+        importlib.import_module("ipykernel.debugger")
+    finally:
+        if absent:
+            del sys.modules["debugpy"]
+    for name in _PRELOAD:
+        importlib.import_module(name)
+    for name in [name for name in os.environ if name.startswith("IPP_")]:
+        del os.environ[name]  # the owner may itself be an engine of another cluster
+
+
+class Controller(IPController):  # type: ignore[misc]  # ipyparallel is untyped
+    """A controller in one process, its connection files a pipe to the tether."""
+
+    heartmonitor_process: Any
+
+    def __init__(self, ready: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._ready = ready
+        self._connection: dict[str, Any] = {}
+
+    def init_hub(self) -> None:
+        super().init_hub()
+        # The one child process that use_threads leaves.
+        self.heartmonitor_process = threading.Thread(
+            target=self.heartmonitor_process.run, name="HeartMonitor", daemon=True
+        )
+
+    def save_connection_dict(self, fname: str, cdict: dict[str, Any]) -> None:
+        self._connection["engine" if fname == self.engine_json_file else "client"] = cdict
+
+    def start(self) -> None:
+        with open(self._ready, "w", encoding="utf-8") as stream:
+            json.dump(self._connection, stream)
+        super().start()
+
+    def cleanup_connection_files(self) -> None:
+        """There are none: the session's key is never on disk."""
+
+
+def run_controller(directory: str, ready: int) -> None:
+    """Run the controller in this process until it is told to end.
+
+    Parameters
+    ----------
+    directory : str
+        Private directory for the files of an IPython profile.
+    ready : int
+        File descriptor to which the connection data go, as JSON, when clients and engines
+        may connect; closed then.
+    """
+    arguments = [
+        *_common(directory),
+        f"--ip={_LOOPBACK}",
+        f"--location={_LOOPBACK}",  # else clients resolve this host's name
+        "--IPController.use_threads=True",
+        "--IPController.broadcast_scheduler_depth=0",
+        # The hub's database would keep every task and its result for the client that may
+        # ask again; ours holds its results itself.
+        "--nodb",
+        f"--HeartMonitor.period={_HEARTBEAT_MS}",
+        f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}",
+    ]
+    Controller.launch_instance(arguments, ready=ready)
+
+
+def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
+    """Run engine number `engine` in this process until it is told to end."""
+    arguments = [
+        *_common(directory),
+        f"--IPEngine.id={engine}",
+        "--IPEngine.enable_nanny=False",
+        "--IPEngine.max_heartbeat_misses=0",  # the tether ends engines: no need to watch the hub
+        "--IPEngine.timeout=60",
+        "--HistoryManager.enabled=False",
+        f"--InteractiveShellApp.extensions={__name__}",
+    ]
+    IPEngine.launch_instance(arguments, connection_info_env=json.dumps(connection))
+
+
+def _common(directory: str) -> list[str]:
+    return [
+        f"--profile-dir={directory}",
+        f"--ipython-dir={directory}",
+        f"--work-dir={os.getcwd()}",
+        "--log-level=WARN",
+    ]
+
+
+def send_unregistration(connection: dict[str, Any], engine: int) -> None:
+    """Tell the hub that an engine is gone, as its nanny would have done.
+
+    Clients then see an ``EngineError`` for the engine's unfinished tasks at once.
+    """
+    session = Session(
+        key=connection["key"].encode(),
+        signature_scheme=connection["signature_scheme"],
+        packer=connection["pack"],
+        unpacker=connection["unpack"],
+    )
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 3000
+        socket.connect(f"{connection['interface']}:{connection['registration']}")
+        session.send(socket, "unregistration_request", content={"id": engine})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Make an engine answer ``Client.send_signal``, which its nanny otherwise does."""
+    kernel: Any = shell.kernel  # type: ignore[attr-defined]
+
+    def signal_request(stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        # Runs in the kernel's control thread, while the main thread is in the task.
+        number = parent["content"]["sig"]
+        if isinstance(number, str):
+            number = getattr(importlib.import_module("signal"), number)
+        os.kill(os.getpid(), number)
+        kernel.session.send(stream, "signal_reply", {"status": "ok"}, parent, ident=ident)
+
+    kernel.control_handlers["signal_request"] = signal_request

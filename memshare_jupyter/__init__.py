@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from memshare_jupyter._local import LocalCluster, local_cluster
-    from memshare_jupyter.apply import memapply, memlapply, memshare_gc
+    from memshare_jupyter.apply import memapply, memlapply
+    from memshare_jupyter.cluster import memshare_gc
     from memshare_jupyter.compute.mutual_info import mutualinfo
     from memshare_jupyter.core.api import (
         Namespace,
@@ -45,7 +46,8 @@ __version__ = "0.1.0"
 
 _WHERE: Final = {
     "_local": ["LocalCluster", "local_cluster"],
-    "apply": ["memapply", "memlapply", "memshare_gc"],
+    "apply": ["memapply", "memlapply"],
+    "cluster": ["memshare_gc"],
     "compute.mutual_info": ["mutualinfo"],
     "core.api": [
         "Namespace",

@@ -12,7 +12,7 @@ import cloudpickle
 import numpy as np
 
 from memshare_jupyter import cluster as clusters
-from memshare_jupyter.compute.apply import Outcome, Task, run
+from memshare_jupyter.compute.apply import Outcome, Task, run, source_of
 from memshare_jupyter.compute.queue import Queue
 from memshare_jupyter.core.names import check_namespace, parse
 from memshare_jupyter.core.process import registry
@@ -21,9 +21,7 @@ from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import InvalidNameError, MemApplyError, PageExistsError
 
 if TYPE_CHECKING:
-    from ipyparallel import Client, Cluster, DirectView
-
-    AnyCluster = Client | DirectView | Cluster | None
+    from memshare_jupyter.cluster import AnyCluster
 
 _MARGINS: Final[Mapping[Any, int]] = {1: 1, "rows": 1, 2: 2, "cols": 2}
 _NAME_ATTEMPTS: Final = 20
@@ -171,8 +169,11 @@ def _run(
         targets = clusters.engines(cluster, max_cores)[:count]
         queue = Queue(count, len(targets))
         call.callback(queue.close)
+        source = source_of(fun)
         tasks = [
-            cloudpickle.dumps(Task(items, margin, fun, shared, queue.address, worker, engine))
+            cloudpickle.dumps(
+                Task(items, margin, fun, shared, queue.address, worker, engine, source)
+            )
             for worker, (_, engine) in enumerate(targets)
         ]
         answers = clusters.call(targets, run, tasks, queue.cancel)
@@ -248,6 +249,9 @@ def _registered(
     """
     attached = {}
     for variable, value in values.items():
+        if isinstance(value, View) and value.shared:
+            attached[variable] = value
+            continue
         page = _register_free(namespace, variable, value)
         call.callback(registry().release, namespace, [page])
         attached[variable] = registry().attach(namespace, page, hold=False)

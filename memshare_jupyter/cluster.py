@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from memshare_jupyter._local import local_cluster
+from memshare_jupyter.core.process import registry
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from ipyparallel import AsyncResult, Client
+    from ipyparallel import AsyncResult, Client, Cluster, DirectView
+
+    AnyCluster: TypeAlias = Client | DirectView | Cluster | None
 
 Engine = tuple["Client", int]
 
@@ -20,7 +23,7 @@ _CANCEL_S: Final = 0.5
 _clients: weakref.WeakKeyDictionary[Any, Client] = weakref.WeakKeyDictionary()
 
 
-def engines(cluster: Any = None, max_cores: int | None = None) -> list[Engine]:
+def engines(cluster: AnyCluster = None, max_cores: int | None = None) -> list[Engine]:
     """Return the engines that a call may use.
 
     Parameters
@@ -83,7 +86,7 @@ def call(
     pending: list[AsyncResult] = []
     try:
         for (client, engine), argument in zip(targets, arguments, strict=True):
-            pending.append(client[engine].apply_async(function, argument))  # noqa: PERF401
+            pending.append(client[engine].apply_async(function, argument))
         for (_, engine), answer in zip(targets, pending, strict=True):
             while not answer.wait(_POLL_S):
                 pass
@@ -95,6 +98,42 @@ def call(
             answer.wait(_CANCEL_S)
         raise
     return [answer.get() for answer in pending]
+
+
+def memshare_gc(namespace: str, cluster: AnyCluster = None) -> dict[str, list[str]]:
+    """Release all pages and detach all views of a namespace, here and on engines.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    cluster : Client, DirectView, Cluster or None
+        Do the same on its engines. None means this process only.
+
+    Returns
+    -------
+    dict of str to list of str
+        The pages let go, as ``namespace.variable``, by holder: ``"here"``, ``"engine 0"``, ...
+        Memory that arrays still use is free when they are gone.
+
+    Raises
+    ------
+    InvalidNameError
+        `namespace` cannot be one.
+    ClusterError
+        An engine died, or cannot run this package.
+    """
+    let_go = {"here": collect(namespace)}
+    if cluster is not None:
+        targets = engines(cluster)
+        answers = call(targets, collect, [namespace] * len(targets), lambda: None)
+        let_go |= {f"engine {engine}": a for (_, engine), a in zip(targets, answers, strict=True)}
+    return let_go
+
+
+def collect(namespace: str) -> list[str]:
+    """Release and detach what this process has of a namespace; return the pages' names."""
+    return registry().gc(namespace)[0]
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

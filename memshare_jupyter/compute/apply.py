@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import linecache
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,8 @@ class Task:
         Hands out the items.
     worker, engine : int
         The worker's number in this call; the engine's id in the cluster.
+    source : tuple of str and list of str
+        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
     """
 
     items: Any
@@ -41,6 +45,7 @@ class Task:
     queue: QueueAddress
     worker: int
     engine: int
+    source: tuple[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,13 @@ class Outcome:
     failure: Failure | None = None
 
 
+def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
+    """Return name and lines of the cell or file that defines `fun`."""
+    code = getattr(inspect.unwrap(fun), "__code__", None)
+    name = code.co_filename if code is not None else ""
+    return name, linecache.getlines(name)
+
+
 def run(pickled_task: bytes) -> bytes:
     """Work on a pickled `Task` until the queue is empty; return a pickled `Outcome`.
 
@@ -76,11 +88,14 @@ def run(pickled_task: bytes) -> bytes:
         task: Task = cloudpickle.loads(pickled_task)
         engine = task.engine
         registry().label(f"engine {engine}")
+        name, lines = task.source
+        if lines and not linecache.getlines(name):
+            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
         claims = Claims(task.queue, task.worker)
         items = _items(task)
         for chunk in claims:
             results[chunk.start] = done = []
-            for index in chunk:  # noqa: B007 -- the handler below names the item that failed
+            for index in chunk:
                 if claims.cancelled:
                     break
                 done.append(task.fun(items[index], **task.variables))
@@ -91,7 +106,7 @@ def run(pickled_task: bytes) -> bytes:
         if claims is not None:
             claims.cancel()
         at = error.index if isinstance(error, _ResultError) else index
-        return cloudpickle.dumps(Outcome({}, _failure(error, at, engine)))
+        return bytes(cloudpickle.dumps(Outcome({}, _failure(error, at, engine))))
     finally:
         if claims is not None:
             claims.close()
@@ -103,7 +118,7 @@ class _ResultError(TypeError):
     index: int
 
 
-def _items(task: Task) -> Sequence[Any]:
+def _items(task: Task) -> Any:
     if task.margin is None:
         return task.items
     # A plain array and not a View: numpy builds slices of it ten times as fast.
@@ -113,7 +128,7 @@ def _items(task: Task) -> Sequence[Any]:
 
 def _pickled(outcome: Outcome, results: dict[int, list[Any]]) -> bytes:
     try:
-        return cloudpickle.dumps(outcome)
+        return bytes(cloudpickle.dumps(outcome))
     except Exception as error:  # a result may refuse in any way it likes
         for start, done in results.items():
             for i, result in enumerate(done, start):

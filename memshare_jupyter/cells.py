@@ -1,0 +1,128 @@
+"""What the magics do with the source of a cell: run it, read it, make a function of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+
+from memshare_jupyter.core import values
+from memshare_jupyter.errors import UnsupportedValueError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_FUNCTION_NAME: Final = "cell"
+
+
+def run(shell: InteractiveShell, cell: str, consequence: str) -> None:
+    """Run a cell in the notebook's namespace and show what it shows.
+
+    When it fails its traceback is shown once, and its exception raised so that the cell around
+    it fails alike; `consequence` then says what did not happen.
+    """
+    result = shell.run_cell(cell)
+    error = result.error_before_exec or result.error_in_exec
+    if error is None:
+        return
+    if isinstance(error, SyntaxError | UsageError):
+        raise UsageError(f"the cell failed, so {consequence}") from None
+    # IPython has shown it already; this is what it shows the second time.
+    error._render_traceback_ = lambda: [f"the cell failed, so {consequence}"]  # type: ignore[attr-defined]
+    raise error
+
+
+def assigned_names(source: str) -> list[str]:
+    """Return the names that a cell assigns at top level, in order.
+
+    Names with a leading underscore, loop variables, functions, classes and imports are not meant.
+
+    >>> assigned_names("X, y = load()\\nfor i in y: z = i\\n_t = 1\\ndef f(): a = 1")
+    ['X', 'y', 'z']
+    """
+    return [n for n in dict.fromkeys(_assigned(ast.parse(source).body)) if not n.startswith("_")]
+
+
+def shareable(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide variables into those that can be registered and the others."""
+    can: dict[str, Any] = {}
+    cannot: dict[str, Any] = {}
+    for name, value in found.items():
+        try:
+            values.plan(value)
+        except UnsupportedValueError:
+            cannot[name] = value
+        else:
+            can[name] = value
+    return can, cannot
+
+
+def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> Callable[..., Any]:
+    """Make a function of a cell's source.
+
+    The cell either defines exactly one function, or consists of statements over `parameters` of
+    which the last is an expression, the result. It sees the notebook's variables, and leaves
+    none behind.
+
+    Raises
+    ------
+    UsageError
+        The cell is neither.
+    """
+    source = shell.transform_cell(cell)
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise UsageError(f"line {error.lineno} of the cell: {error.msg}") from None
+    defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    module = ast.parse(f"def {_FUNCTION_NAME}({', '.join(parameters)}): pass")
+    maker = module.body[0]
+    assert isinstance(maker, ast.FunctionDef)  # noqa: S101 -- we have just written it
+    if len(defined) == 1:
+        # Inside a function, so that what else the cell defines goes with it as a closure.
+        maker.args.args.clear()
+        maker.body = [*body, ast.parse(f"return {defined[0]}").body[0]]
+    elif not defined and body and isinstance(body[-1], ast.Expr):
+        maker.body = [*body[:-1], ast.copy_location(ast.Return(body[-1].value), body[-1])]
+    else:
+        raise UsageError(
+            "the cell must define exactly one function, or end with an expression over "
+            f"{', '.join(parameters)}"
+        )
+    made: dict[str, Any] = {}
+    name = shell.compile.cache(source)
+    code = shell.compile(ast.fix_missing_locations(module), name, "exec")
+    exec(code, shell.user_ns, made)  # noqa: S102 -- the cell is the user's own code
+    fun: Callable[..., Any] = made[_FUNCTION_NAME]
+    return fun() if len(defined) == 1 else fun
+
+
+def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=targets):
+                for target in targets:
+                    yield from _names(target)
+            case ast.AnnAssign(target=target, value=value) if value is not None:
+                yield from _names(target)
+            case ast.AugAssign(target=target):
+                yield from _names(target)
+            case ast.With(items=items):
+                for item in items:
+                    if item.optional_vars is not None:
+                        yield from _names(item.optional_vars)
+            case _:
+                pass
+        if isinstance(statement, ast.For | ast.While | ast.If | ast.With | ast.Try):
+            for part in ("body", "orelse", "finalbody"):
+                yield from _assigned(getattr(statement, part, []))
+            for handler in getattr(statement, "handlers", []):
+                yield from _assigned(handler.body)
+
+
+def _names(target: ast.expr) -> Iterator[str]:
+    for node in ast.walk(target):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id

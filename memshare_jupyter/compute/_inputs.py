@@ -1,0 +1,85 @@
+"""What `mutualinfo` accepts, and what it says about the rest."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def as_vector(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return the values as a plain vector of any dtype; a view when they are an array."""
+    vector = np.asarray(values)
+    if vector.ndim != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, one value per sample; it has shape {vector.shape}: "
+            f"pass one row or column, or {name}.ravel()"
+        )
+    return vector
+
+
+def as_numbers(vector: NDArray[Any], name: str, *, remedy: str = "") -> NDArray[np.float64]:
+    """Return a vector of real numbers as float64, copied only when it is of another type."""
+    if vector.size == 0:
+        return np.empty(0)
+    if vector.dtype.kind == "O":
+        try:
+            return vector.astype(np.float64)
+        except (TypeError, ValueError):
+            pass
+    elif vector.dtype.kind in "biuf":
+        return vector.astype(np.float64, copy=False)
+    raise TypeError(f"{name} must be real numbers, not {vector.dtype}{remedy}")
+
+
+def missing(vector: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which values are no values: NaN or infinite; None or NaN among objects."""
+    if vector.dtype.kind == "f":
+        return np.asarray(~np.isfinite(vector), dtype=np.bool_)
+    if vector.dtype.kind == "O":
+        absent = (v is None or (isinstance(v, float) and not math.isfinite(v)) for v in vector)
+        return np.fromiter(absent, dtype=np.bool_, count=vector.size)
+    return np.zeros(vector.size, dtype=bool)
+
+
+def same_length(x: NDArray[Any], y: NDArray[Any]) -> None:
+    """Raise unless both have one value per sample."""
+    if x.size != y.size:
+        raise ValueError(
+            f"x and y must have one value per sample each, but x has {x.size} and y has {y.size}"
+        )
+
+
+def without_missing(
+    x: NDArray[Any], y: NDArray[Any], *, na_rm: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Drop the samples with a missing value, or raise if there are any and nobody asked to."""
+    absent_x, absent_y = missing(x), missing(y)
+    absent = absent_x | absent_y
+    if not absent.any():
+        return x, y
+    if not na_rm:
+        found = [
+            f"{name} has {int(which.sum())} NaN or infinite values"
+            for name, which in (("x", absent_x), ("y", absent_y))
+            if which.any()
+        ]
+        raise ValueError(
+            f"{' and '.join(found)} among {x.size}; pass na_rm=True to leave these samples out"
+        )
+    return x[~absent], y[~absent]
+
+
+def as_codes(labels: NDArray[Any], name: str) -> tuple[NDArray[np.intp], int]:
+    """Return labels as codes 0, 1, ... in their sorted order, and how many there are."""
+    try:
+        levels, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(
+            f"the labels in {name} cannot be put in order ({error}); make them of one type"
+        ) from error
+    return codes, levels.size

@@ -123,13 +123,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add the magics: what ``%load_ext memshare_jupyter`` calls."""
-    from memshare_jupyter import magics  # noqa: PLC0415
+    from memshare_jupyter.magics import load  # noqa: PLC0415
 
-    magics.load(shell)
+    load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Remove the magics and end every handle of this process: ``%unload_ext memshare_jupyter``."""
-    from memshare_jupyter import magics  # noqa: PLC0415
+    from memshare_jupyter.magics import unload  # noqa: PLC0415
 
-    magics.unload(shell)
+    unload(shell)

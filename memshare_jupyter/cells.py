@@ -30,16 +30,16 @@ def run(shell: InteractiveShell, cell: str, consequence: str) -> None:
     if isinstance(error, SyntaxError | UsageError):
         raise UsageError(f"the cell failed, so {consequence}") from None
     # IPython has shown it already; this is what it shows the second time.
-    error._render_traceback_ = lambda: [f"the cell failed, so {consequence}"]  # type: ignore[attr-defined]
+    error._render_traceback_ = lambda: [f"the cell failed, so {consequence}"]
     raise error
 
 
 def assigned_names(source: str) -> list[str]:
-    """Return the names that a cell assigns at top level, in order.
+    r"""Return the names that a cell assigns at top level, in order.
 
     Names with a leading underscore, loop variables, functions, classes and imports are not meant.
 
-    >>> assigned_names("X, y = load()\\nfor i in y: z = i\\n_t = 1\\ndef f(): a = 1")
+    >>> assigned_names("X, y = load()\nfor i in y: z = i\n_t = 1\ndef f(): a = 1")
     ['X', 'y', 'z']
     """
     return [n for n in dict.fromkeys(_assigned(ast.parse(source).body)) if not n.startswith("_")]
@@ -93,7 +93,7 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
         )
     made: dict[str, Any] = {}
     name = shell.compile.cache(source)
-    code = shell.compile(ast.fix_missing_locations(module), name, "exec")
+    code = compile(ast.fix_missing_locations(module), name, "exec")
     exec(code, shell.user_ns, made)  # noqa: S102 -- the cell is the user's own code
     fun: Callable[..., Any] = made[_FUNCTION_NAME]
     return fun() if len(defined) == 1 else fun
@@ -101,20 +101,10 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
 
 def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
     for statement in body:
-        match statement:
-            case ast.Assign(targets=targets):
-                for target in targets:
-                    yield from _names(target)
-            case ast.AnnAssign(target=target, value=value) if value is not None:
-                yield from _names(target)
-            case ast.AugAssign(target=target):
-                yield from _names(target)
-            case ast.With(items=items):
-                for item in items:
-                    if item.optional_vars is not None:
-                        yield from _names(item.optional_vars)
-            case _:
-                pass
+        for target in _targets(statement):
+            for node in ast.walk(target):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    yield node.id
         if isinstance(statement, ast.For | ast.While | ast.If | ast.With | ast.Try):
             for part in ("body", "orelse", "finalbody"):
                 yield from _assigned(getattr(statement, part, []))
@@ -122,7 +112,13 @@ def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
                 yield from _assigned(handler.body)
 
 
-def _names(target: ast.expr) -> Iterator[str]:
-    for node in ast.walk(target):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
+def _targets(statement: ast.stmt) -> Sequence[ast.expr]:
+    match statement:
+        case ast.Assign(targets=targets):
+            return targets
+        case ast.AnnAssign(target=target, value=ast.expr()) | ast.AugAssign(target=target):
+            return [target]
+        case ast.With(items=items):
+            return [item.optional_vars for item in items if item.optional_vars is not None]
+        case _:
+            return []

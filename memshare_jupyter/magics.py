@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -14,8 +16,10 @@ from memshare_jupyter._local import default_engines
 from memshare_jupyter.apply import memapply, memlapply
 from memshare_jupyter.core import process
 from memshare_jupyter.core.api import (
+    Namespace,
     register_variables,
     release_variables,
+    release_views,
     retrieve_metadata,
     retrieve_views,
     snapshot,
@@ -36,6 +40,8 @@ _ITEM: Final = {"memapply": "v", "memlapply": "el"}
 @magics_class
 class MemshareMagics(Magics):
     """``%memshare``, ``%memapply`` and ``%memlapply``."""
+
+    shell: InteractiveShell
 
     @no_var_expand
     @line_cell_magic
@@ -93,6 +99,20 @@ class MemshareMagics(Magics):
             self.shell.user_ns[page.variable] = views[page][page.variable]
         return _table(pages, f"attached as {', '.join(page.variable for page in pages)}")
 
+    def _detach(self, arguments: Any, _: str | None) -> PageTable:
+        pages = [parse(text) for text in arguments.pages]
+        for page in pages:
+            if getattr(self.shell.user_ns.get(page.variable), "page", None) == str(page):
+                del self.shell.user_ns[page.variable]
+        in_use: list[str] = []
+        for namespace, names in _by_namespace(pages).items():
+            in_use += release_views(namespace, names)
+        return PageTable([], _in_use(in_use) or f"detached {', '.join(map(str, pages))}")
+
+    def _gc(self, arguments: Any, _: str | None) -> PageTable:
+        names, in_use = process.registry().gc(arguments.namespace)
+        return PageTable([], _in_use(in_use) or f"let go: {', '.join(names) or 'nothing'}")
+
     def _release(self, arguments: Any, _: str | None) -> None:
         for namespace, names in _by_namespace(parse(text) for text in arguments.pages).items():
             release_variables(namespace, names)
@@ -148,7 +168,7 @@ class MemshareMagics(Magics):
         """Find a further argument: a page of X's namespace before a notebook's variable."""
         if namespace is not None:
             try:
-                return retrieve_views(namespace, name)[name]
+                return Namespace(namespace)[name]
             except PageNotFoundError:
                 if name not in self.shell.user_ns:
                     raise
@@ -176,18 +196,15 @@ def unload(shell: InteractiveShell) -> None:
     process.close()
 
 
-class _usage_errors:  # noqa: N801 -- reads as a statement
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
     """Turn errors that the user can mend in the line typed into one line without a traceback."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        mendable = isinstance(error, MemshareError) and not isinstance(
-            error, MemApplyError | ClusterError
-        )
-        if mendable:
-            raise UsageError(str(error)) from error
+    try:
+        yield
+    except (MemApplyError, ClusterError):
+        raise
+    except MemshareError as error:
+        raise UsageError(str(error)) from error
 
 
 def _memshare_parser() -> MagicArgumentParser:
@@ -205,6 +222,10 @@ def _memshare_parser() -> MagicArgumentParser:
     register.add_argument("names", nargs="*", help="variables; by default what the cell assigns")
     attach = command("attach", "attach pages under their variables' names")
     attach.add_argument("pages", nargs="+", metavar="namespace.variable")
+    detach = command("detach", "end this process's views of pages")
+    detach.add_argument("pages", nargs="+", metavar="namespace.variable")
+    collect = command("gc", "release and detach all that this process has")
+    collect.add_argument("namespace", nargs="?", help="only this namespace")
     release = command("release", "end this process's ownership of pages")
     release.add_argument("pages", nargs="+", metavar="namespace.variable")
     table = command("list", "show every page and who holds it")
@@ -245,6 +266,10 @@ def _parsed(parser: MagicArgumentParser, line: str) -> Any:
     return parser.parse_argstring(line)
 
 
+def _in_use(names: list[str]) -> str:
+    return f"arrays still use {', '.join(names)}; the views end with them" if names else ""
+
+
 def _by_namespace(pages: Any) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
     for page in pages:
@@ -259,10 +284,10 @@ def _table(pages: list[PageName], note: str) -> PageTable:
 def _registered_table(namespace: str, values: dict[str, Any], left: dict[str, Any]) -> PageTable:
     table = _table([PageName(namespace, name) for name in values], "")
     total = sum(page.size_bytes for page in table.pages)
-    workers = default_engines()
+    engines = default_engines()
     note = (
-        f"{size(total)} shared once; a copy for this kernel and {workers} engine{'s' if workers > 1 else ''} each "
-        f"would be {size(total * (1 + workers))}"
+        f"{size(total)} shared once; with a copy for this kernel and for each of {engines} "
+        f"engine(s) it would be {size(total * (1 + engines))}"
     )
     if left:
         kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())

@@ -9,6 +9,8 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from memshare_jupyter.core.names import PageName
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -51,6 +53,12 @@ class View(np.ndarray[Any, Any]):
     def shared(self) -> bool:
         """Whether the array is on shared memory, as opposed to a result that has its own."""
         return self._source is not None
+
+    @property
+    def page(self) -> str | None:
+        """The page it is on, as ``namespace.variable``; None for a result with its own memory."""
+        source = self._source
+        return str(PageName(source.namespace, source.variable)) if source is not None else None
 
     def __array_finalize__(self, obj: Any) -> None:
         source = getattr(obj, "_source", None)
@@ -117,7 +125,7 @@ def _settled(result: Any) -> Any:
 
 def _refuse_write(target: Any) -> None:
     if isinstance(target, View) and target._source is not None and not target.flags.writeable:
-        name = f"{target._source.namespace}.{target._source.variable}"
+        name = target.page
         raise ValueError(
             f"this view of {name} is read-only: other processes read the same memory; "
             "work on a copy (x = x.copy()), or register the new values under the name"

@@ -188,12 +188,15 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Remove the magics from a shell and end every handle of this process."""
+    """Remove the magics from a shell and end every handle of this process.
+
+    Views that variables of the notebook still use end with those variables.
+    """
     for kind in ("line", "cell"):
         for name in ("memshare", "memapply", "memlapply"):
             shell.magics_manager.magics[kind].pop(name, None)
     shell.magics_manager.registry.pop(MemshareMagics.__name__, None)
-    process.close()
+    process.registry().gc()
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class _Handle:
 class Registry:
     """The pages and views of this process, and sight of everybody else's.
 
-    A process has one, see `current`. All methods may be called from any thread. Those that take
+    A process has one, see `process.registry`. All methods may be called from any thread. Those that take
     a mapping or several names do all or nothing.
 
     Parameters
@@ -83,6 +83,7 @@ class Registry:
         # also while this thread is in the middle of a change. See _ended.
         self._lock = threading.Lock()
         self._unmapped: deque[Page] = deque()
+        self._closed = False
 
     # --- pages ---------------------------------------------------------------------------
 
@@ -291,9 +292,13 @@ class Registry:
         return names, in_use
 
     def close(self) -> None:
-        """End all handles and the session. Arrays stay valid until their process ends."""
+        """End all handles and the session, as the process is about to end.
+
+        Arrays stay valid, but are no longer counted.
+        """
         self.gc()
         with self._changing():
+            self._closed = True
             self._ledger.close()
             self._ledger.file.end()
             self._names.remove_if_last()
@@ -315,7 +320,7 @@ class Registry:
         self._ledger.close()
         parent.abandon()
         self._names.close()
-        self._ledger = Ledger(SessionFile(parent.directory, parent.label))
+        self._ledger = Ledger(SessionFile(parent.directory, f"fork of {parent.pid}"))
         owned, self._pages = self._pages, {}
         views, self._views = self._views, {}
         with self._changing():
@@ -360,7 +365,7 @@ class Registry:
         while self._unmapped:
             page = self._unmapped.popleft()
             handle = self._views.get(page.uuid)
-            if handle is not None and handle.page is page:
+            if handle is not None and handle.page is page and not self._closed:
                 del self._views[page.uuid]
                 self._ledger.withdraw(handle.slot)
 

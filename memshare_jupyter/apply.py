@@ -14,7 +14,7 @@ import numpy as np
 from memshare_jupyter import cluster as clusters
 from memshare_jupyter.compute.apply import Outcome, Task, run, source_of
 from memshare_jupyter.compute.queue import Queue
-from memshare_jupyter.core.names import check_namespace, parse
+from memshare_jupyter.core.names import PageName, check_namespace, page_name, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.core.view import View
@@ -52,8 +52,8 @@ def memapply(
         Called as ``fun(v, **vars)`` with one row or column, a read-only array of one dimension.
         May be a lambda or a closure: it is sent by cloudpickle.
     namespace : str, optional
-        Where names are looked up and what the call needs is registered; by default the name of
-        `fun`, and ``"unnamed"`` for a lambda.
+        Where names are looked up and what the call needs is registered; by default that of the
+        page `X`, else the name of `fun`, and ``"unnamed"`` for a lambda.
     cluster : Client, DirectView, Cluster or None
         ipyparallel's, with engines on this host. With None a local cluster is started, kept for
         later calls, and ended with this process.
@@ -157,11 +157,14 @@ def _run(
 ) -> list[Any]:
     if not callable(fun):
         raise TypeError(f"fun must be callable, not a {type(fun).__name__}")
+    page = _page_of(X, namespace) if isinstance(X, str) else None
+    if namespace is None and page is not None:
+        namespace = page.namespace
     if namespace is None and variables and not isinstance(variables, Mapping):
         raise ValueError("vars names registered variables; say in which namespace")
     with contextlib.ExitStack() as call:
         where = _namespace_of(fun) if namespace is None else check_namespace(namespace)
-        items = _shared_items(X, margin, where, call, named=namespace is not None)
+        items = _shared_items(page or X, margin, where, call)
         count = len(items) if margin is None else items.shape[margin - 1]
         shared = _shared_variables(variables, where, call)
         if count == 0:
@@ -201,13 +204,17 @@ def _gathered(outcomes: list[Outcome], count: int) -> list[Any]:
     return results
 
 
-def _shared_items(
-    X: Any, margin: int | None, namespace: str, call: contextlib.ExitStack, *, named: bool
-) -> Any:
+def _page_of(X: str, namespace: str | None) -> PageName:
+    """Read the name of a page: a variable of `namespace`, or ``namespace.variable``."""
+    if namespace is None or X.startswith(f"{namespace}."):
+        return parse(X)
+    return page_name(namespace, X)
+
+
+def _shared_items(X: Any, margin: int | None, namespace: str, call: contextlib.ExitStack) -> Any:
     """Return the view, or the elements, that a call works on."""
-    if isinstance(X, str):
-        name = parse(X) if not named else None
-        items = registry().attach(*(name or (namespace, X)), hold=False)
+    if isinstance(X, PageName):
+        items = registry().attach(*X, hold=False)
     elif isinstance(X, View) and X.shared:
         items = X
     else:
@@ -263,7 +270,7 @@ def _register_free(namespace: str, variable: str, value: Any) -> str:
         taken = {p.variable for p in registry().snapshot().pages if p.namespace == namespace}
         if candidate not in taken:
             with contextlib.suppress(PageExistsError):  # taken since we looked
-                registry().register(namespace, {candidate: value})
+                registry().register(namespace, {candidate: value}, replace=False)
                 return candidate
     raise PageExistsError(
         f"cannot register {variable!r} for the call: namespace {namespace!r} has "

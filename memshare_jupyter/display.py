@@ -44,8 +44,7 @@ class PageTable:
                 "nothing is shared; to share the arrays that a cell makes: %%memshare register NAME"
             )
         total = sum(page.size_bytes for page in self.pages)
-        count = f"{len(self.pages)} page{'s' if len(self.pages) > 1 else ''}"
-        return self.note or f"{count}, {size(total)} shared"
+        return self.note or f"{count(len(self.pages), 'page')}, {size(total)} shared"
 
     def __repr__(self) -> str:
         if not self.pages:
@@ -77,6 +76,15 @@ class PageTable:
         )
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
         return table + summary
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> count(1, "engine"), count(2000, "engine")
+    ('1 engine', '2,000 engines')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size(count_bytes: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -25,7 +26,7 @@ from memshare_jupyter.core.api import (
     snapshot,
 )
 from memshare_jupyter.core.names import PageName, check_namespace, parse
-from memshare_jupyter.display import PageTable, size
+from memshare_jupyter.display import PageTable, count, size
 from memshare_jupyter.errors import (
     ClusterError,
     InvalidNameError,
@@ -175,10 +176,10 @@ class MemshareMagics(Magics):
         return self._user_value(name)
 
     def _user_value(self, name: str) -> Any:
-        try:
-            return self.shell.user_ns[name]
-        except KeyError:
-            raise UsageError(f"no variable {name!r} in this notebook; assign it first") from None
+        found = self.shell.user_ns.get(name, getattr(builtins, name, None))
+        if found is None:
+            raise UsageError(f"no variable {name!r} in this notebook; assign it first")
+        return found
 
 
 def load(shell: InteractiveShell) -> None:
@@ -289,8 +290,8 @@ def _registered_table(namespace: str, values: dict[str, Any], left: dict[str, An
     total = sum(page.size_bytes for page in table.pages)
     engines = default_engines()
     note = (
-        f"{size(total)} shared once; with a copy for this kernel and for each of {engines} "
-        f"engine(s) it would be {size(total * (1 + engines))}"
+        f"{size(total)} shared once; with a copy each, this kernel and "
+        f"{count(engines, 'engine')} would take {size(total * (1 + engines))}"
     )
     if left:
         kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import linecache
 import traceback
@@ -80,42 +81,50 @@ def run(pickled_task: bytes) -> bytes:
     All handles that the task needs end with this call. An exception in the function cancels the
     call for every worker and is part of the outcome; nothing is raised.
     """
-    index: int | None = None
-    engine = -1
-    claims = None
-    results: dict[int, list[Any]] = {}
+    progress = _Progress()
     try:
-        task: Task = cloudpickle.loads(pickled_task)
-        engine = task.engine
-        registry().label(f"engine {engine}")
-        name, lines = task.source
-        if lines and not linecache.getlines(name):
-            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-        claims = Claims(task.queue, task.worker)
-        items = _items(task)
+        return _work(cloudpickle.loads(pickled_task), progress)
+    except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
+        answer = Outcome({}, _failure(error, progress))
+    # A traceback and its frames refer to each other, and to the views of this call: without
+    # this, they would stay until the engine happens to collect its garbage.
+    gc.collect()
+    return bytes(cloudpickle.dumps(answer))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a task is, for the report of a failure."""
+
+    engine: int = -1
+    index: int | None = None
+
+
+def _work(task: Task, progress: _Progress) -> bytes:
+    progress.engine = task.engine
+    registry().label(f"engine {task.engine}")
+    name, lines = task.source
+    if lines and not linecache.getlines(name):
+        linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    items = _items(task)
+    results: dict[int, list[Any]] = {}
+    claims = Claims(task.queue, task.worker)
+    try:
         for chunk in claims:
             results[chunk.start] = done = []
             for index in chunk:
                 if claims.cancelled:
                     break
+                progress.index = index
                 done.append(task.fun(items[index], **task.variables))
             claims.count(len(done))
-        index = None
-        return _pickled(Outcome(results), results)
-    except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
-        if claims is not None:
-            claims.cancel()
-        at = error.index if isinstance(error, _ResultError) else index
-        return bytes(cloudpickle.dumps(Outcome({}, _failure(error, at, engine))))
+        progress.index = None
+        return _pickled(results, progress)
+    except BaseException:
+        claims.cancel()
+        raise
     finally:
-        if claims is not None:
-            claims.close()
-
-
-class _ResultError(TypeError):
-    """A result cannot be sent back."""
-
-    index: int
+        claims.close()
 
 
 def _items(task: Task) -> Any:
@@ -126,24 +135,23 @@ def _items(task: Task) -> Any:
     return matrix if task.margin == 1 else matrix.T
 
 
-def _pickled(outcome: Outcome, results: dict[int, list[Any]]) -> bytes:
+def _pickled(results: dict[int, list[Any]], progress: _Progress) -> bytes:
     try:
-        return bytes(cloudpickle.dumps(outcome))
-    except Exception as error:  # a result may refuse in any way it likes
+        return bytes(cloudpickle.dumps(Outcome(results)))
+    except Exception:
         for start, done in results.items():
-            for i, result in enumerate(done, start):
+            for progress.index, result in enumerate(done, start):
                 try:
                     cloudpickle.dumps(result)
-                except Exception as reason:  # noqa: BLE001 -- likewise
-                    refused = _ResultError(
-                        f"the result, a {type(result).__name__}, cannot be pickled: {reason}"
-                    )
-                    refused.index = i
-                    raise refused from error
+                except Exception as error:
+                    raise TypeError(
+                        f"the result, a {type(result).__name__}, cannot be pickled: {error}"
+                    ) from error
+        progress.index = None
         raise
 
 
-def _failure(error: BaseException, index: int | None, engine: int) -> Failure:
+def _failure(error: BaseException, progress: _Progress) -> Failure:
     try:
         pickled = cloudpickle.dumps(error)
         cloudpickle.loads(pickled)
@@ -154,4 +162,4 @@ def _failure(error: BaseException, index: int | None, engine: int) -> Failure:
         frames = frames.tb_next  # begin at the user's code
     text = "".join(traceback.format_exception(type(error), error, frames))
     said = "".join(traceback.format_exception_only(error)).strip()
-    return Failure(index, engine, said, text, pickled)
+    return Failure(progress.index, progress.engine, said, text, pickled)

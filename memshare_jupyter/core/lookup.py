@@ -68,13 +68,14 @@ def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
     return claims
 
 
-def refuse_rivals(ledger: Ledger, names: Iterable[PageName]) -> None:
-    """Raise `PageExistsError` when another living process owns one of `names`."""
+def refuse_rivals(ledger: Ledger, names: Iterable[PageName], *, myself: bool = False) -> None:
+    """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`."""
     for name in names:
         owner = _owner(ledger, name)
-        if owner is not None and owner is not ledger.mine:
+        if owner is not None and (myself or owner is not ledger.mine):
+            who = "this process" if owner is ledger.mine else _who(owner)
             raise PageExistsError(
-                f"cannot register {name}: {_who(owner)} owns a page of that name; "
+                f"cannot register {name}: {who} owns a page of that name; "
                 "release it there, or choose another name",
                 name=str(name),
                 pid=owner.pid,

@@ -62,8 +62,8 @@ class _Handle:
 class Registry:
     """The pages and views of this process, and sight of everybody else's.
 
-    A process has one, see `process.registry`. All methods may be called from any thread. Those that take
-    a mapping or several names do all or nothing.
+    A process has one, see `process.registry`. All methods may be called from any thread. Those
+    that take a mapping or several names do all or nothing.
 
     Parameters
     ----------
@@ -88,7 +88,12 @@ class Registry:
     # --- pages ---------------------------------------------------------------------------
 
     def register(
-        self, namespace: str, variables: Mapping[str, Any], *, writable: bool = False
+        self,
+        namespace: str,
+        variables: Mapping[str, Any],
+        *,
+        writable: bool = False,
+        replace: bool = True,
     ) -> None:
         """Put values into shared memory; this process owns the pages.
 
@@ -102,13 +107,16 @@ class Registry:
             Values by variable name.
         writable : bool
             Let viewers write too.
+        replace : bool
+            Replace pages of this process that have one of the names.
 
         Raises
         ------
         InvalidNameError, UnsupportedValueError
             A name or a value cannot be used. Nothing was registered.
         PageExistsError
-            Another living process owns one of the names. Nothing was registered.
+            Another living process owns one of the names, or this one does and may not replace
+            it. Nothing was registered.
         LockTimeoutError
             Another process stopped in the middle of registering one of the names.
         """
@@ -120,7 +128,7 @@ class Registry:
                 page = pages.create(plan, writable=writable, ended=self._ended)
                 made.append(page)  # one by one: the except below drops what there is
             with self._changing(), self._names.holding(names):  # step 2
-                lookup.refuse_rivals(self._ledger, names)
+                lookup.refuse_rivals(self._ledger, names, myself=not replace)
                 for name, plan, page in zip(names, plans, made, strict=True):
                     self._publish_page(name, plan, page, writable=writable)
                 made.clear()

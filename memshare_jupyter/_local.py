@@ -156,7 +156,8 @@ class LocalCluster:
                 from ipyparallel import Client  # noqa: PLC0415  (while the tether does the same)
 
                 self._wait(lambda: bool(self._connection))
-                self.client = Client(self._connection, profile_dir=self._directory)
+                profile = {"ipython_dir": self._directory, "profile_dir": self._directory}
+                self.client = Client(self._connection, **profile)
                 self._request(n)
                 self._wait_for_engines()
             except BaseException:  # an interrupt too: nothing is to be left running

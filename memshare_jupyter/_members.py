@@ -47,6 +47,8 @@ _PRELOAD: Final = (
 
 _LOOPBACK: Final = "127.0.0.1"
 
+_USERS_IPYTHONDIR: Final = os.environ.get("IPYTHONDIR")
+
 
 def preload() -> None:
     """Import what engines need, before they are forked.
@@ -119,7 +121,7 @@ def run_controller(directory: str, ready: int) -> None:
         may connect; closed then.
     """
     arguments = [
-        *_common(directory),
+        *_set_up(directory),
         f"--ip={_LOOPBACK}",
         f"--location={_LOOPBACK}",  # else clients resolve this host's name
         "--IPController.use_threads=True",
@@ -136,7 +138,7 @@ def run_controller(directory: str, ready: int) -> None:
 def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
     """Run engine number `engine` in this process until it is told to end."""
     arguments = [
-        *_common(directory),
+        *_set_up(directory),
         f"--IPEngine.id={engine}",
         "--IPEngine.enable_nanny=False",
         "--IPEngine.max_heartbeat_misses=0",  # the tether ends engines: no need to watch the hub
@@ -147,13 +149,11 @@ def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
     IPEngine.launch_instance(arguments, connection_info_env=json.dumps(connection))
 
 
-def _common(directory: str) -> list[str]:
-    return [
-        f"--profile-dir={directory}",
-        f"--ipython-dir={directory}",
-        f"--work-dir={os.getcwd()}",
-        "--log-level=WARN",
-    ]
+def _set_up(directory: str) -> list[str]:
+    """Make `directory` IPython's; return the arguments that controller and engines share."""
+    # The engine's shell makes a default profile wherever this says, whatever its arguments.
+    os.environ["IPYTHONDIR"] = directory
+    return [f"--profile-dir={directory}", f"--work-dir={os.getcwd()}", "--log-level=WARN"]
 
 
 def send_unregistration(connection: dict[str, Any], engine: int) -> None:
@@ -174,7 +174,11 @@ def send_unregistration(connection: dict[str, Any], engine: int) -> None:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Make an engine answer ``Client.send_signal``, which its nanny otherwise does."""
+    """Finish an engine: let it answer ``Client.send_signal``, as its nanny otherwise would."""
+    if _USERS_IPYTHONDIR is None:
+        del os.environ["IPYTHONDIR"]
+    else:
+        os.environ["IPYTHONDIR"] = _USERS_IPYTHONDIR
     kernel: Any = shell.kernel  # type: ignore[attr-defined]
 
     def signal_request(stream: Any, ident: Any, parent: dict[str, Any]) -> None:

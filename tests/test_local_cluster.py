@@ -108,9 +108,13 @@ def test_engines_work_where_the_owner_works_and_import_what_it_imports(shared):
 
         import memshare_jupyter
 
-        return os.getcwd(), memshare_jupyter.__file__
+        return os.getcwd(), memshare_jupyter.__file__, dict(os.environ)
 
-    assert shared.view().apply_sync(where) == [where()] * shared.n
+    here = where()
+    for cwd, package, environment in shared.view().apply_sync(where):
+        assert (cwd, package) == here[:2]
+        added = environment.keys() - here[2].keys()  # ipykernel adds some; we none
+        assert not [name for name in added if name.startswith(("IPP_", "IPYTHON", "PYTHON"))]
 
 
 def test_engines_draw_different_random_numbers(shared):
@@ -378,7 +382,9 @@ def test_nothing_is_left_where_pidfds_are_forbidden():
         assert_gone(members, directory)
 
 
-def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
+def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
     with owner("") as (process, members, _engines, directory):
         _out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
@@ -386,6 +392,7 @@ def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
         assert not os.path.exists(directory)
         assert err.startswith("starting a local cluster of 2 engines ... ")
         assert err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

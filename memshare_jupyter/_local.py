@@ -76,7 +76,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
         If `n` is less than 1.
     RuntimeError
         If the cluster, or an engine that was missing, did not start; the end of the log is
-        in the message. Nothing of what failed is left running.
+        in the message. Nothing of what failed is left running. Also on any system but Linux.
 
     Notes
     -----
@@ -127,8 +127,8 @@ class LocalCluster:
     client: Client
 
     def __init__(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
-        if not hasattr(os, "fork"):
-            message = "local_cluster() needs a POSIX system; pass an ipyparallel.Cluster instead"
+        if sys.platform != "linux":
+            message = "local_cluster() needs Linux; start an ipyparallel.Cluster and use its client"
             raise RuntimeError(message)
         self._owner = os.getpid()
         self._engines: set[int] = set()  # the living, as far as we have been told
@@ -139,6 +139,7 @@ class LocalCluster:
         self._connection: dict[str, Any] = {}
         self._directory = ""
         self._unread = b""
+        self._listening = threading.Lock()
         # Anonymous: the log vanishes with the last process that writes it.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
@@ -152,11 +153,12 @@ class LocalCluster:
             )
             atexit.register(self.stop)
             try:
-                self._request(n)
                 from ipyparallel import Client  # noqa: PLC0415  (while the tether does the same)
 
                 self._wait(lambda: bool(self._connection))
-                self.client = Client(self._connection, profile_dir=self._directory)
+                profile = {"ipython_dir": self._directory, "profile_dir": self._directory}
+                self.client = Client(self._connection, **profile)
+                self._request(n)
                 self._wait_for_engines()
             except BaseException:  # an interrupt too: nothing is to be left running
                 self.stop()
@@ -281,19 +283,19 @@ class LocalCluster:
     def _listen(self, timeout_ms: int = 0) -> None:
         """Take in what the tether has to tell; wait for it up to `timeout_ms`."""
         pipe = self._tether.stdout
-        if pipe is None or pipe.closed:
+        if pipe is None or pipe.closed:  # stopped, or forked
             return
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        while poll.poll(timeout_ms):
-            data = os.read(pipe.fileno(), 65536)
-            *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                self._take(json.loads(line))
-            if not data:
-                self._end = self._end or "the tether has ended"
-                return
-            timeout_ms = 0
+        with self._listening:
+            poll = select.poll()
+            poll.register(pipe, select.POLLIN)
+            while not self._end and poll.poll(timeout_ms):
+                data = os.read(pipe.fileno(), 65536)
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
+                if not data:
+                    self._end = self._end or "the tether has ended"
+                timeout_ms = 0
 
     def _take(self, event: dict[str, Any]) -> None:
         if "ready" in event:

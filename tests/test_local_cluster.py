@@ -25,9 +25,7 @@ from memshare_jupyter._local import LocalCluster, local_cluster
 GONE_WITHIN_S = 5.0  # the promise
 PATIENCE_S = 60.0  # for everything that is no promise: a loaded machine is no failure
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "pidfd_open"), reason="the promises are those of Linux"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="local_cluster() needs Linux")
 
 
 def wait_until(condition, timeout_s=PATIENCE_S, what="the condition"):
@@ -100,18 +98,23 @@ def test_there_is_one_process_per_engine_and_two_more(shared):
     assert len(processes_of(shared)) == 2 + shared.n
 
 
+def test_ctrl_c_in_the_owners_terminal_does_not_reach_it(shared):
+    assert {os.getsid(p.pid) for p in processes_of(shared)} == {shared._tether.pid}
+
+
 def test_engines_work_where_the_owner_works_and_import_what_it_imports(shared):
     def where():
         import os
 
         import memshare_jupyter
 
-        return os.getcwd(), memshare_jupyter.__file__
+        return os.getcwd(), memshare_jupyter.__file__, dict(os.environ)
 
-    import memshare_jupyter
-
-    expected = (os.getcwd(), memshare_jupyter.__file__)
-    assert shared.view().apply_sync(where) == [expected] * shared.n
+    here = where()
+    for cwd, package, environment in shared.view().apply_sync(where):
+        assert (cwd, package) == here[:2]
+        added = environment.keys() - here[2].keys()  # ipykernel adds some; we none
+        assert not [name for name in added if name.startswith(("IPP_", "IPYTHON", "PYTHON"))]
 
 
 def test_engines_draw_different_random_numbers(shared):
@@ -244,6 +247,22 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(monkeypatch, sh
         LocalCluster(1, quiet=True)
 
 
+def test_an_interrupt_while_it_starts_leaves_nothing(monkeypatch, shared, capfd):
+    started = []
+
+    def interrupt(cluster):
+        started.append((processes_of(cluster), cluster._directory))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalCluster, "_wait_for_engines", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        LocalCluster(1)
+    [(processes, directory)] = started
+    assert not [p for p in processes if lives(p)]
+    assert not os.path.exists(directory)
+    assert capfd.readouterr().err == "starting a local cluster of 1 engine ... failed\n"
+
+
 # --- the end of the owner -------------------------------------------------------------------
 
 OWNER = """
@@ -284,11 +303,21 @@ FORKED = """
     time.sleep(600)
 """
 
+WITHOUT_PIDFD = """
+    def forbidden(pid):
+        raise PermissionError
+    import os
+    os.pidfd_open = forbidden
+"""
+
 
 @contextlib.contextmanager
-def owner(then):
+def owner(then, in_tether=""):
     """Run a script that owns a cluster; yield its Popen, the cluster's processes, directory."""
-    script = textwrap.dedent(OWNER) + textwrap.dedent(then)
+    prelude = "from memshare_jupyter import _local\n"
+    if in_tether:
+        prelude += f"_local._BOOTSTRAP = {textwrap.dedent(in_tether)!r} + _local._BOOTSTRAP\n"
+    script = prelude + textwrap.dedent(OWNER) + textwrap.dedent(then)
     process = subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", "-c", script],
         stdout=subprocess.PIPE,
@@ -339,7 +368,23 @@ def test_nothing_is_left_five_seconds_after_the_owner_was_killed(then, how):
         assert_gone(members, directory)
 
 
-def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
+@pytest.mark.slow
+def test_nothing_is_left_where_pidfds_are_forbidden():
+    # The child would close its copies of the pipe's ends: make it keep one.
+    keep = "os.dup(cluster._tether.stdin.fileno())\n"
+    with owner(keep + textwrap.dedent(FORKED), WITHOUT_PIDFD) as (
+        process,
+        members,
+        _engines,
+        directory,
+    ):
+        process.kill()
+        assert_gone(members, directory)
+
+
+def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
     with owner("") as (process, members, _engines, directory):
         _out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
@@ -347,6 +392,7 @@ def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
         assert not os.path.exists(directory)
         assert err.startswith("starting a local cluster of 2 engines ... ")
         assert err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -16,13 +16,8 @@ import numpy as np
 from ._estimates import continuous_discrete, two_continuous
 from ._kernel_mi import epanechnikov, kernel_mutualinfo, normal_scale, plug_in_bandwidth
 from ._pair_distances import kth_pair_distance
-from .density import (
-    GRID_POINTS,
-    PARETO_SHARE,
-    Gridded,
-    bisected,
-    large_sample_factor,
-)
+from ._smoothing import GRID_POINTS
+from .density import PARETO_SHARE, Gridded, bisected, large_sample_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

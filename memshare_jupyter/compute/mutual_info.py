@@ -18,7 +18,8 @@ from ._kernel_mi import (
 )
 from ._nearest_neighbours import nearest_neighbour_mutualinfo
 from ._reference import reference_mutualinfo
-from .density import GRID_POINTS, on_grid
+from ._smoothing import GRID_POINTS
+from .density import on_grid
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

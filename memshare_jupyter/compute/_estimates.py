@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from .density import GRID_POINTS, gaussian_convolution, smoothed
+from ._smoothing import GRID_POINTS, gaussian_convolution, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

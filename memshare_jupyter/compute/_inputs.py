@@ -74,12 +74,12 @@ def without_missing(
     return x[~absent], y[~absent]
 
 
-def as_codes(labels: NDArray[Any], name: str) -> tuple[NDArray[np.intp], int]:
-    """Return labels as codes 0, 1, ... in their sorted order, and how many there are."""
+def as_codes(labels: NDArray[Any], name: str) -> NDArray[np.intp]:
+    """Return labels as codes 0, 1, ... in their sorted order."""
     try:
-        levels, codes = np.unique(labels, return_inverse=True)
+        _, codes = np.unique(labels, return_inverse=True)
     except TypeError as error:
         raise TypeError(
             f"the labels in {name} cannot be put in order ({error}); make them of one type"
         ) from error
-    return codes, levels.size
+    return codes

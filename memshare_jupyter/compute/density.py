@@ -1,4 +1,4 @@
-"""Pareto density estimation: its radius, its grid, and the smoothing of counts on that grid.
+"""Pareto density estimation: its radius and its grid.
 
 A variable is first mapped to the unit interval, in steps of 2**-40 of its range. From
 there on its unit and its origin are forgotten, so nothing that follows can depend on them, and
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ._pair_distances import kth_pair_distance, tied_pairs
+from ._smoothing import GRID_POINTS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-GRID_POINTS: Final = 512
 # Ultsch 2005, section 3: neighbourhoods of this share of the distances keep most information
 # about a density while holding as few points as possible (the Pareto 80/20 rule).
 PARETO_SHARE: Final = 0.18
@@ -184,65 +183,3 @@ def _middle_cell(ordered: NDArray[np.float64]) -> int:
     below = start - np.searchsorted(ordered, ordered[start - 1])
     above = np.searchsorted(ordered, ordered[stop], side="right") - stop
     return 255 if below > above else 256
-
-
-def smoothed(counts: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
-    """Smooth each column of counts on the grid, of shape (512, k).
-
-    Notes
-    -----
-    Counts h become the f that minimises ``|f - h|**2 + s**2 |D2 f|**2 + 2 s |D1 f|**2`` with
-    first and second differences D1, D2 and strength s [1]_: one banded linear system, O(512 k).
-    The sum of a column is kept, because D1 and D2 of a constant are 0.
-
-    References
-    ----------
-    .. [1] P. H. C. Eilers, J. J. Goeman, "Enhancing scatterplots with smoothed densities",
-       Bioinformatics 20:623-628, 2004. :doi:`10.1093/bioinformatics/btg454`
-    """
-    from scipy.linalg.lapack import dpbtrs  # noqa: PLC0415 - the import costs more than numpy's
-
-    solution, info = dpbtrs(_factor(strength), counts)
-    if info:  # pragma: no cover - only wrong shapes can do this
-        raise ValueError(f"dpbtrs refused argument {-info}")
-    return np.asarray(solution)
-
-
-@lru_cache(maxsize=256)
-def _factor(strength: float) -> NDArray[np.float64]:
-    """Cholesky factor of the penalised system, 12 kB each; at most 250 strengths occur."""
-    from scipy.linalg import cholesky_banded  # noqa: PLC0415
-
-    return np.asarray(cholesky_banded(_penalised_bands(strength)))
-
-
-def _penalised_bands(strength: float) -> NDArray[np.float64]:
-    """Return the upper bands of ``I + s**2 D2'D2 + 2 s D1'D1``, in scipy's order."""
-    first, second = 2.0 * strength, strength**2
-    bands = np.zeros((3, GRID_POINTS))
-    diagonal = np.full(GRID_POINTS, 1.0 + 2.0 * first + 6.0 * second)
-    diagonal[[0, -1]] = 1.0 + first + second
-    diagonal[[1, -2]] = 1.0 + 2.0 * first + 5.0 * second
-    bands[2] = diagonal
-    bands[1, 1:] = -first - 4.0 * second
-    bands[1, [1, -1]] = -first - 2.0 * second
-    bands[0, 2:] = second
-    return bands
-
-
-def gaussian_convolution(radius: float) -> NDArray[np.float64]:
-    """Matrix of the convolution along 512 cells with a normal density of this s.d., in cells.
-
-    It reaches from 255 cells to the left to 256 to the right and has sum 1 over that window; what
-    it moves over the border of the grid is lost.
-    """
-    lags = np.arange(-255, 257)
-    with np.errstate(under="ignore"):
-        weights = np.exp(-0.5 * (lags / radius) ** 2)
-    weights /= weights.sum()
-    # Row i holds the weights of lags i - j for j = 0..511, so row i + 1 is row i moved on by one:
-    # a window sliding over the reversed weights with zeros on either side.
-    padded = np.zeros(2 * GRID_POINTS - 1)
-    padded[255 : 255 + 512] = weights[::-1]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, GRID_POINTS)
-    return windows[::-1]

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memshare_jupyter.compute._smoothing import GRID_POINTS
 from memshare_jupyter.compute.density import (
-    GRID_POINTS,
     bisected,
-    gaussian_convolution,
     on_grid,
     pareto_radius,
-    smoothed,
 )
 
 
@@ -66,27 +64,3 @@ def test_grid_reaches_one_radius_over_the_data_on_either_side():
     gridded = on_grid(np.random.default_rng(6).normal(size=300))
     assert gridded.cell.min() == round(gridded.radius)
     assert gridded.cell.max() == GRID_POINTS - 1 - round(gridded.radius)
-
-
-@pytest.mark.parametrize("strength", [5.0, 62.5, 128.0])
-def test_smoothing_solves_the_penalised_system_and_keeps_the_sums(strength):
-    counts = np.random.default_rng(7).poisson(3, size=(GRID_POINTS, 4)).astype(float)
-    first, second = np.diff(np.eye(GRID_POINTS), axis=0), np.diff(np.eye(GRID_POINTS), 2, axis=0)
-    system = np.eye(GRID_POINTS) + strength**2 * second.T @ second + 2 * strength * first.T @ first
-    # The system's condition number is 16 * strength**2, up to 3e5.
-    np.testing.assert_allclose(system @ smoothed(counts, strength), counts, atol=1e-9)
-    np.testing.assert_allclose(smoothed(counts, strength).sum(axis=0), counts.sum(axis=0))
-
-
-def test_convolution_is_the_written_out_sum_with_one_more_tap_on_the_right():
-    radius = 150.0  # cells: wide enough for both ends of the window to matter
-    taps = {k: math.exp(-0.5 * (k / radius) ** 2) for k in range(-255, 257)}
-    total = sum(taps.values())
-    expected = np.array(
-        [[taps.get(i - j, 0.0) / total for j in range(GRID_POINTS)] for i in range(GRID_POINTS)]
-    )
-    np.testing.assert_allclose(gaussian_convolution(radius), expected, rtol=1e-13)
-
-
-def test_convolution_with_a_radius_far_below_a_cell_changes_nothing():
-    np.testing.assert_array_equal(gaussian_convolution(1e-8), np.eye(GRID_POINTS))

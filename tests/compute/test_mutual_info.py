@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,56 @@ def test_missing_labels_among_strings_can_be_left_out():
     assert mutualinfo(x, labels, y_discrete=True, na_rm=True) == expected
 
 
+@pytest.mark.parametrize("estimator", ["pde", "kde", "ksg"])
+def test_base_chooses_the_unit(estimator):
+    if estimator == "ksg":
+        pytest.importorskip("sklearn")
+    x, y = classes(200, 3, 1.0)
+    options = {"y_discrete": True, "estimator": estimator}
+    nats = mutualinfo(x, y, **options)
+    assert mutualinfo(x, y, **options, base=2) == pytest.approx(nats / math.log(2), rel=1e-15)
+    y = np.arange(9) % 3
+    assert mutualinfo(y, y, x_discrete=True, y_discrete=True, base=3) == pytest.approx(1)
+
+
+def test_use_mpmi_is_the_kernel_estimator():
+    x, y = normal_pair(0.6, 100)
+    assert mutualinfo(x, y, use_mpmi=True) == mutualinfo(x, y, estimator="kde")
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-12, 1e12, 1e300])
+def test_kernel_estimate_does_not_know_scale_and_shift(factor):
+    x, y = normal_pair(0.6, 100)
+    expected = mutualinfo(x, y, estimator="kde")
+    # The bandwidth is a continuous function, so rounding stays rounding.
+    assert mutualinfo(x * factor, y, estimator="kde") == pytest.approx(expected, rel=1e-9)
+    assert mutualinfo(x + 10, y, estimator="kde") == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["kde", "ksg"])
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_other_estimators_are_nearer_the_truth_of_a_normal_pair(estimator, rho):
+    if estimator == "ksg":
+        pytest.importorskip("sklearn")
+    truth = -math.log(1 - rho**2) / 2
+    found = mutualinfo(*normal_pair(rho, 1000), estimator=estimator)
+    # Sampling error 0.03; the kernel's own smoothing takes up to 15 %.
+    assert found == pytest.approx(truth, rel=0.15, abs=0.06)
+
+
+def test_bias_correction_brings_independent_variables_to_zero():
+    x, y = normal_pair(0.0, 300)
+    raw = mutualinfo(x, y, estimator="kde")
+    assert mutualinfo(x, y, estimator="kde", bias_correction=True) < raw / 3
+
+
+def test_missing_scikit_learn_is_named_with_the_way_out(monkeypatch):
+    for name in ("sklearn", "sklearn.feature_selection"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="pip install scikit-learn, or use estimator='pde'"):
+        mutualinfo(*normal_pair(0.0, 20), estimator="ksg")
+
+
 @pytest.mark.parametrize(
     ("x", "y", "flags", "error", "message"),
     [
@@ -205,6 +256,10 @@ def test_missing_labels_among_strings_can_be_left_out():
         ([1j, 2, 3], [1, 2, 3], {}, TypeError, "x must be real numbers, not complex128"),
         ([1, 2, 3], np.array([1, "a", 2], object), {"y_discrete": True}, TypeError, "one type"),
         ([1, 2, 3], [1, 2, 3], {"compat": "S"}, ValueError, "not 'S'"),
+        ([1, 2, 3], [1, 2, 3], {"compat": "R", "base": 2}, ValueError, "knows no base"),
+        ([1, 2, 3], [1, 2, 3], {"base": 1}, ValueError, "2 for bits"),
+        ([1, 2, 3], [1, 2, 3], {"estimator": "knn"}, ValueError, "not 'knn'"),
+        ([1, 2, 3], [1, 2, 3], {"bias_correction": True}, ValueError, "estimator='kde'"),
     ],
 )
 def test_wrong_input_is_named(x, y, flags, error, message):

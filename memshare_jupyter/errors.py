@@ -8,6 +8,7 @@
     ├── PageExistsError        (FileExistsError)  another living process owns that name
     ├── PageNotFoundError      (KeyError)         no such page, or no such view here
     ├── NotOwnerError          (PermissionError)  only a page's owner may do that
+    ├── NotEnoughMemoryError   (MemoryError)      a page would not fit
     ├── HeaderMismatchError    (ValueError)       a page of another format or version
     ├── RegistryCorruptError   (RuntimeError)     the runtime directory cannot be trusted
     ├── LockTimeoutError       (TimeoutError)     a name stayed locked by another process
@@ -71,6 +72,10 @@ class PageNotFoundError(MemshareError, KeyError):
 
 class NotOwnerError(MemshareError, PermissionError):
     """Only the process that registered a page may do that."""
+
+
+class NotEnoughMemoryError(MemshareError, MemoryError):
+    """The machine, or the control group of this process, has too little memory for a page."""
 
 
 class HeaderMismatchError(MemshareError, ValueError):

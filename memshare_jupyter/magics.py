@@ -25,8 +25,9 @@ from memshare_jupyter.core.api import (
     retrieve_views,
     snapshot,
 )
+from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.names import PageName, check_namespace, parse
-from memshare_jupyter.display import PageTable, count, size
+from memshare_jupyter.display import PageTable, count
 from memshare_jupyter.errors import (
     ClusterError,
     InvalidNameError,
@@ -290,8 +291,8 @@ def _registered_table(namespace: str, values: dict[str, Any], left: dict[str, An
     total = sum(page.size_bytes for page in table.pages)
     engines = default_engines()
     note = (
-        f"{size(total)} shared once; with a copy each, this kernel and "
-        f"{count(engines, 'engine')} would take {size(total * (1 + engines))}"
+        f"{in_units(total)} shared once; with a copy each, this kernel and "
+        f"{count(engines, 'engine')} would take {in_units(total * (1 + engines))}"
     )
     if left:
         kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())

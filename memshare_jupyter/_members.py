@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import secrets
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -44,8 +46,6 @@ _PRELOAD: Final = (
     "numpy",
 )
 """What every engine imports sooner or later, and can share if it is imported before."""
-
-_LOOPBACK: Final = "127.0.0.1"
 
 _USERS_IPYTHONDIR: Final = os.environ.get("IPYTHONDIR")
 
@@ -101,9 +101,12 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel is untyped
         self._connection["engine" if fname == self.engine_json_file else "client"] = cdict
 
     def start(self) -> None:
+        self.loop.add_callback(self._report)  # when all sockets are bound
+        super().start()
+
+    def _report(self) -> None:
         with open(self._ready, "w", encoding="utf-8") as stream:
             json.dump(self._connection, stream)
-        super().start()
 
     def cleanup_connection_files(self) -> None:
         """There are none: the session's key is never on disk."""
@@ -120,10 +123,11 @@ def run_controller(directory: str, ready: int) -> None:
         File descriptor to which the connection data go, as JSON, when clients and engines
         may connect; closed then.
     """
+    address = _loopback_address()
     arguments = [
         *_set_up(directory),
-        f"--ip={_LOOPBACK}",
-        f"--location={_LOOPBACK}",  # else clients resolve this host's name
+        f"--ip={address}",
+        f"--location={address}",  # else clients resolve this host's name
         "--IPController.use_threads=True",
         "--IPController.broadcast_scheduler_depth=0",
         # The hub's database would keep every task and its result for the client that may
@@ -149,6 +153,22 @@ def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
     IPEngine.launch_instance(arguments, connection_info_env=json.dumps(connection))
 
 
+def _loopback_address() -> str:
+    """Return a loopback address that is most likely no other cluster's.
+
+    The controller picks 14 free ports and binds them a moment later. Two clusters starting
+    together on one address would take each other's ports once in a hundred times, and wait
+    for ever; all of 127.0.0.0/8 is loopback.
+    """
+    address = ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:  # a sandbox with less
+            return "127.0.0.1"
+    return address
+
+
 def _set_up(directory: str) -> list[str]:
     """Make `directory` IPython's; return the arguments that controller and engines share."""
     # The engine's shell makes a default profile wherever this says, whatever its arguments.
@@ -167,10 +187,10 @@ def send_unregistration(connection: dict[str, Any], engine: int) -> None:
         packer=connection["pack"],
         unpacker=connection["unpack"],
     )
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 3000
-        socket.connect(f"{connection['interface']}:{connection['registration']}")
-        session.send(socket, "unregistration_request", content={"id": engine})
+    with zmq.Context() as context, context.socket(zmq.DEALER) as hub:
+        hub.linger = 3000
+        hub.connect(f"{connection['interface']}:{connection['registration']}")
+        session.send(hub, "unregistration_request", content={"id": engine})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

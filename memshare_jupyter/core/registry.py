@@ -62,8 +62,8 @@ class _Handle:
 class Registry:
     """The pages and views of this process, and sight of everybody else's.
 
-    A process has one, see `process.registry`. All methods may be called from any thread. Those that take
-    a mapping or several names do all or nothing.
+    A process has one, see `process.registry`. All methods may be called from any thread. Those
+    that take a mapping or several names do all or nothing.
 
     Parameters
     ----------
@@ -299,6 +299,7 @@ class Registry:
         self.gc()
         with self._changing():
             self._closed = True
+            list(self._ledger.sessions())  # a look removes the files of the dead
             self._ledger.close()
             self._ledger.file.end()
             self._names.remove_if_last()

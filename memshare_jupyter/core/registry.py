@@ -311,6 +311,7 @@ class Registry:
         self.gc()
         with self._changing():
             self._closed = True
+            list(self._ledger.sessions())  # a look removes the files of the dead
             self._ledger.close()
             self._ledger.file.end()
             self._names.remove_if_last()

@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import operator
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +32,8 @@ from memshare_jupyter.errors import HeaderMismatchError, UnsupportedValueError
 ALIGNMENT: Final = 64
 _BLOCK_BYTES: Final = 4 << 20
 _ELEMENT: Final = struct.Struct("<QQ")
+_DTYPE: Final = re.compile(r"[<>|][biufcmMSUV]\d*(\[\w+\])?", re.ASCII)
+"""What ``dtype.str`` looks like for dtypes that are plain data."""
 _ARRAY_TYPES: Final = (np.ndarray, np.memmap, View)
 
 
@@ -121,7 +125,10 @@ def build(descriptor: bytes, page: memoryview, make: ArrayBuilder) -> Any:
         if form["kind"] == "array":
             return _build_array(form, len(page), make)
         if form["kind"] == "list":
-            return Elements(form["length"], form["table"], page, make)
+            length, table = operator.index(form["length"]), operator.index(form["table"])
+            if min(length, table) < 0 or table + length * _ELEMENT.size > len(page):
+                raise ValueError(f"a table of {length} at byte {table} does not fit its page")
+            return Elements(length, table, page, make)
         raise ValueError(f"unknown kind {form['kind']!r}")
 
 
@@ -168,7 +175,10 @@ class Elements(Sequence[Any]):
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, struct.error, RecursionError) as error:
+    except (
+        *(ArithmeticError, KeyError, MemoryError, RecursionError, TypeError, ValueError),
+        struct.error,
+    ) as error:
         raise HeaderMismatchError(f"the page's descriptor cannot be read: {error}") from error
 
 
@@ -297,6 +307,9 @@ def _encode_dtype(dtype: np.dtype[Any]) -> Any:
 def _decode_dtype(code: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any]
     if isinstance(code, str):
+        # numpy reads much more than it writes, some of it by way of Python's parser.
+        if not _DTYPE.fullmatch(code):
+            raise ValueError(f"{code!r} is no dtype")
         dtype = np.dtype(code)
         return dtype
     if "base" in code:

@@ -1,0 +1,166 @@
+"""A server of child processes for the tests; started once a run, see `children` in conftest.
+
+The server imports what the tests need and then forks one process for every connection, which
+takes milliseconds where a fresh interpreter takes tenths of a second. As the server itself never
+begins a session, its forks are like fresh processes to the package. A child executes what comes
+over its connection until the connection ends, and then exits as any interpreter does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import os
+import pickle
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+import memshare_jupyter as ms
+from memshare_jupyter.core import api, ledger, page, process, segment, session
+
+FOR_TESTS = (api, ctypes, fcntl, gc, ledger, ms, np, process, segment, session, threading)
+"""What the code that tests send may use besides what this file does."""
+CORE = str(Path(page.__file__).parent)
+
+
+def die() -> None:
+    """End as if struck by lightning."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def stop() -> None:
+    """Stand still until SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def at_call(target: str, count: int = 1, when: str = "before", act=die) -> None:
+    """Run `act` at the `count`-th call of `target` from now on.
+
+    ``before`` or ``after`` the call; ``half`` calls it with half of its second argument, a
+    buffer, before.
+    """
+    owner_name, _, name = target.rpartition(".")
+    owner = pkgutil.resolve_name(owner_name)
+    original = getattr(owner, name)
+    calls = 0
+
+    def wrapper(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls != count:
+            return original(*args, **kwargs)
+        if when == "after":
+            result = original(*args, **kwargs)
+            act()
+            return result
+        if when == "half":
+            first, buffer, *rest = args
+            original(first, bytes(buffer)[: len(buffer) // 2], *rest)
+        act()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapper)
+
+
+def failing(target: str, count: int = 1, error: BaseException | None = None):
+    """Let the `count`-th call of `target` raise instead; a function that undoes this."""
+    owner_name, _, name = target.rpartition(".")
+    owner = pkgutil.resolve_name(owner_name)
+    original = getattr(owner, name)
+
+    def fail():
+        raise error if error is not None else OSError(28, "No space left on device")
+
+    at_call(target, count, "before", fail)
+    return lambda: setattr(owner, name, original)
+
+
+def at_event(count: int, act) -> list[int]:
+    """Run `act` at the `count`-th call, line or return inside the core; the counter."""
+    seen = [0]
+
+    def trace(frame, event, arg):
+        if not frame.f_code.co_filename.startswith(CORE):
+            return None
+        seen[0] += 1
+        if seen[0] == count:
+            act()
+        return trace
+
+    sys.settrace(trace)
+    return seen
+
+
+def interrupt() -> None:
+    """Do what Ctrl-C does."""
+    sys.settrace(None)
+    raise KeyboardInterrupt
+
+
+def run(code: str, scope: dict[str, object]) -> None:
+    """Execute code that a test sent."""
+    exec(code, scope)  # noqa: S102 -- that is what this process is for
+
+
+def serve(connection: Connection) -> None:
+    """Execute requests until the other side hangs up."""
+    scope = {**globals(), "__name__": "__main__"}
+    connection.send(os.getpid())
+    while True:
+        try:
+            kind, code = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            answer = ("ok", eval(code, scope) if kind == "eval" else run(code, scope))  # noqa: S307
+        except BaseException as error:  # noqa: BLE001 -- the other side raises it
+            text = traceback.format_exc()
+            try:
+                pickle.loads(pickle.dumps(error))
+                answer = ("error", error, text)
+            except Exception:  # noqa: BLE001 -- whatever it is, it does not travel
+                answer = ("error", RuntimeError(text), text)
+        with contextlib.suppress(BrokenPipeError):
+            connection.send(answer)
+        del answer
+
+
+def main(address: str) -> None:
+    """Fork a child for every connection until standard input ends."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    print("ready", flush=True)
+    while True:
+        readable, _, _ = select.select([listener, 0], [], [])
+        if 0 in readable:
+            listener.close()
+            return
+        accepted, _ = listener.accept()
+        if os.fork() == 0:
+            break
+        accepted.close()
+    listener.close()
+    os.close(0)
+    os.open(os.devnull, os.O_RDONLY)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    connection = Connection(accepted.detach())
+    serve(connection)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,319 @@
+"""What all tests share: a world of their own, children that can be killed, and the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import glob
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+import memshare_jupyter
+
+PACKAGE_ROOT = Path(memshare_jupyter.__file__).parents[1]
+PATIENCE_S = 30.0  # for what should come at once: a loaded machine is no failure
+_BLOCK = re.compile(r"/memfd:memshare:([0-9a-f]{32}) \(deleted\)")
+
+
+# --- a world of their own ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_directory():
+    """A private runtime directory for this run and its children; nothing may be left in it."""
+    shared = "/dev/shm"  # noqa: S108 -- mkdtemp makes the private directory
+    base = shared if os.access(shared, os.W_OK | os.X_OK) else None
+    private = tempfile.mkdtemp(prefix="memshare-tests-", dir=base)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = private
+    try:
+        yield Path(private, "memshare")
+        faults = _left_behind(private)
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+        shutil.rmtree(private, ignore_errors=True)
+    assert not faults, f"left behind by this run: {faults}"
+
+
+def _left_behind(private: str) -> list[str]:
+    gc.collect()
+    if (process := sys.modules.get("memshare_jupyter.core.process")) is not None:
+        process.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while _pids_of(private) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    faults = [f"process {pid}: {_command(pid)}" for pid in _pids_of(private)]
+    faults += [f"block {block} in this process" for block in _blocks(os.getpid())]
+    faults += glob.glob(f"{private}/memshare/*.session")
+    return faults
+
+
+def _pids_of(private: str) -> set[int]:
+    """Living processes that were started with our runtime directory."""
+    found = set()
+    for path in glob.glob("/proc/[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"XDG_RUNTIME_DIR={private}".encode() in Path(path).read_bytes().split(b"\0"):
+                found.add(int(path.split("/")[2]))
+    return found - {os.getpid()}
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return "ended"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        item.passed = report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_in_this_process(request, runtime_directory):
+    """A test ends its handles; if it fails to, the next one does not suffer."""
+    pages_before, views_before = _handles()
+    yield
+    gc.collect()
+    pages, views = _handles()
+    pages, views = pages - pages_before, views - views_before
+    if pages or views:
+        sys.modules["memshare_jupyter.core.process"].close()
+    if getattr(request.node, "passed", False):
+        assert not pages, f"pages left by the test: {sorted(pages)}"
+        assert not views, f"views left by the test: {sorted(views)}"
+
+
+def _handles() -> tuple[set[str], set[str]]:
+    process = sys.modules.get("memshare_jupyter.core.process")
+    registry = process._registry if process is not None else None
+    if registry is None:
+        return set(), set()
+    return set(registry.pages()), set(registry.views())
+
+
+# --- waiting -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """Wait until a condition holds; the test fails when it does not in time."""
+
+    def wait(condition, timeout_s=PATIENCE_S):
+        deadline = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"did not come to pass in {timeout_s} s"
+            time.sleep(0.002)
+        return found
+
+    return wait
+
+
+# --- children ----------------------------------------------------------------------------
+
+
+class Child:
+    """A process to be told what to do, and to be killed; see child.py for what it knows.
+
+    It has `ms`, `np` and the modules of the core in its namespace, and the functions of
+    child.py that make it die, stop or fail at a chosen call.
+    """
+
+    def __init__(self, address: str) -> None:
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(address)
+        self._connection = Connection(connected.detach())
+        self.pid = self._receive(PATIENCE_S)
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def run(self, code: str, timeout_s: float = PATIENCE_S) -> None:
+        """Execute `code`; raise what it raises."""
+        self.send(code)
+        self.result(timeout_s)
+
+    def eval(self, code: str, timeout_s: float = PATIENCE_S):
+        """Return the value of an expression."""
+        self._connection.send(("eval", code))
+        return self.result(timeout_s)
+
+    def send(self, code: str) -> None:
+        """Begin to execute `code`."""
+        self._connection.send(("exec", code))
+
+    def result(self, timeout_s: float = PATIENCE_S):
+        """Wait for the end of what was begun."""
+        kind, *answer = self._receive(timeout_s)
+        if kind == "error":
+            error, text = answer
+            error.add_note(text)
+            raise error
+        return answer[0]
+
+    def dies(self, code: str = "", timeout_s: float = PATIENCE_S) -> None:
+        """Execute `code`, which the child must not survive."""
+        if code:
+            self.send(code)
+        assert select.select([self._pidfd], [], [], timeout_s)[0], "the child is still alive"
+        if code:
+            with pytest.raises((EOFError, ConnectionError)):
+                self._connection.recv()
+
+    def kill(self) -> None:
+        """SIGKILL it and wait until it is gone."""
+        self.reap()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        signal.pidfd_send_signal(self._pidfd, number)
+
+    def exit(self) -> None:
+        """Let it end as interpreters do."""
+        self._connection.close()
+        ended = select.select([self._pidfd], [], [], PATIENCE_S)[0]
+        os.close(self._pidfd)
+        assert ended, "the child did not exit"
+
+    def reap(self) -> None:
+        """End it in whatever state it is; once or more often."""
+        if self._connection.closed:
+            return
+        self._connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        assert select.select([self._pidfd], [], [], PATIENCE_S)[0], "the child cannot be killed"
+        os.close(self._pidfd)
+
+    def _receive(self, timeout_s: float):
+        assert self._connection.poll(timeout_s), f"no answer in {timeout_s} s: a deadlock?"
+        return self._connection.recv()
+
+
+@pytest.fixture(scope="session")
+def child_environment(runtime_directory):
+    """Environment in which a child interpreter finds the package under test."""
+    one_thread = dict.fromkeys(["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"], "1")
+    return {**os.environ, **one_thread, "PYTHONPATH": str(PACKAGE_ROOT)}
+
+
+@pytest.fixture(scope="session")
+def _child_server(child_environment, tmp_path_factory):
+    address = tempfile.mktemp(prefix="memshare-", suffix=".sock")  # noqa: S306 -- a socket
+    script = str(Path(__file__).with_name("child.py"))
+    command = [sys.executable, "-W", "error", script, address]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen(command, env=child_environment, **pipes)
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        yield address
+    finally:
+        server.stdin.close()
+        server.stdout.close()
+        server.wait(PATIENCE_S)
+        os.unlink(address)
+
+
+@pytest.fixture
+def child(_child_server):
+    """Make a child; all are ended after the test."""
+    made = []
+
+    def make(code: str = "") -> Child:
+        made.append(Child(_child_server))
+        if code:
+            made[-1].run(code)
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.reap()
+
+
+@pytest.fixture
+def interpreter(child_environment):
+    """Run code in a fresh interpreter; what it printed."""
+
+    def run(code: str, timeout_s: float = 60.0) -> str:
+        command = [sys.executable, "-W", "error", "-c", code]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = subprocess.run(
+            command, env=child_environment, timeout=timeout_s, text=True, check=False, **pipes
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+# --- the truth ---------------------------------------------------------------------------
+
+
+def _blocks(pid: int) -> Counter[str]:
+    """Mappings of our blocks in a process, by uuid; descriptors count when nothing is mapped."""
+    found: Counter[str] = Counter()
+    with contextlib.suppress(OSError):
+        found.update(_BLOCK.findall(Path(f"/proc/{pid}/maps").read_text()))
+    for descriptor in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            for uuid in _BLOCK.findall(os.readlink(descriptor)):
+                found.setdefault(uuid, 1)
+    return found
+
+
+def _ours() -> set[int]:
+    """This process and everything that was started from it."""
+    parents = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            text = Path(path).read_text()
+            parents[int(path.split("/")[2])] = int(text.rpartition(")")[2].split()[1])
+    ours = {os.getpid()} | _pids_of(os.environ["XDG_RUNTIME_DIR"])
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return ours
+
+
+@pytest.fixture
+def truth(nothing_left_in_this_process):
+    """Say who holds which page, as the kernel knows it: a Counter of (pid, uuid)."""
+    before = {os.getpid(): _blocks(os.getpid())}
+
+    def look() -> Counter[tuple[int, str]]:
+        found: Counter[tuple[int, str]] = Counter()
+        for pid in _ours():
+            for uuid, count in (_blocks(pid) - before.get(pid, Counter())).items():
+                found[pid, uuid] = count
+        return found
+
+    return look
+
+
+@pytest.fixture
+def listed():
+    """Say who holds which page, as a snapshot of this process knows it."""
+    from memshare_jupyter import snapshot
+
+    def look() -> Counter[tuple[int, str]]:
+        return Counter((h.pid, page.uuid) for page in snapshot().pages for h in page.holders)
+
+    return look

@@ -1,0 +1,500 @@
+"""The six invariants of the core, each with real processes that really die."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter.core import process
+from memshare_jupyter.core.page import Page
+from memshare_jupyter.errors import PageNotFoundError
+
+SIZE = 5_000
+SUM = SIZE * (SIZE - 1) // 2
+REGISTER = f"ms.register_variables('n', {{'x': np.arange({SIZE})}})"
+ATTACH = "x = ms.retrieve_views('n', 'x')['x']"
+RELEASE = "ms.release_variables('n', 'x')"
+
+
+def free_again(listed, truth):
+    """No page is held or listed, and the names can be used by somebody else."""
+    assert listed() == truth() == {}
+    ms.register_variables("n", {"x": np.ones(3)})
+    assert ms.retrieve_metadata("n", "x")["x"].owner_pid == os.getpid()
+    ms.release_variables("n", "x")
+    assert listed() == truth() == {}
+
+
+# --- 1, 2: memory exists as long as it is held; death ends all handles -------------------
+
+
+def test_a_killed_owner_leaves_nothing(child, listed, truth):
+    owner = child(REGISTER)
+    assert listed() == truth() != {}
+    owner.kill()
+    free_again(listed, truth)
+
+
+def test_a_killed_viewer_leaves_the_owner_its_page(child, listed, truth):
+    owner = child(REGISTER)
+    viewer = child(ATTACH)
+    assert {pid for pid, _ in listed()} == {owner.pid, viewer.pid}
+    viewer.kill()
+    assert listed() == truth()
+    assert {pid for pid, _ in listed()} == {owner.pid}
+    assert ms.retrieve_views("n", "x")["x"].sum() == SUM
+    ms.release_views("n", "x")
+    owner.run(RELEASE)
+    free_again(listed, truth)
+
+
+def test_a_page_outlives_its_killed_owner_for_old_and_new_viewers(child, listed, truth):
+    owner = child(REGISTER)
+    viewer = child(ATTACH)
+    owner.kill()
+    assert listed() == truth()
+    (page,) = ms.snapshot().pages
+    assert (page.state, page.owner_pid, page.views) == ("orphaned", owner.pid, 1)
+    assert viewer.eval("int(x.sum())") == SUM
+    late = child(ATTACH)
+    assert late.eval("int(x.sum())") == SUM
+    viewer.kill()
+    assert late.eval("int(x.sum())") == SUM
+    late.kill()
+    free_again(listed, truth)
+
+
+def test_a_released_page_cannot_be_attached_after_its_owner_was_killed(child, listed, truth):
+    owner = child(REGISTER)
+    viewer = child(ATTACH)
+    owner.run(RELEASE)
+    owner.kill()
+    assert ms.snapshot().pages[0].state == "draining"
+    with pytest.raises(PageNotFoundError, match="its owner released it"):
+        ms.retrieve_views("n", "x")
+    assert viewer.eval("int(x.sum())") == SUM
+    assert listed() == truth()
+    viewer.kill()
+    free_again(listed, truth)
+
+
+def test_owner_and_viewers_killed_at_once_leave_nothing(child, listed, truth):
+    processes = [child(REGISTER), *(child(ATTACH) for _ in range(3))]
+    for one in processes:
+        one.signal(signal.SIGSTOP)
+    assert listed() == truth()
+    assert len(listed()) == 4
+    for one in processes:
+        one.kill()
+    free_again(listed, truth)
+
+
+def test_a_stopped_process_still_counts(child, listed, truth):
+    owner = child(REGISTER)
+    owner.signal(signal.SIGSTOP)
+    assert listed() == truth() != {}
+    assert ms.retrieve_views("n", "x")["x"].sum() == SUM
+    ms.release_views("n", "x")
+    owner.signal(signal.SIGCONT)
+    owner.run(RELEASE)
+    free_again(listed, truth)
+
+
+def test_a_name_taken_over_from_a_killed_owner_is_the_new_owners(child, listed, truth):
+    owner = child(REGISTER)
+    viewer = child(ATTACH)
+    owner.kill()
+    ms.register_variables("n", {"x": np.zeros(3)})
+    assert child(ATTACH).eval("x.shape") == (3,)
+    assert viewer.eval("int(x.sum())") == SUM
+    assert listed() == truth()
+    ms.release_variables("n", "x")
+
+
+# --- 3: a kill at any step ---------------------------------------------------------------
+
+# Steps as numbered in the modules' comments; a target, the how-manieth call of it, and when.
+CHANGE = {
+    "slot unwritten": ("os.pwrite", 1, "before"),
+    "slot half written": ("os.pwrite", 1, "half"),
+    "slot written": ("os.pwrite", 1, "after"),
+    "state half written": ("os.pwrite", 2, "half"),
+    "state written": ("os.pwrite", 2, "after"),
+}
+CORE = "memshare_jupyter.core."
+BEGIN = {
+    "1 no directory yet": (CORE + "session.make_directory", 1, "before"),
+    "1 no file yet": (CORE + "session.make_directory", 1, "after"),
+    "1 file half filled": ("os.pwrite", 1, "half"),
+    "1 file filled": ("os.pwrite", 1, "after"),
+    "2 locked": ("fcntl.lockf", 1, "after"),
+    "3 before the link": ("os.link", 1, "before"),
+    "3 linked": ("os.link", 1, "after"),
+}
+# The trailer is the last of three writes into the block.
+MAKE = {
+    "1 no block yet": (CORE + "segment.create", 1, "before"),
+    "1 block made": (CORE + "segment.create", 1, "after"),
+    "1 block half filled": ("os.pwrite", 1, "half"),
+    "1 trailer half written": ("os.pwrite", 3, "half"),
+    "1 filled": (CORE + "segment.map_block", 1, "before"),
+    "1 mapped": (CORE + "segment.seal", 1, "before"),
+    "1 sealed": (CORE + "segment.seal", 1, "after"),
+    "2 lock file open": (CORE + "_namelock._lock", 1, "before"),
+    "2 locked": (CORE + "_namelock._lock", 1, "after"),
+    "3 no rival": (CORE + "lookup.refuse_rivals", 1, "after"),
+    "4 slot unwritten": ("os.pwrite", 4, "before"),
+    "4 slot half written": ("os.pwrite", 4, "half"),
+    "4 slot written": ("os.pwrite", 4, "after"),
+    "4 state half written": ("os.pwrite", 5, "half"),
+    "4 state written": ("os.pwrite", 5, "after"),
+}
+REPLACE = {
+    "5 unmarked": (CORE + "page.Page.mark_released", 1, "before"),
+    "5 marked": (CORE + "page.Page.mark_released", 1, "after"),
+    "5 slot half emptied": ("os.pwrite", 6, "half"),
+    "5 slot emptied": ("os.pwrite", 6, "after"),
+    "5 state half written": ("os.pwrite", 7, "half"),
+    "5 withdrawn": ("os.pwrite", 7, "after"),
+    "5 unmapped": (CORE + "page.Page.drop", 1, "after"),
+}
+LOOK = {
+    "1 before the look": (CORE + "lookup.claims_by_name", 1, "before"),
+    "1 found": (CORE + "lookup.claims_by_name", 1, "after"),
+    "2 opened": (CORE + "segment.attach", 1, "after"),
+    "2 mapped": (CORE + "segment.map_block", 1, "after"),
+    **{f"3 {step}": where for step, where in CHANGE.items()},
+}
+LET_GO = {
+    "unmarked": (CORE + "page.Page.mark_released", 1, "before"),
+    "marked": (CORE + "page.Page.mark_released", 1, "after"),
+    **CHANGE,
+    "unmapped": (CORE + "page.Page.drop", 1, "after"),
+}
+END = {
+    "file still there": (CORE + "session.SessionFile.end", 1, "before"),
+    "file removed": (CORE + "session.SessionFile.abandon", 1, "before"),
+    "closed": (CORE + "session.SessionFile.end", 1, "after"),
+    "lock file still there": ("os.listdir", 1, "after"),
+    "lock file locked": ("os.listdir", 2, "after"),
+}
+
+
+def steps(table):
+    return pytest.mark.parametrize("step", table.values(), ids=table.keys())
+
+
+@steps(BEGIN)
+def test_a_kill_while_a_session_begins_leaves_nothing(child, listed, truth, step):
+    victim = child()
+    victim.run(f"at_call(*{step!r})")
+    victim.dies(REGISTER)
+    free_again(listed, truth)
+
+
+@steps(MAKE)
+def test_a_kill_in_a_first_register_leaves_nothing(child, listed, truth, step):
+    victim = child("process.registry()")
+    victim.run(f"at_call(*{step!r})")
+    victim.dies(REGISTER)
+    free_again(listed, truth)
+
+
+@steps({**MAKE, **REPLACE})
+def test_a_kill_in_a_replacing_register_spares_the_old_views(child, listed, truth, step):
+    victim = child("ms.register_variables('n', {'x': np.zeros(3)})")
+    victim.run(REGISTER)
+    viewer = child(ATTACH)
+    victim.run(f"at_call(*{step!r})")
+    victim.dies("ms.register_variables('n', {'x': np.zeros(7)})")
+    assert listed() == truth()
+    assert {pid for pid, _ in truth()} == {viewer.pid}
+    assert viewer.eval("int(x.sum())") == SUM
+    ms.register_variables("n", {"x": np.ones(2)})
+    assert ms.retrieve_metadata("n", "x")["x"].shape == (2,)
+    assert viewer.eval("int(x.sum())") == SUM
+    ms.release_variables("n", "x")
+    viewer.kill()
+    free_again(listed, truth)
+
+
+@steps(LOOK)
+def test_a_kill_in_an_attach_spares_owner_and_viewers(child, listed, truth, step):
+    owner = child(REGISTER)
+    viewer = child(ATTACH)
+    victim = child("process.registry()")
+    victim.run(f"at_call(*{step!r})")
+    victim.dies(ATTACH)
+    assert listed() == truth()
+    assert {pid for pid, _ in truth()} == {owner.pid, viewer.pid}
+    assert viewer.eval("int(x.sum())") == SUM
+    owner.run(REGISTER)
+    owner.run(RELEASE)
+    viewer.kill()
+    free_again(listed, truth)
+
+
+@steps(LET_GO)
+def test_a_kill_in_a_release_spares_the_views(child, listed, truth, step):
+    victim = child(REGISTER)
+    viewer = child(ATTACH)
+    victim.run(f"at_call(*{step!r})")
+    victim.dies(RELEASE)
+    assert listed() == truth()
+    assert {pid for pid, _ in truth()} == {viewer.pid}
+    assert viewer.eval("int(x.sum())") == SUM
+    viewer.kill()
+    free_again(listed, truth)
+
+
+@steps(CHANGE)
+def test_a_kill_in_a_detach_spares_the_owner(child, listed, truth, step):
+    owner = child(REGISTER)
+    victim = child(ATTACH)
+    victim.run(f"at_call(*{step!r})")
+    victim.dies("del x; ms.release_views('n', 'x')")
+    assert listed() == truth()
+    assert {pid for pid, _ in truth()} == {owner.pid}
+    owner.run(RELEASE)
+    free_again(listed, truth)
+
+
+@steps(END)
+def test_a_kill_while_a_session_ends_leaves_nothing(child, listed, truth, step):
+    process.close()  # so that the victim's is the last session and removes the directory
+    victim = child(REGISTER)
+    victim.run(f"at_call(*{step!r})")
+    victim.dies("process.close()")
+    free_again(listed, truth)
+
+
+def test_a_kill_in_the_name_lock_frees_the_name(child, listed, truth, eventually):
+    victim = child("process.registry()")
+    victim.run(f"at_call('{CORE}lookup.refuse_rivals', 1, 'before', stop)")
+    victim.send(REGISTER)
+    eventually(lambda: "T (stopped)" in Path(f"/proc/{victim.pid}/status").read_text())
+    rival = child("process.registry()")
+    rival.send(REGISTER)
+    victim.kill()
+    rival.result()
+    assert ms.retrieve_metadata("n", "x")["x"].owner_pid == rival.pid
+    rival.kill()
+    free_again(listed, truth)
+
+
+EVENTS = {
+    "register": ("process.registry()", REGISTER),
+    "replace": (REGISTER, REGISTER),
+    "attach": ("process.registry()", "ms.retrieve_views('m', 'y')"),
+    "release": (REGISTER, RELEASE),
+    "detach": ("ms.retrieve_views('m', 'y')", "ms.release_views('m', 'y')"),
+    "close": (f"{REGISTER}; ms.retrieve_views('m', 'y')", "process.close()"),
+    "begin": ("", REGISTER),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", EVENTS)
+def test_a_kill_at_any_line_leaves_counts_right(child, listed, truth, what):
+    before, deed = EVENTS[what]
+    ms.register_variables("m", {"y": np.arange(4)})
+    counter = child(before)
+    counter.run(f"seen = at_event(-1, die)\n{deed}\nsys.settrace(None)")
+    count = counter.eval("seen[0]")
+    counter.kill()
+    assert count > 20
+    for event in range(1, count + 1):
+        victim = child(before)
+        victim.dies(f"at_event({event}, die)\n{deed}")
+        assert {pid for pid, _ in truth()} == {pid for pid, _ in listed()} == {os.getpid()}
+    ms.release_variables("m", "y")
+    free_again(listed, truth)
+
+
+# --- 4: counts equal the truth -----------------------------------------------------------
+
+
+def test_counts_equal_the_truth_after_every_operation(child, listed, truth):
+    rng = np.random.default_rng(5)
+    processes = [child("views = []") for _ in range(3)]
+    names = "abcd"
+    for _ in range(60):
+        one = processes[rng.integers(len(processes))]
+        name = names[rng.integers(len(names))]
+        deed = [
+            f"ms.register_variables('n', {{{name!r}: np.ones(9)}})",
+            f"ms.release_variables('n', {name!r})",
+            f"views.append(ms.retrieve_views('n', {name!r}))",
+            f"views.append(ms.Namespace('n')[{name!r}][2:])",
+            f"ms.release_views('n', {name!r})",
+            "views.clear()",
+        ][rng.integers(6)]
+        with contextlib.suppress(ms.MemshareError):
+            one.run(deed)
+        assert listed() == truth(), deed
+    for one in processes:
+        one.kill()
+    free_again(listed, truth)
+
+
+WORK = """
+import random
+views = []
+def work(seed, until):
+    rng = random.Random(seed)
+    while time.monotonic() < until:
+        name = rng.choice('abcdef')
+        deed = rng.randrange(6)
+        try:
+            if deed == 0:
+                ms.register_variables('n', {name: np.full(2000, 7)})
+            elif deed == 1:
+                ms.release_variables('n', name)
+            elif deed == 2:
+                views.append(ms.retrieve_views('n', name)[name])
+            elif deed == 3:
+                views.append(ms.Namespace('n')[name][5:])
+            elif deed == 4:
+                ms.release_views('n', name)
+            else:
+                assert all((view == 7).all() for view in views)
+                del views[:rng.randrange(9)]
+        except ms.MemshareError:
+            pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_equal_the_truth_after_random_kills(child, listed, truth, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(40):
+        processes = [child(WORK) for _ in range(6)]
+        fated, struck, survivors = processes[:3], processes[3:4], processes[4:]
+        for one in fated:
+            when = ["before", "half", "after"][rng.integers(3)]
+            one.run(f"at_call('os.pwrite', {rng.integers(1, 90)}, {when!r})")
+        for one in processes:
+            one.send(f"work({rng.integers(1 << 30)}, time.monotonic() + 0.15)")
+        listed()
+        time.sleep(rng.random() * 0.1)  # strike anywhere in the work
+        for one in struck:
+            one.kill()
+        for one in survivors:
+            one.result()
+        for one in fated:
+            one.kill()
+        assert listed() == truth()
+        for one in survivors:
+            one.run("assert all((view == 7).all() for view in views)")
+            one.kill()
+        free_again(listed, truth)
+
+
+# --- 5: other users ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth):
+    ms.register_variables("n", {"x": np.arange(SIZE)})
+    (page,) = ms.snapshot().pages
+    fd = next(iter(process.registry()._pages.values())).page.fd
+    other = child("os.setgroups([]); os.setgid(65534); os.setuid(65534)")
+    for path in (runtime_directory, *runtime_directory.glob("*")):
+        with pytest.raises(PermissionError):
+            other.run(f"os.listdir({str(path)!r}); open({str(path)!r})")
+    for access in ("O_RDONLY", "O_RDWR", "O_PATH"):
+        with pytest.raises(PermissionError):
+            other.run(f"os.open('/proc/{os.getpid()}/fd/{fd}', os.{access})")
+    other.run("from memshare_jupyter.core import segment")
+    with pytest.raises(Exception, match="Permission denied"):
+        other.run(f"segment.attach(bytes.fromhex({page.uuid!r}), {os.getpid()}, {fd})")
+    with pytest.raises(PageNotFoundError):
+        other.run(ATTACH)
+    other.exit()
+    ms.release_variables("n", "x")
+    assert truth() == {}
+
+
+# --- 6: read-only by the kernel's hand ---------------------------------------------------
+
+
+@pytest.fixture
+def shared():
+    ms.register_variables("n", {"x": np.arange(SIZE)})
+    yield
+    ms.release_variables("n", "x")
+
+
+def test_a_view_cannot_be_made_writable(shared):
+    view = ms.Namespace("n")["x"]
+    assert not view.flags.writeable
+    assert memoryview(view).readonly
+    for array in (view, view[3:], np.asarray(view), view.base):
+        if isinstance(array, np.ndarray):
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                array.flags.writeable = True
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                array.setflags(write=True)
+
+
+def test_mprotect_cannot_make_a_view_writable(shared):
+    view = ms.Namespace("n")["x"]
+    libc = ctypes.CDLL(None, use_errno=True)
+    address = view.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    both = mmap.PROT_READ | mmap.PROT_WRITE
+    assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE), both) == -1
+    assert ctypes.get_errno() == 13
+    assert view.sum() == SUM
+
+
+def test_the_descriptor_of_a_view_cannot_be_written(shared):
+    view = ms.Namespace("n")["x"]
+    (handle,) = process.registry()._views.values()
+    page: Page = handle.page
+    with pytest.raises(OSError, match=r"Bad file descriptor"):
+        os.pwrite(page.fd, b"x", 0)
+    writable = os.open(f"/proc/self/fd/{page.fd}", os.O_RDWR)
+    try:
+        with pytest.raises(PermissionError):
+            os.pwrite(writable, b"x", 0)
+        with pytest.raises(PermissionError):
+            os.ftruncate(writable, 10)
+        with pytest.raises(PermissionError):
+            mmap.mmap(writable, SIZE)
+    finally:
+        os.close(writable)
+    assert view.sum() == SUM
+
+
+def test_a_write_from_compiled_code_hits_only_the_writer(child, listed, truth):
+    ms.register_variables("n", {"x": np.arange(SIZE)})
+    writer = child(ATTACH)
+    writer.run("import faulthandler; faulthandler.disable()")
+    writer.dies("ctypes.memmove(x.ctypes.data, b'12345678', 8)")
+    assert ms.Namespace("n")["x"].sum() == SUM
+    assert listed() == truth()
+    ms.release_variables("n", "x")
+
+
+def test_a_page_cannot_shrink_under_its_viewers(child):
+    child(REGISTER)
+    view = ms.Namespace("n")["x"]
+    (handle,) = process.registry()._views.values()
+    fd = os.open(f"/proc/self/fd/{handle.page.fd}", os.O_RDWR)
+    try:
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+    assert view.sum() == SUM

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._smoothing import GRID_POINTS, gaussian_convolution, smoothed
+from ._joint_density import joint_density
+from ._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .density import Gridded
 
-# Strength of the smoother: a quarter of the number of bins. The reference passes 512 bins for
-# two continuous variables, and for one the number of different values up to 250.
-JOINT_STRENGTH: Final = GRID_POINTS / 4
+# The smoother's strength is a quarter of the number of bins, for which the reference takes the
+# number of different values up to this.
 MOST_BINS: Final = 250
 _TINY: Final = 1e-300
 
@@ -30,20 +30,20 @@ def two_continuous(x: Gridded, y: Gridded, eps: float) -> float:
     Cells whose density is not above ``2 * eps`` per area of the unit of `width` add nothing.
     """
     flat = x.cell * GRID_POINTS + y.cell
-    joint = np.bincount(flat, minlength=GRID_POINTS**2).astype(np.float64)
-    joint = joint.reshape(GRID_POINTS, GRID_POINTS)
-    joint = smoothed(smoothed(joint, JOINT_STRENGTH).T, JOINT_STRENGTH).T
-    joint /= joint[:-1, :-1].sum()
-    joint = gaussian_convolution(x.radius) @ joint @ gaussian_convolution(y.radius).T
+    counts = np.bincount(flat, minlength=GRID_POINTS**2).astype(np.float64)
+    counts = counts.reshape(GRID_POINTS, GRID_POINTS)
+    joint = joint_density(counts, x.radius, y.radius)
     # Convolution loses what it moves over the border of the grid, so the total is a little below
     # 1, which adds about -log(total). The reference's values have that in them, and so do these;
     # but zeros at the lower end lose a sixth of their mass, and that is made good.
     if x.mostly_tied or y.mostly_tied:
         joint /= joint.sum()
     log_x, log_y = _log(joint.sum(axis=1)), _log(joint.sum(axis=0))
-    joint[joint <= 2 * eps * x.width * y.width] = 0.0
+    joint *= joint > 2 * eps * x.width * y.width
     independent = joint.sum(axis=1) @ log_x + joint.sum(axis=0) @ log_y
-    return float((joint * _log(joint)).sum() - independent)
+    dependent = np.maximum(joint, _TINY)
+    np.log(dependent, out=dependent)
+    return float(np.vdot(joint, dependent)) - float(independent)
 
 
 def continuous_discrete(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._estimates import continuous_discrete, two_continuous
 from ._kernel_mi import epanechnikov, kernel_mutualinfo, normal_scale, plug_in_bandwidth
-from ._pair_distances import kth_pair_distance
+from ._pair_distances import PairDistances
 from ._smoothing import GRID_POINTS
 from .density import PARETO_SHARE, Gridded, bisected, large_sample_factor
 
@@ -88,8 +88,9 @@ def _radius(values: NDArray[np.float64]) -> float:
     span = float(ordered[-1] - ordered[0])
     if span == 0.0:
         return math.nan
-    rank = int(PARETO_SHARE * (n * (n - 1) // 2))
-    return bisected(kth_pair_distance(ordered, rank), span, 1.0) * large_sample_factor(n)
+    distances = PairDistances(ordered)
+    quantile = distances.kth(int(PARETO_SHARE * distances.number))
+    return bisected(quantile, span, 1.0) * large_sample_factor(n)
 
 
 def _bandwidth(values: NDArray[np.float64]) -> float:
@@ -129,8 +130,10 @@ def _continuous_discrete(
     _, code, count = np.unique(y[labelled], return_inverse=True, return_counts=True)
     flat = gridded.cell[labelled] * count.size + code
     table = np.bincount(flat, minlength=GRID_POINTS * count.size).astype(np.float64)
+    table = table.reshape(GRID_POINTS, 1, count.size)
+    width = np.array([gridded.width])
     # Rows without a label lower the sum of the weights below 1.
-    return continuous_discrete(gridded, table.reshape(GRID_POINTS, -1), count / y.size, eps)
+    return float(continuous_discrete(table, gridded.distinct, width, count / y.size, eps)[0])
 
 
 def _two_discrete_in_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

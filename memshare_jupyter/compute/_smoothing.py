@@ -1,6 +1,6 @@
-"""Smoothing of counts on the 512 cells: penalised differences, and a normal kernel.
+"""Smoothing of counts on the 512 cells by penalised differences.
 
-Both are linear and the same for every column of counts, so columns of many variables and classes
+It is linear and the same for every column of counts, so columns of many variables and classes
 are smoothed side by side, as products of small dense matrices with wide ones.
 """
 
@@ -83,21 +83,3 @@ def _penalised_bands(strength: float) -> NDArray[np.float64]:
     bands[1, [0, -2]] = -first - 2.0 * second
     bands[2, :-2] = second
     return bands
-
-
-def gaussian_convolution(radius: float) -> NDArray[np.float64]:
-    """Matrix of the convolution along 512 cells with a normal density of this s.d., in cells.
-
-    It reaches from 255 cells to the left to 256 to the right and has sum 1 over that window; what
-    it moves over the border of the grid is lost.
-    """
-    lags = np.arange(-255, 257)
-    with np.errstate(under="ignore"):
-        weights = np.exp(-0.5 * (lags / radius) ** 2)
-    weights /= weights.sum()
-    # Row i holds the weights of lags i - j for j = 0..511, so row i + 1 is row i moved on by one:
-    # a window sliding over the reversed weights with zeros on either side.
-    padded = np.zeros(2 * GRID_POINTS - 1)
-    padded[255 : 255 + 512] = weights[::-1]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, GRID_POINTS)
-    return windows[::-1]

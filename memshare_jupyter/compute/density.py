@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._pair_distances import kth_pair_distance, tied_pairs
+from ._pair_distances import PairDistances
 from ._smoothing import GRID_POINTS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def pareto_radius(values: ArrayLike) -> float:
     not 0. So the reference means it, but its search for a quantile of 0 ends at about 1e-9 and it
     never gets there. (The 18 % quantile of the positive distances, which does not come near
     0 when one more percent of the pairs is about to be tied, was tried: it is many times as wide,
-    and the mutual information of a half-censored variable fell by a quarter more below the truth.)
+    and of a half-censored normal pair with correlation 0.6 it left 0.079 of 0.177 nats, not 0.101.)
 
     All values count, however many: the reference draws 10,000 at random from more.
     Takes O(n log n) time and O(n) memory.
@@ -89,42 +89,46 @@ def pareto_radius(values: ArrayLike) -> float:
     1.0
     """
     found = np.asarray(values, dtype=np.float64)
-    found = np.sort(found[np.isfinite(found)])
-    if found.size < 2 or found[0] == found[-1]:
+    found = found[np.isfinite(found)]
+    if found.size < 2 or found.min() == found.max():
         return float("nan")
-    unit, spread = to_unit_interval(found)
-    radius, _ = unit_pareto_radius(unit, spread)
-    return radius * float(found[-1] - found[0])
+    unit, spread, length = to_unit_interval(found)
+    radius, _ = _unit_radius(PairDistances(np.sort(unit)), spread)
+    return radius * length
 
 
-def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Map finite values, not all equal, to [0, 1] in steps of 2**-40; also their new s.d.
+def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """Map finite values, not all equal, to [0, 1] in steps of 2**-40.
 
-    Values that differ by a factor and a shift give the same result bit for bit, unless rounding
-    moved one across the middle of a step.
+    Also return their new s.d. and the length of their range. Values that differ by a factor and a
+    shift are mapped alike bit for bit, unless rounding moved one across the middle of a step.
     """
     low, high = float(values.min()), float(values.max())
+    scale = 1.0
     if not math.isfinite(high - low):
-        values, low, high = values / 4, low / 4, high / 4
-    unit = np.rint((values - low) / ((high - low) * _STEP)) * _STEP
-    return unit, float(unit.std(ddof=1))
+        scale = 0.25
+        values, low, high = values * scale, low * scale, high * scale
+    unit = values - low
+    unit /= (high - low) * _STEP
+    np.rint(unit, out=unit)
+    unit *= _STEP
+    mean = unit.sum() / unit.size
+    spread = math.sqrt(max(float(unit @ unit) - unit.size * mean**2, 0.0) / (unit.size - 1))
+    return unit, spread, (high - low) / scale
 
 
-def unit_pareto_radius(ordered: NDArray[np.float64], spread: float) -> tuple[float, bool]:
-    """Pareto radius of ordered values on the unit interval, whose s.d. is `spread`.
+def _unit_radius(distances: PairDistances, spread: float) -> tuple[float, bool]:
+    """Pareto radius of values on the unit interval, whose s.d. is `spread`.
 
     Also whether the quantile was 0, because too many pairs are tied.
     """
-    n = ordered.size
-    pairs = n * (n - 1) // 2
-    rank = int(PARETO_SHARE * pairs)
-    tied = tied_pairs(ordered)
-    mostly_tied = rank < tied
+    rank = int(PARETO_SHARE * distances.number)
+    mostly_tied = rank < distances.tied
     if mostly_tied:
-        ranks = np.minimum(np.arange(1, 101) * pairs // 100, pairs - 1)
-        rank = int(ranks[ranks >= tied][0])
-    quantile = kth_pair_distance(ordered, rank)
-    return bisected(quantile, 1.0, spread) * large_sample_factor(n), mostly_tied
+        ranks = np.minimum(np.arange(1, 101) * distances.number // 100, distances.number - 1)
+        rank = int(ranks[ranks >= distances.tied][0])
+    radius = bisected(distances.kth(rank), 1.0, spread)
+    return radius * large_sample_factor(distances.ordered.size), mostly_tied
 
 
 def large_sample_factor(n: int) -> float:
@@ -150,36 +154,46 @@ def bisected(quantile: float, span: float, unit: float) -> float:
     return high
 
 
-def on_grid(values: NDArray[np.float64]) -> Gridded:
-    """Put a continuous variable, finite and not constant, on its grid of 512 cells.
+def on_grid(values: NDArray[np.float64], eps: float) -> Gridded | None:
+    """Put a continuous variable, of two or more finite values, on its grid of 512 cells.
 
     The cells' centres are evenly spaced from one Pareto radius below the smallest value to one
     above the largest; a value on the border of two cells belongs to the upper one, except in
-    the middle of the range (see `_middle_cell`).
+    the middle of the range (see `_middle_cell`). None if the variable is constant: its s.d. is
+    not above `eps` times its largest absolute value.
     """
-    ordered = np.sort(values)
-    distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
-    unit, spread = to_unit_interval(values)
-    ordered = np.sort(unit)
-    radius, mostly_tied = unit_pareto_radius(ordered, spread)
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return None
+    unit, spread, length = to_unit_interval(values)
+    if spread * (length / max(abs(low), abs(high))) <= eps:
+        return None
+    distances = PairDistances(np.sort(unit))
+    radius, mostly_tied = _unit_radius(distances, spread)
     step = (1.0 + 2.0 * radius) / (GRID_POINTS - 1)
-    cell = np.floor((unit + radius) / step + 0.5).astype(np.intp)
-    in_the_middle = unit == 0.5
-    if in_the_middle.any():
-        cell[in_the_middle] = _middle_cell(ordered)
-    return Gridded(cell, radius / step, step / spread, distinct, mostly_tied)
+    place = unit + radius
+    place /= step
+    place += 0.5
+    cell = place.astype(np.intp)
+    middle = _middle_cell(distances.ordered)
+    if middle is not None:
+        cell[unit == 0.5] = middle
+    return Gridded(cell, radius / step, step / spread, distances.values.size, mostly_tied)
 
 
-def _middle_cell(ordered: NDArray[np.float64]) -> int:
-    """Cell, 255 or 256, of a value exactly in the middle of the range.
+def _middle_cell(ordered: NDArray[np.float64]) -> int | None:
+    """Cell, 255 or 256, of values exactly in the middle of the range; None if there is none.
 
-    It lies on a border whatever the radius, and rounded data and counts often have many such
-    values. The reference means the upper cell, but the rounding of its grid points decides, and the
-    result moves by 1e-4 of itself. Not to depend on rounding, and so on scale and shift, they
-    join the more frequent one of the next smaller and next larger value, if equal the upper. (That
-    is where the reference has them in its stored results on rounded data.)
+    They lie on a border whatever the radius, and rounded data and counts often have many
+    such values. The reference means the upper cell, but the rounding of its grid points decides,
+    and the result moves by 1e-4 of itself. Not to depend on rounding, and so on scale and shift,
+    they join the more frequent one of the next smaller and next larger value, or the upper cell
+    if these are equal. (The reference has them there in its stored results on rounded data.)
     """
-    start, stop = np.searchsorted(ordered, [0.5, np.nextafter(0.5, 1.0)])
+    start = int(np.searchsorted(ordered, 0.5))
+    if ordered[start] != 0.5:
+        return None
+    stop = int(np.searchsorted(ordered, 0.5, side="right"))
     below = start - np.searchsorted(ordered, ordered[start - 1])
     above = np.searchsorted(ordered, ordered[stop], side="right") - stop
     return 255 if below > above else 256

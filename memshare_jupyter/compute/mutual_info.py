@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from ._kernel_mi import (
     same_label,
 )
 from ._nearest_neighbours import nearest_neighbour_mutualinfo
+from ._options import DEFAULT_EPS, Estimator, Options
 from ._reference import reference_mutualinfo
 from ._smoothing import GRID_POINTS
 from .density import on_grid
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
     from ._kernel_mi import Kernel
 
-#: 1,000 times the rounding of a double.
-DEFAULT_EPS: Final = 1000 * 2.0**-52
-Estimator = Literal["pde", "kde", "ksg"]
-_FEWEST_SAMPLES: Final = 3  # with fewer there is nothing to estimate
+FEWEST_SAMPLES: Final = 3  # with fewer there is nothing to estimate
 
 
 def mutualinfo(
@@ -170,103 +167,91 @@ def mutualinfo(
     >>> round(mutualinfo([0, 0, 1, 1], ["a", "a", "b", "b"], x_discrete=True, y_discrete=True), 4)
     0.6931
     """
-    per_unit = _nats_per_unit(base)
-    if use_mpmi:
-        estimator = "kde"
-    _check_options(estimator, compat, base, bias_correction=bias_correction)
-    x, y = as_vector(x, "x"), as_vector(y, "y")
-    if compat == "R":
+    options = Options(
+        x_discrete=x_discrete,
+        y_discrete=y_discrete,
+        eps=eps,
+        use_mpmi=use_mpmi,
+        na_rm=na_rm,
+        estimator=estimator,
+        bias_correction=bias_correction,
+        base=base,
+        compat=compat,
+    )
+    return pair_mutualinfo(as_vector(x, "x"), as_vector(y, "y"), options)
+
+
+def pair_mutualinfo(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
+    """Mutual information of two vectors; see `mutualinfo`."""
+    x_discrete, y_discrete = options.x_discrete, options.y_discrete
+    if options.compat == "R":
         return reference_mutualinfo(
             as_numbers(x, "x"),
             as_numbers(y, "y"),
             x_discrete=x_discrete,
             y_discrete=y_discrete,
-            eps=eps,
-            na_rm=na_rm,
-            use_mpmi=estimator == "kde",
+            eps=options.eps,
+            na_rm=options.na_rm,
+            use_mpmi=options.estimator == "kde",
         )
-    x, y = _prepared(x, y, x_discrete=x_discrete, y_discrete=y_discrete, na_rm=na_rm)
-    if (
-        x.size < _FEWEST_SAMPLES
-        or is_constant(x, 0.0 if x_discrete else eps)
-        or is_constant(y, 0.0 if y_discrete else eps)
-    ):
+    x, y = _prepared(x, y, options)
+    if x.size < FEWEST_SAMPLES:
         return 0.0
     if x_discrete and y_discrete:
         nats = two_discrete(x, y)
-    elif estimator == "kde":
-        kernels = _kernel(x, discrete=x_discrete), _kernel(y, discrete=y_discrete)
-        nats = kernel_mutualinfo(*kernels, x.size, bias_correction=bias_correction)
-    elif estimator == "ksg":
+    elif options.estimator == "kde":
+        nats = _by_kernels(x, y, options)
+    elif options.estimator == "ksg":
         nats = nearest_neighbour_mutualinfo(x, y, x_discrete=x_discrete, y_discrete=y_discrete)
     elif x_discrete:
-        nats = _continuous_discrete(y, x, eps)
+        nats = _continuous_discrete(y, x, options.eps)
     elif y_discrete:
-        nats = _continuous_discrete(x, y, eps)
+        nats = _continuous_discrete(x, y, options.eps)
     else:
-        nats = two_continuous(on_grid(x), on_grid(y), eps)
-    return max(nats / per_unit, 0.0)
+        on_x, on_y = on_grid(x, options.eps), on_grid(y, options.eps)
+        nats = two_continuous(on_x, on_y, options.eps) if on_x and on_y else 0.0
+    return options.in_unit(nats)
 
 
 def _prepared(
-    x: NDArray[Any], y: NDArray[Any], *, x_discrete: bool, y_discrete: bool, na_rm: bool
+    x: NDArray[Any], y: NDArray[Any], options: Options
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return numbers where continuous and codes where discrete, of the samples to be used."""
     same_length(x, y)
+    x_discrete, y_discrete = options.x_discrete, options.y_discrete
     x = x if x_discrete else as_numbers(x, "x", remedy="; for labels pass x_discrete=True")
     y = y if y_discrete else as_numbers(y, "y", remedy="; for labels pass y_discrete=True")
-    x, y = without_missing(x, y, na_rm=na_rm)
+    x, y = without_missing(x, y, na_rm=options.na_rm)
     return as_codes(x, "x") if x_discrete else x, as_codes(y, "y") if y_discrete else y
-
-
-def _nats_per_unit(base: float | None) -> float:
-    if base is None:
-        return 1.0
-    if not (math.isfinite(base) and base > 1):
-        raise ValueError(f"base must be a number above 1 (2 for bits, None for nats), not {base!r}")
-    return math.log(base)
-
-
-def _check_options(
-    estimator: str, compat: str | None, base: float | None, *, bias_correction: bool
-) -> None:
-    if estimator not in ("pde", "kde", "ksg"):
-        raise ValueError(f"estimator must be 'pde', 'kde' or 'ksg', not {estimator!r}")
-    if bias_correction and estimator != "kde":
-        raise ValueError(
-            f"bias_correction=True is the jackknife of estimator='kde', not of {estimator!r}"
-        )
-    if compat not in (None, "R"):
-        raise ValueError(f"compat must be None or 'R', not {compat!r}")
-    if compat == "R" and (estimator == "ksg" or bias_correction or base is not None):
-        raise ValueError(
-            "compat='R' gives the reference's own number in its own unit; it knows no base, "
-            "bias_correction or estimator='ksg'"
-        )
-
-
-def is_constant(values: NDArray[Any], eps: float) -> bool:
-    """Say whether values vary by no more than `eps` times their size."""
-    size = float(np.abs(values).max())
-    if size == 0.0:
-        return True
-    # Divided first: the square of a large or small value may be out of range.
-    return float((values / size).std(ddof=1)) <= eps
-
-
-def _kernel(values: NDArray[Any], *, discrete: bool) -> Kernel:
-    if discrete:
-        return same_label(values)
-    # In standard deviations: the bandwidth's seventh powers may be out of range otherwise.
-    values = values / np.abs(values).max()
-    values = (values - values.mean()) / values.std(ddof=1)
-    return epanechnikov(values, plug_in_bandwidth(values, normal_scale(values) or 1.0))
 
 
 def _continuous_discrete(values: NDArray[np.float64], codes: NDArray[np.intp], eps: float) -> float:
     classes = int(codes.max()) + 1
-    gridded = on_grid(values)
+    gridded = on_grid(values, eps)
+    if gridded is None or classes == 1:
+        return 0.0
     flat = gridded.cell * classes + codes
     table = np.bincount(flat, minlength=GRID_POINTS * classes).astype(np.float64)
+    table = table.reshape(GRID_POINTS, 1, classes)
     weights = np.bincount(codes) / codes.size
-    return continuous_discrete(gridded, table.reshape(GRID_POINTS, classes), weights, eps)
+    width = np.array([gridded.width])
+    return float(continuous_discrete(table, gridded.distinct, width, weights, eps)[0])
+
+
+def _by_kernels(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
+    kernels: list[Kernel] = []
+    for values, discrete in ((x, options.x_discrete), (y, options.y_discrete)):
+        if discrete:
+            kernels.append(same_label(values))
+            continue
+        size = np.abs(values).max()
+        # Divided first: the squares of large or small values may be out of range.
+        spread = (values / size).std(ddof=1) if size > 0 else 0.0
+        if spread <= options.eps:
+            return 0.0
+        # In standard deviations, for the bandwidth has ninth roots of ninth powers in it.
+        standard = values / size / spread
+        scale = normal_scale(standard) or 1.0
+        kernels.append(epanechnikov(standard, plug_in_bandwidth(standard, scale)))
+    in_x, in_y = kernels
+    return kernel_mutualinfo(in_x, in_y, x.size, bias_correction=options.bias_correction)

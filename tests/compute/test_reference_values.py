@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from memshare_jupyter.compute._kernel_mi import normal_scale, plug_in_bandwidth
+from memshare_jupyter.compute._options import DEFAULT_EPS
 from memshare_jupyter.compute._reference import reference_mutualinfo
-from memshare_jupyter.compute.mutual_info import DEFAULT_EPS, mutualinfo
+from memshare_jupyter.compute.mutual_info import mutualinfo
 
 DATA = Path(__file__).parents[1] / "data" / "mutualinfo"
 CASES = {

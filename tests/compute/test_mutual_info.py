@@ -233,6 +233,12 @@ def test_other_estimators_are_nearer_the_truth_of_a_normal_pair(estimator, rho):
     assert found == pytest.approx(truth, rel=0.15, abs=0.06)
 
 
+def test_many_labels_of_few_samples_are_no_warning():
+    pytest.importorskip("sklearn")
+    x, y = classes(30, 30, 0.1)
+    assert mutualinfo(x, y, y_discrete=True, estimator="ksg") >= 0
+
+
 def test_bias_correction_brings_independent_variables_to_zero():
     x, y = normal_pair(0.0, 300)
     raw = mutualinfo(x, y, estimator="kde")

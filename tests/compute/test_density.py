@@ -46,7 +46,8 @@ def test_radius_needs_two_different_finite_values(values):
 def test_density_has_integral_one_and_is_near_the_truth():
     values = np.random.default_rng(8).normal(size=20_000)
     points, density = pareto_density(values)
-    assert np.trapezoid(density, points) == pytest.approx(1, abs=0.005)  # of the 512 steps
+    integral = density.sum() * (points[1] - points[0])
+    assert integral == pytest.approx(1, abs=0.005)  # of the 512 steps
     truth = np.exp(-(points**2) / 2) / math.sqrt(2 * math.pi)
     # A standard deviation of 0.007 at the top, and smoothing.
     assert np.abs(density - truth).max() < 0.03

@@ -302,6 +302,15 @@ def test_any_real_array_will_do():
     assert type(mutualinfo(x.view(Subclass), y.view(Subclass))) is float
 
 
+def test_series_and_categories_of_pandas_will_do():
+    pandas = pytest.importorskip("pandas")
+    x, y = classes(100, 2, 1.0)
+    expected = mutualinfo(x, y, y_discrete=True)
+    labels = pandas.Series(np.array(["low", "high"])[1 - y], index=np.arange(100)[::-1])
+    for found in (labels, labels.astype("category"), pandas.Categorical(labels)):
+        assert mutualinfo(pandas.Series(x), found, y_discrete=True) == pytest.approx(expected)
+
+
 def test_zyxin_is_the_best_gene_of_golub_1999():
     with np.load(GOLUB) as data:
         expression, is_aml, accession = data["expression"], data["is_aml"], data["accession"]

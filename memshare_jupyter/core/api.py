@@ -106,7 +106,7 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     Raises
     ------
     PageNotFoundError
-        No living process has such a page; the message says what there is.
+        No living process has such a page; the message says what there is. Nothing was attached.
     HeaderMismatchError
         The page was written by another version of this package.
     UnsupportedValueError
@@ -127,7 +127,8 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     []
     >>> ms.release_variables("doc", ["X"])
     """
-    return {name: _value(registry().attach(namespace, name)) for name in _several(names)}
+    attached = registry().attach_all(namespace, _several(names))
+    return {name: _value(value) for name, value in attached.items()}
 
 
 def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:

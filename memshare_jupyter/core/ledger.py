@@ -201,6 +201,11 @@ class _Reader(Session):
             _sweep(self._fd, path)
         return alive
 
+    def forget(self) -> None:
+        """Read everything at the next refresh."""
+        self.table = Table()
+        self._generation = -1
+
     def refresh(self) -> None:
         """Bring the table up to date (steps 3 and 4)."""
         generation, count, ring = self._state()
@@ -229,7 +234,8 @@ class _Reader(Session):
         return self._generation, 0, (0,) * RING  # damaged: keep what was known
 
     def _read_all(self, count: int) -> None:
-        image = os.pread(self._fd, count * SLOT_BYTES, HEADER_BYTES)
+        room = os.fstat(self._fd).st_size - HEADER_BYTES  # a damaged count may be any number
+        image = os.pread(self._fd, max(0, min(count * SLOT_BYTES, room)), HEADER_BYTES)
         for index in range(len(image) // SLOT_BYTES):
             try:
                 entry = unpack(image[index * SLOT_BYTES : (index + 1) * SLOT_BYTES])
@@ -251,7 +257,7 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             path.unlink()
 
 
@@ -275,10 +281,23 @@ class Ledger:
         self.mine.table.put(index, entry)
         return index
 
-    def withdraw(self, index: int) -> None:
-        """Take a handle of this process off the list."""
-        self.file.clear(index)
-        self.mine.table.put(index, None)
+    def withdraw(self, index: int, entry: Entry) -> None:
+        """Take a handle of this process off the list, unless its slot is another's by now."""
+        if self.mine.table.slots.get(index) is entry:
+            self.file.clear(index)
+            self.mine.table.put(index, None)
+
+    def rewrite(self, entries: dict[int, Entry]) -> None:
+        """List exactly these handles, by slot, and read everybody else's anew.
+
+        An interrupt or a failure may have left file and tables in any state.
+        """
+        self.mine.table = Table()
+        for index, entry in entries.items():
+            self.mine.table.put(index, entry)
+        for other in self._others.values():
+            other.forget()
+        self.file.rewrite({index: entry.pack() for index, entry in entries.items()})
 
     def sessions(self) -> Iterator[Session]:
         """Yield every living session, this process's first, up to date."""
@@ -289,20 +308,21 @@ class Ledger:
     def _living(self) -> list[_Reader]:
         mine = self.file.path.name
         try:
-            with os.scandir(self.file.directory) as found:
-                names = {f.name for f in found if f.name.endswith(SUFFIX) and f.name != mine}
+            found = os.listdir(self.file.directory)
+            names = {name for name in found if name.endswith(SUFFIX) and name != mine}
         except FileNotFoundError:
             names = set()
         for gone in self._others.keys() - names:  # step 1
             self._others.pop(gone).close()
+        for name, other in list(self._others.items()):
+            if not other.lives(self.file.directory / name):  # step 2
+                self._others.pop(name).close()
+        # After that, because a file that was put back is another file of the same name.
         for name in names - self._others.keys():
             if (reader := _Reader.open(self.file.directory / name)) is not None:
                 self._others[name] = reader
-        for name, other in list(self._others.items()):
-            if other.lives(self.file.directory / name):  # step 2
-                other.refresh()
-            else:
-                self._others.pop(name).close()
+        for other in self._others.values():
+            other.refresh()
         return list(self._others.values())
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ import struct
 import uuid as uuids
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -37,11 +38,57 @@ _STATE_AT: Final = 12 - _TRAILER.size
 RELEASED: Final = 1
 
 
+class Mappings:
+    """What a process has mapped although no table knows it any more: arrays still use it.
+
+    Parameters
+    ----------
+    settle : callable
+        Called after a page's memory was unmapped, in whatever thread that happened.
+
+    Attributes
+    ----------
+    gone : deque of weak references to mappings
+        Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
+        the page.
+    """
+
+    def __init__(self, settle: Callable[[object], None]) -> None:
+        self.gone: deque[Mapping] = deque()
+        self._settle = settle
+        self._dropped: set[Page] = set()
+
+    def watch(self, mapping: mmap.mmap) -> tuple[object, Mapping]:
+        """Have `mapping` put among those gone when it ends, and then `settle` called."""
+        # The last array may die at any moment, and an exception in a callback is lost: an
+        # interrupt at the wrong moment would lose the page. So it goes to the list by a function
+        # written in C, which no interrupt can break. The newest callback is called first.
+        settle = weakref.ref(mapping, self._settle)
+        ended = Mapping(mapping, self.gone.append)
+        ended.page = None
+        return settle, ended
+
+    def dropped(self, page: Page) -> None:
+        """Keep `page` until it is closed, even if nobody but arrays uses it."""
+        self._dropped.add(page)
+
+    def close(self, page: Page) -> None:
+        """Close a page that is gone."""
+        page.close()
+        self._dropped.discard(page)
+
+
+class Mapping(weakref.ref[mmap.mmap]):
+    """A weak reference to a mapping, and the page it was the mapping of, once dropped."""
+
+    __slots__ = ("page",)
+    page: Page | None
+
+
 class Page:
     """A page as one process has it open and mapped.
 
-    The mapping lives until `drop` was called *and* the last array on it is gone; `ended` then
-    runs, in whatever thread that happens.
+    The mapping lives until `drop` was called *and* the last array on it is gone.
 
     Parameters
     ----------
@@ -51,30 +98,25 @@ class Page:
         Descriptor of its block; the page owns it.
     writable : bool
         Map it for writing.
-    ended : callable
-        Called with the page after its memory was unmapped.
+    mappings : Mappings
+        Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(
-        self, uuid: bytes, fd: int, *, writable: bool, ended: Callable[[Page], None]
-    ) -> None:
-        self.uuid = uuid
+    def __init__(self, uuid: bytes, fd: int, *, writable: bool, mappings: Mappings) -> None:
         self.fd = fd
+        self.uuid = uuid
         try:
             size_bytes = os.fstat(fd).st_size
             self._trailer_at = size_bytes - _TRAILER.size
             self._state_at = size_bytes + _STATE_AT
             mapping = segment.map_block(fd, size_bytes, writable=writable)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
+            self._held: mmap.mmap | None = mapping
+            self._mappings = mappings
+            self._settle, self._mapping = mappings.watch(mapping)
         except BaseException:
-            os.close(fd)
+            self.close()
             raise
-        self._held: mmap.mmap | None = mapping
-
-        self._mapping = weakref.ref(mapping)
-        # A finalizer and not a callback of the reference: it must run even when nobody but the
-        # arrays knows this page any more. Not at exit: arrays may be used until the very end.
-        weakref.finalize(mapping, self._unmapped, ended).atexit = False
 
     @property
     def mapped(self) -> bool:
@@ -98,13 +140,21 @@ class Page:
         self._held = self._mapping()
         return self._held is not None
 
-    def _unmapped(self, ended: Callable[[Page], None]) -> None:
-        os.close(self.fd)
-        ended(self)
+    def close(self) -> None:
+        """Close the descriptor; once or more often."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
+        self._mapping.page = self  # not before: so a page that was lost on its way just ends
+        self._mappings.dropped(self)
         self._held = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):  # or an interrupt came before there was one
+            self.close()
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.
@@ -159,7 +209,7 @@ class Page:
         return descriptor
 
 
-def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) -> Page:
+def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
     """Make a page of a planned value: allocate, fill, map, then seal.
 
     The mapping is made before the seal, so the owner alone can write to a sealed page.
@@ -177,8 +227,12 @@ def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) 
     except BaseException:
         os.close(fd)
         raise
-    page = Page(uuid, fd, writable=True, ended=ended)
-    segment.seal(fd, writable=writable)
+    page = Page(uuid, fd, writable=True, mappings=mappings)
+    try:
+        segment.seal(fd, writable=writable)
+    except BaseException:
+        page.drop()
+        raise
     return page
 
 

@@ -69,11 +69,9 @@ class SessionFile:
         The runtime directory, see `runtime_directory`.
     label : str
         What lists call this process, such as ``"kernel"``.
-    slots : list of bytes, optional
-        Slots to begin with.
     """
 
-    def __init__(self, directory: Path, label: str = "", slots: list[bytes] | None = None) -> None:
+    def __init__(self, directory: Path, label: str = "") -> None:
         self.directory = directory
         self.label = label
         self.token = uuid.uuid4().bytes
@@ -81,20 +79,19 @@ class SessionFile:
         self.pid_namespace = pid_namespace()
         self.path = directory / f"{self.pid}-{self.token.hex()}{SUFFIX}"
         self.started = time.time()
-        self._slots = slots if slots is not None else []
-        self._free = [i for i, slot in enumerate(self._slots) if not any(slot[:8])]
+        self._slots: list[bytes] = []
+        self._free: set[int] = set()
         self._generation = 0
         self._ring = [0] * RING
         self._fd = self._begin()
 
     def put(self, slot: bytes) -> int:
         """Write a slot into a free place and return its index."""
-        if self._free:
-            index = self._free.pop()
-            self._slots[index] = slot
-        else:
-            index = len(self._slots)
-            self._slots.append(slot)
+        if not self._free:
+            self._slots.append(bytes(SLOT_BYTES))
+            self._free.add(len(self._slots) - 1)
+        index = self._free.pop()
+        self._slots[index] = slot
         self._change(index)
         return index
 
@@ -102,7 +99,17 @@ class SessionFile:
         """Empty a slot."""
         self._slots[index] = bytes(SLOT_BYTES)
         self._change(index)
-        self._free.append(index)
+        self._free.add(index)
+
+    def rewrite(self, slots: dict[int, bytes]) -> None:
+        """Have exactly these slots, in whatever state a failed change left the file."""
+        empty = bytes(SLOT_BYTES)
+        self._slots = [slots.get(index, empty) for index in range(len(self._slots))]
+        self._free = set(range(len(self._slots))) - slots.keys()
+        self.assert_alive()
+        os.pwrite(self._fd, b"".join(self._slots), HEADER_BYTES)
+        self._generation += RING + 1  # more than the ring holds: readers read every slot
+        os.pwrite(self._fd, self._state(), STATE_OFFSET)
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""
@@ -115,8 +122,8 @@ class SessionFile:
         """Take the lock again and put the file back if somebody removed it."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
         if os.fstat(self._fd).st_nlink == 0:
-            os.close(self._fd)
-            self._fd = self._begin()
+            gone, self._fd = self._fd, self._begin()
+            os.close(gone)
 
     def end(self) -> None:
         """Remove the file: all handles of this process count for nothing from here on."""
@@ -126,7 +133,9 @@ class SessionFile:
 
     def abandon(self) -> None:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
-        os.close(self._fd)
+        # Not kept: by its number a late write would reach some other file that got it since.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def _begin(self) -> int:
         while True:
@@ -198,10 +207,19 @@ def make_directory(directory: Path) -> None:
     Raises
     ------
     RegistryCorruptError
-        It is a link, belongs to another user, or others may enter it.
+        It is a link, belongs to another user, or others may enter it; or there is no place
+        for it any more.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         directory.mkdir(mode=0o700)
+    except FileExistsError:
+        pass  # checked below
+    except FileNotFoundError:
+        raise RegistryCorruptError(
+            f"the runtime directory {directory} cannot be made, because {directory.parent} is "
+            "gone, as after a logout; set XDG_RUNTIME_DIR to a directory that stays, and restart",
+            directory=str(directory),
+        ) from None
     try:
         found = directory.lstat()
     except FileNotFoundError:

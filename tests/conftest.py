@@ -196,9 +196,10 @@ class Child:
         """End it in whatever state it is; once or more often."""
         if self._connection.closed:
             return
-        self._connection.close()
+        # The signal first: at the connection's end a child releases what it has and exits.
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._connection.close()
         assert select.select([self._pidfd], [], [], PATIENCE_S)[0], "the child cannot be killed"
         os.close(self._pidfd)
 

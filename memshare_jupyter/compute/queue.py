@@ -16,7 +16,6 @@ The block goes when the caller and its workers let go of it or die; it is no pag
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import uuid
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memshare_jupyter.core import segment
+from memshare_jupyter.core.session import pid_namespace
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")
@@ -53,9 +53,7 @@ def chunks(items: int, workers: int) -> list[tuple[int, int]]:
 class QueueAddress:
     """What a worker needs in order to open a queue."""
 
-    uuid: bytes
-    pid: int
-    fd: int
+    block: segment.Address
     items: int
     workers: int
 
@@ -70,11 +68,11 @@ class Queue:
     """
 
     def __init__(self, items: int, workers: int) -> None:
-        self._size_bytes = _LINE * (1 + workers)
-        identity = uuid.uuid4().bytes
-        self._fd = segment.create(identity, self._size_bytes)
-        self._control = segment.map_block(self._fd, self._size_bytes, writable=True)
-        self.address = QueueAddress(identity, os.getpid(), self._fd, items, workers)
+        self._block = segment.create(uuid.uuid4().bytes, _LINE * (1 + workers))
+        # Never sealed: workers write to it, and its log grows.
+        self._control = segment.map_block(self._block, writable=True)
+        who = (os.getpid(), pid_namespace(), self._block.fd)
+        self.address = QueueAddress(segment.Address(self._block.uuid, *who), items, workers)
 
     def cancel(self) -> None:
         """Tell the workers to stop before their next item."""
@@ -90,7 +88,7 @@ class Queue:
     def close(self) -> None:
         """Let go of the queue."""
         self._control.close()
-        os.close(self._fd)
+        self._block.close()
 
 
 class Claims:
@@ -110,10 +108,11 @@ class Claims:
     """
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
-        self._fd = segment.attach(address.uuid, address.pid, address.fd, writable=True)
+        self._block = segment.attach(address.block, writable=True)
+        self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
-        self._control: mmap.mmap = segment.map_block(self._fd, self._log_at, writable=True)
+        self._control = segment.map_block(self._block, writable=True, size_bytes=self._log_at)
         self._chunks = chunks(address.items, address.workers)
         self._record = _CLAIM.pack(worker)
         self._count_at = _LINE * (1 + worker)
@@ -145,4 +144,4 @@ class Claims:
     def close(self) -> None:
         """Let go of the queue."""
         self._control.close()
-        os.close(self._fd)
+        self._block.close()

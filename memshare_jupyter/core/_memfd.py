@@ -11,7 +11,7 @@ import fcntl
 import os
 import resource
 import uuid as uuids
-from typing import Final
+from typing import Final, Literal
 
 _PREFIX: Final = "memshare:"
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
@@ -23,12 +23,38 @@ class SegmentGone(Exception):  # noqa: N818 -- a state the caller handles, not a
     """The process named no longer has that block."""
 
 
+class MemfdSegment:
+    """A memfd that this process has open; see `segment.Segment`."""
+
+    __slots__ = ("fd", "size_bytes", "uuid")
+
+    backend: Literal["memfd"] = "memfd"
+    place = ""
+
+    def __init__(self, uuid: bytes, fd: int, size_bytes: int) -> None:
+        self.uuid = uuid
+        self.fd = fd
+        self.size_bytes = size_bytes
+        _keep_fds_spare(fd)
+
+    def seal(self, *, writable: bool) -> None:
+        """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        more = 0 if writable else _F_SEAL_FUTURE_WRITE
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals | more)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
+
+
 def memfd_name(uuid: bytes) -> str:
     """Return what ``/proc/<pid>/maps`` and ``/proc/<pid>/fd`` call the block."""
     return f"/memfd:{_PREFIX}{uuids.UUID(bytes=uuid).hex} (deleted)"
 
 
-def create(uuid: bytes, size_bytes: int) -> int:
+def create(uuid: bytes, size_bytes: int) -> MemfdSegment:
+    """Make a block of zeros."""
     name = _PREFIX + uuids.UUID(bytes=uuid).hex
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
@@ -39,19 +65,21 @@ def create(uuid: bytes, size_bytes: int) -> int:
         fd = os.memfd_create(name, flags)
     try:
         os.ftruncate(fd, size_bytes)
+        return MemfdSegment(uuid, fd, size_bytes)
     except BaseException:
         os.close(fd)
         raise
-    _keep_fds_spare(fd)
-    return fd
 
 
-def seal(fd: int, *, writable: bool) -> None:
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals if writable else seals | _F_SEAL_FUTURE_WRITE)
+def attach(uuid: bytes, pid: int, fd: int, *, writable: bool) -> MemfdSegment:
+    """Open the block that process `pid` knows as `fd`.
 
-
-def attach(uuid: bytes, pid: int, fd: int, *, writable: bool = False) -> int:
+    Raises
+    ------
+    SegmentGone
+        That process is dead or of another user, or its descriptor is closed or means something
+        else by now.
+    """
     try:
         # O_PATH looks at the link's target without opening it, so a descriptor that was reused
         # for a device, a pipe or somebody's file has no effect.
@@ -65,8 +93,11 @@ def attach(uuid: bytes, pid: int, fd: int, *, writable: bool = False) -> int:
         opened = os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         os.close(handle)
-    _keep_fds_spare(opened)
-    return opened
+    try:
+        return MemfdSegment(uuid, opened, os.fstat(opened).st_size)
+    except BaseException:
+        os.close(opened)
+        raise
 
 
 def _keep_fds_spare(fd: int) -> None:

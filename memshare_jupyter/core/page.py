@@ -44,10 +44,8 @@ class Page:
 
     Parameters
     ----------
-    uuid : bytes
-        Identity of the page.
-    fd : int
-        Descriptor of its block; the page owns it.
+    block : Segment
+        Its memory; the page owns it and closes it when it is unmapped.
     writable : bool
         Map it for writing.
     ended : callable
@@ -55,18 +53,17 @@ class Page:
     """
 
     def __init__(
-        self, uuid: bytes, fd: int, *, writable: bool, ended: Callable[[Page], None]
+        self, block: segment.Segment, *, writable: bool, ended: Callable[[Page], None]
     ) -> None:
-        self.uuid = uuid
-        self.fd = fd
+        self.block = block
+        self.uuid = block.uuid
         try:
-            size_bytes = os.fstat(fd).st_size
-            self._trailer_at = size_bytes - _TRAILER.size
-            self._state_at = size_bytes + _STATE_AT
-            mapping = segment.map_block(fd, size_bytes, writable=writable)
+            self._trailer_at = block.size_bytes - _TRAILER.size
+            self._state_at = block.size_bytes + _STATE_AT
+            mapping = segment.map_block(block, writable=writable)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
         except BaseException:
-            os.close(fd)
+            block.close()
             raise
         self._held: mmap.mmap | None = mapping
 
@@ -98,7 +95,7 @@ class Page:
         return self._held is not None
 
     def _unmapped(self, ended: Callable[[Page], None]) -> None:
-        os.close(self.fd)
+        self.block.close()
         ended(self)
 
     def drop(self) -> None:
@@ -165,19 +162,19 @@ def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) 
     trailer_at = -(-(at + len(plan.descriptor)) // values.ALIGNMENT) * values.ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
-    fd = segment.create(uuid, trailer_at + _TRAILER.size)
+    block = segment.create(uuid, trailer_at + _TRAILER.size)
     try:
-        segment.fill(fd, plan)
-        segment.write_at(fd, plan.descriptor, at)
-        segment.write_at(fd, trailer, trailer_at)
+        segment.fill(block, plan)
+        segment.write_at(block, plan.descriptor, at)
+        segment.write_at(block, trailer, trailer_at)
     except BaseException:
-        os.close(fd)
+        block.close()
         raise
-    page = Page(uuid, fd, writable=True, ended=ended)
-    segment.seal(fd, writable=writable)
+    page = Page(block, writable=True, ended=ended)
+    block.seal(writable=writable)
     return page
 
 
-def read_released(fd: int) -> bool:
+def read_released(block: segment.Segment) -> bool:
     """Look at the state of a page without mapping it."""
-    return os.pread(fd, 1, os.fstat(fd).st_size + _STATE_AT) == bytes([RELEASED])
+    return os.pread(block.fd, 1, block.size_bytes + _STATE_AT) == bytes([RELEASED])

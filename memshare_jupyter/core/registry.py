@@ -23,7 +23,6 @@ it all its entries; the kernel takes back the memory that nobody else has mapped
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -35,7 +34,7 @@ from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
-from memshare_jupyter.core.ledger import PAGE, SUMMARY_BYTES, VIEW, Entry, Ledger, Session
+from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile, runtime_directory
@@ -393,9 +392,10 @@ class Registry:
     ) -> None:
         now = time.time()
         entry = Entry(
-            *(PAGE, name, page.uuid, page.fd, plan.size_bytes, writable, now, now),
+            *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            snapshots.pack_summary(plan.summary, SUMMARY_BYTES),
+            snapshots.pack_summary(plan.summary, summary_room(name, page.block.place)),
+            *(page.block.backend, page.block.place),
         )
         replaced = self._pages.get(name)
         self._pages[name] = _Handle(page, entry, self._ledger.publish(entry))  # step 4
@@ -439,12 +439,12 @@ class Registry:
         )
 
     def _attach(self, session: Session, entry: Entry) -> _Handle:
-        fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)  # step 2
-        page = Page(entry.uuid, fd, writable=False, ended=self._ended)
+        block = segment.attach(entry.address(session))  # step 2
+        page = Page(block, writable=False, ended=self._ended)
         return self._publish_view(page, entry)
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
-        view = entry._replace(kind=VIEW, fd=page.fd, since=time.time())
+        view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
         stale = self._views.pop(page.uuid, None)
         handle = _Handle(page, view, self._ledger.publish(view))  # step 3
         self._views[page.uuid] = handle
@@ -458,13 +458,13 @@ class Registry:
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:
-            fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)
+            block = segment.attach(entry.address(session))
         except segment.SegmentGone:
             return True
         try:
-            return pages.read_released(fd)
+            return pages.read_released(block)
         finally:
-            os.close(fd)
+            block.close()
 
     def _my_views(self, name: PageName) -> list[_Handle]:
         return [handle for handle in self._views.values() if handle.entry.name == name]

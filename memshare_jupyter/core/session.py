@@ -46,7 +46,7 @@ from typing import Final
 from memshare_jupyter.errors import RegistryCorruptError
 
 MAGIC: Final = b"memshare"
-VERSION: Final = 1
+VERSION: Final = 2
 HEADER_BYTES: Final = 512
 SLOT_BYTES: Final = 512
 RING: Final = 64

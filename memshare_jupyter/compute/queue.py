@@ -20,11 +20,12 @@ import os
 import struct
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memshare_jupyter.core import segment
-from memshare_jupyter.core.session import pid_namespace
+from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.session import runtime_directory
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")
@@ -71,8 +72,8 @@ class Queue:
         self._block = segment.create(uuid.uuid4().bytes, _LINE * (1 + workers))
         # Never sealed: workers write to it, and its log grows.
         self._control = segment.map_block(self._block, writable=True)
-        who = (os.getpid(), pid_namespace(), self._block.fd)
-        self.address = QueueAddress(segment.Address(self._block.uuid, *who), items, workers)
+        where = registry().address(self._block)
+        self.address = QueueAddress(where, items, workers)
 
     def cancel(self) -> None:
         """Tell the workers to stop before their next item."""
@@ -108,7 +109,9 @@ class Claims:
     """
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
-        self._block = segment.attach(address.block, writable=True)
+        # Seen from here: the caller may know the runtime directory by another path.
+        where = replace(address.block, place=str(runtime_directory()))
+        self._block = segment.attach(where, writable=True)
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)

@@ -1,4 +1,6 @@
-"""Linux backend: sealed memfds, reached through ``/proc/<pid>/fd`` of any process that has one.
+"""Linux backend: sealed memfds, reached through any process that has them open.
+
+The way is ``/proc/<pid>/fd``, or the holder's socket (`_socket`) where that leads nowhere.
 
 A memfd has no name in a file system, so nothing can be left behind: not by a crash, not by a
 kill, and there is nothing to clean up. See memfd_create(2) and the F_ADD_SEALS part of fcntl(2).
@@ -18,6 +20,9 @@ _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1
 _SPARE_FDS: Final = 64
 
+_held: dict[int, MemfdSegment] = {}
+"""The blocks that this process has open, by descriptor."""
+
 
 class SegmentGone(Exception):  # noqa: N818 -- a state the caller handles, not an error
     """The process named no longer has that block."""
@@ -36,6 +41,7 @@ class MemfdSegment:
         self.fd = fd
         self.size_bytes = size_bytes
         _keep_fds_spare(fd)
+        _held[fd] = self
 
     def seal(self, *, writable: bool) -> None:
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
@@ -45,6 +51,7 @@ class MemfdSegment:
 
     def close(self) -> None:
         """Let go of it."""
+        _held.pop(self.fd, None)
         os.close(self.fd)
 
 
@@ -71,7 +78,7 @@ def create(uuid: bytes, size_bytes: int) -> MemfdSegment:
         raise
 
 
-def attach(uuid: bytes, pid: int, fd: int, *, writable: bool) -> MemfdSegment:
+def attach(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -> MemfdSegment:
     """Open the block that process `pid` knows as `fd`.
 
     Raises
@@ -80,6 +87,46 @@ def attach(uuid: bytes, pid: int, fd: int, *, writable: bool) -> MemfdSegment:
         That process is dead or of another user, or its descriptor is closed or means something
         else by now.
     """
+    return adopt(uuid, _open(uuid, pid, fd, writable=writable))
+
+
+def adopt(uuid: bytes, fd: int) -> MemfdSegment:
+    """Take over a descriptor of the block."""
+    try:
+        return MemfdSegment(uuid, fd, os.fstat(fd).st_size)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def reopen_held(uuid: bytes, writable: bool) -> int:
+    """Open a block that this process has open anew; a descriptor that can do what is asked for.
+
+    Raises
+    ------
+    LookupError
+        This process does not have it.
+    PermissionError
+        `writable`, and the block is sealed against it.
+    """
+    for fd in [fd for fd, held in list(_held.items()) if held.uuid == uuid]:
+        try:
+            opened = _open(uuid, "self", fd, writable=writable)
+        except SegmentGone:
+            continue  # let go of at this moment
+        if writable and fcntl.fcntl(opened, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
+            os.close(opened)
+            raise PermissionError("the block is sealed against writing")
+        return opened
+    raise LookupError("this process does not have that block")
+
+
+def is_block(uuid: bytes, fd: int) -> bool:
+    """Say whether a descriptor of this process is the block."""
+    return os.readlink(f"/proc/self/fd/{fd}") == memfd_name(uuid)
+
+
+def _open(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -> int:
     try:
         # O_PATH looks at the link's target without opening it, so a descriptor that was reused
         # for a device, a pipe or somebody's file has no effect.
@@ -90,14 +137,9 @@ def attach(uuid: bytes, pid: int, fd: int, *, writable: bool) -> MemfdSegment:
         link = f"/proc/self/fd/{handle}"
         if os.readlink(link) != memfd_name(uuid):
             raise SegmentGone(f"descriptor {fd} of process {pid} is something else by now")
-        opened = os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        return os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         os.close(handle)
-    try:
-        return MemfdSegment(uuid, opened, os.fstat(opened).st_size)
-    except BaseException:
-        os.close(opened)
-        raise
 
 
 def _keep_fds_spare(fd: int) -> None:

@@ -23,8 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
+from memshare_jupyter.core import _socket
 from memshare_jupyter.core._namelock import is_locked
 from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.reach import Reach
 from memshare_jupyter.core.segment import Address, Backend
 from memshare_jupyter.core.session import (
     CRC,
@@ -70,11 +72,6 @@ class Entry(NamedTuple):
     summary: bytes
     backend: Backend = "memfd"
     place: str = ""
-
-    def address(self, session: Session) -> Address:
-        """Return where the block is reached through the session that has the entry."""
-        who = (session.pid, session.pid_namespace, self.fd, session.token)
-        return Address(self.uuid, *who, self.backend, self.place)
 
     def pack(self) -> bytes:
         """Return the entry as the bytes of a slot."""
@@ -286,8 +283,10 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        token = path.name.removesuffix(SUFFIX).rpartition("-")[2]
+        for left in (path.with_name(token + _socket.SUFFIX), path):
+            with contextlib.suppress(FileNotFoundError):
+                left.unlink()
 
 
 class Ledger:
@@ -297,12 +296,21 @@ class Ledger:
     ----------
     file : SessionFile
         This process's session file.
+    foreign : bool
+        Whether a session of another pid namespace was seen already.
+
+    Attributes
+    ----------
+    reach : Reach
+        How other sessions reach the blocks of this one.
     """
 
-    def __init__(self, file: SessionFile) -> None:
+    def __init__(self, file: SessionFile, *, foreign: bool = False) -> None:
         self.file = file
         self.mine = Session(file.pid, file.pid_namespace, file.token, file.label, file.started)
         self._others: dict[str, _Reader] = {}
+        self.reach = Reach(file.directory, file.token, foreign=foreign)
+        self.reach.look()
 
     def publish(self, entry: Entry) -> int:
         """List a handle of this process; returns its slot. A crash before leaves no trace."""
@@ -315,11 +323,22 @@ class Ledger:
         self.file.clear(index)
         self.mine.table.put(index, None)
 
+    def address(self, session: Session, entry: Entry) -> Address:
+        """Return where the block of an entry is reached through the session that lists it."""
+        who = (session.pid, session.pid_namespace, entry.fd, session.token)
+        # Seen from here: another session may know the runtime directory by another path.
+        place = entry.place or str(self.file.directory)
+        return Address(entry.uuid, *who, entry.backend, place)
+
     def sessions(self) -> Iterator[Session]:
         """Yield every living session, this process's first, up to date."""
         self.mine.label = self.file.label
         yield self.mine
         yield from self._living()
+
+    def look(self) -> None:
+        """Remove what the dead left, and let the living of other pid namespaces in."""
+        self._living()
 
     def _living(self) -> list[_Reader]:
         mine = self.file.path.name
@@ -333,15 +352,26 @@ class Ledger:
         for name in names - self._others.keys():
             if (reader := _Reader.open(self.file.directory / name)) is not None:
                 self._others[name] = reader
+                self.reach.foreign |= reader.pid_namespace != self.mine.pid_namespace
         for name, other in list(self._others.items()):
             if other.lives(self.file.directory / name):  # step 2
                 other.refresh()
             else:
                 self._others.pop(name).close()
+        self.reach.look()
         return list(self._others.values())
 
     def close(self) -> None:
-        """Close the files of other sessions."""
+        """Close the files of other sessions, and let them come no more."""
+        self.reach.end()
+        self._forget_others()
+
+    def abandon(self) -> None:
+        """Close the parent's files in a forked child."""
+        self.reach.abandon()
+        self._forget_others()
+
+    def _forget_others(self) -> None:
         for other in self._others.values():
             other.close()
         self._others.clear()

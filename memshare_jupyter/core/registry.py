@@ -41,6 +41,7 @@ from memshare_jupyter.core.session import SessionFile, runtime_directory
 from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
+_PATIENCE_S: Final = 5.0
 
 
 class _Handle:
@@ -76,6 +77,7 @@ class Registry:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
+        self._ledger.look()
         self._pages: dict[PageName, _Handle] = {}
         self._views: dict[bytes, _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
@@ -273,6 +275,12 @@ class Registry:
             everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
         return next(page for page in everything.pages if page.uuid == uuid.hex())
 
+    def address(self, block: segment.Segment) -> segment.Address:
+        """Return where other processes reach a block of this one that is no page."""
+        mine = self._ledger.mine
+        who = (mine.pid, mine.pid_namespace, block.fd, mine.token)
+        return segment.Address(block.uuid, *who, block.backend, block.place)
+
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
         with self._changing():
@@ -310,7 +318,7 @@ class Registry:
         self.gc()
         with self._changing():
             self._closed = True
-            list(self._ledger.sessions())  # a look removes the files of the dead
+            self._ledger.look()
             self._ledger.close()
             self._ledger.file.end()
             self._names.remove_if_last()
@@ -328,11 +336,13 @@ class Registry:
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views."""
         self._lock = threading.Lock()
-        parent = self._ledger.file
-        self._ledger.close()
+        parent, foreign = self._ledger.file, self._ledger.reach.foreign
+        self._ledger.abandon()
         parent.abandon()
         self._names.close()
-        self._ledger = Ledger(SessionFile(parent.directory, f"fork of {parent.pid}"))
+        self._ledger = Ledger(
+            SessionFile(parent.directory, f"fork of {parent.pid}"), foreign=foreign
+        )
         owned, self._pages = self._pages, {}
         views, self._views = self._views, {}
         with self._changing():
@@ -422,6 +432,7 @@ class Registry:
 
     def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
         gone: Exception | None = None
+        deadline = time.monotonic() + _PATIENCE_S
         for attempt in range(_ATTEMPTS):
             for session, entry in find():
                 handle = self._views.get(entry.uuid)
@@ -431,6 +442,8 @@ class Registry:
                     return self._attach(session, entry)
                 except segment.SegmentGone as error:
                     gone = error
+            if time.monotonic() > deadline:
+                break
             # Whoever had it let it go between our look and our grasp: look again.
             time.sleep(0.001 * attempt)
         raise PageNotFoundError(
@@ -439,7 +452,7 @@ class Registry:
         )
 
     def _attach(self, session: Session, entry: Entry) -> _Handle:
-        block = segment.attach(entry.address(session))  # step 2
+        block = segment.attach(self._ledger.address(session, entry))  # step 2
         page = Page(block, writable=False, ended=self._ended)
         return self._publish_view(page, entry)
 
@@ -458,7 +471,7 @@ class Registry:
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:
-            block = segment.attach(entry.address(session))
+            block = segment.attach(self._ledger.address(session, entry))
         except segment.SegmentGone:
             return True
         try:

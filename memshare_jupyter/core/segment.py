@@ -2,11 +2,11 @@
 
 A block is a `Segment` in the process that has it open. A backend, one module each, makes them:
 
-=========  ===============  =====================================================================
+=========  ===============  =======================================================================
 backend    module           another process reaches the block
-=========  ===============  =====================================================================
-``memfd``  ``_memfd``       through ``/proc`` of any process that has it open
-=========  ===============  =====================================================================
+=========  ===============  =======================================================================
+``memfd``  ``_memfd``       through ``/proc`` of any process that has it open, or over its socket
+=========  ===============  =======================================================================
 
 Everything above this module handles blocks as segments and by their mappings only.
 """
@@ -17,12 +17,13 @@ import mmap
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from memshare_jupyter.core.values import Plan
 
 if sys.platform == "linux":
-    from memshare_jupyter.core import _memfd
+    from memshare_jupyter.core import _memfd, _proc, _socket, reach
 else:  # pragma: no cover -- the file backend, which these systems need, does not exist yet
     raise ImportError("memshare_jupyter needs Linux: it shares memory through sealed memfds")
 
@@ -81,7 +82,8 @@ class Address:
     backend : {"memfd"}
         What kind of block it is.
     place : str
-        The directory a block with a name lies in.
+        The directory its file lies in; of a block without one, the directory of the session's
+        socket.
     """
 
     uuid: bytes
@@ -111,7 +113,33 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     PermissionError
         `writable`, and the block is sealed against it.
     """
-    return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
+    if address.pid_namespace != _proc.pid_namespace():
+        return _over_socket(address, writable=writable)
+    try:
+        return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
+    except SegmentGone:
+        if not reach.socket_path(Path(address.place), address.token).exists():
+            raise
+        return _over_socket(address, writable=writable)
+
+
+def _over_socket(address: Address, *, writable: bool) -> Segment:
+    path = reach.socket_path(Path(address.place), address.token)
+    try:
+        fd = _socket.fetch(path, address.uuid, writable=writable)
+    except PermissionError:
+        raise
+    except FileNotFoundError as error:
+        raise SegmentGone(
+            f"process {address.pid} lives in another pid namespace and does not serve a socket "
+            f"yet; use memshare there once more, or set {reach.VARIABLE}=1 before it starts"
+        ) from error
+    except (OSError, LookupError) as error:
+        raise SegmentGone(f"process {address.pid}: {error}") from error
+    if not _memfd.is_block(address.uuid, fd):
+        os.close(fd)
+        raise SegmentGone(f"{path} gave something else")
+    return _memfd.adopt(address.uuid, fd)
 
 
 def fill(segment: Segment, plan: Plan) -> None:

@@ -417,10 +417,9 @@ def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth
         with pytest.raises(PermissionError):
             other.run(f"os.open('/proc/{os.getpid()}/fd/{fd}', os.{access})")
     other.run("from memshare_jupyter.core import segment")
+    where = f"bytes.fromhex({page.uuid!r}), {os.getpid()}, segment._proc.pid_namespace(), {fd}"
     with pytest.raises(Exception, match="Permission denied"):
-        other.run(
-            f"segment.attach(segment.Address(bytes.fromhex({page.uuid!r}), {os.getpid()}, 0, {fd}))"
-        )
+        other.run(f"segment.attach(segment.Address({where}))")
     with pytest.raises(PageNotFoundError):
         other.run(ATTACH)
     other.exit()

@@ -38,7 +38,15 @@ def why_hidden() -> str:
         return "there is no /proc"
     if shown != str(os.getpid()):
         return "/proc is that of another pid namespace"
+    return "" if dumpable() else "the process is not dumpable"
+
+
+def dumpable() -> bool:
+    """Say whether other processes of this user may open this one's descriptors."""
     # The owner of /proc/self would tell as well, but not root's own processes apart.
-    if ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) != 1:
-        return "the process is not dumpable"
-    return ""
+    return bool(_libc().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

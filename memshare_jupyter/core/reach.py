@@ -36,19 +36,17 @@ class Reach:
     def __init__(self, directory: Path, token: bytes, *, foreign: bool = False) -> None:
         self._path = socket_path(directory, token)
         self._server: _socket.Server | None = None
+        self._hidden = bool(os.environ.get(VARIABLE) or _proc.why_hidden())
         self.foreign = foreign
 
     def look(self) -> None:
         """Serve the socket if others need it by now."""
         if self._server is None:
-            if self._needed():
+            if self.foreign or self._hidden or not _proc.dumpable():
                 self._begin()
         elif not self._server.serving:  # a cleaner of temporary files removed it
             self.end()
             self._begin()
-
-    def _needed(self) -> bool:
-        return self.foreign or bool(os.environ.get(VARIABLE) or _proc.why_hidden())
 
     def _begin(self) -> None:
         # Without a directory, or with too long a path, there is no socket; the next look tries

@@ -296,5 +296,5 @@ def _registered_table(namespace: str, values: dict[str, Any], left: dict[str, An
     )
     if left:
         kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())
-        note += f"\nnot shared, because no array: {kinds}"
+        note += f"\nleft alone: {kinds}; to share such values too, name them after the namespace"
     return PageTable(table.pages, note)

@@ -60,7 +60,7 @@ def test_the_tutorial_runs_from_top_to_bottom_in_ipython(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "best column: 7" in done.stdout
-    assert "not shared, because no array: rng (Generator)" in done.stdout
+    assert "left alone: rng (Generator)" in done.stdout
     assert ms.snapshot().pages == ()
 
 

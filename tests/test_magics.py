@@ -58,7 +58,7 @@ def test_register_runs_the_cell_and_shares_what_it_assigns(run, capsys):
     assert "ran" in out
     assert "3.0" in out  # the last expression is displayed, as without the magic
     assert ms.page_list() == ["rna.X"]
-    assert "not shared, because no array: y (int)" in out
+    assert "left alone: y (int)" in out
     assert run("y") == 5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,5 +37,8 @@ def nearest_neighbour_mutualinfo(
         if y_discrete
         else feature_selection.mutual_info_regression
     )
-    found = estimate(x.reshape(-1, 1), y, discrete_features=x_discrete, random_state=0)
+    with warnings.catch_warnings():
+        # Labels are what the caller says; scikit-learn doubts it when there are many.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        found = estimate(x.reshape(-1, 1), y, discrete_features=x_discrete, random_state=0)
     return float(found[0])

@@ -7,6 +7,7 @@ closed in by such counts, and only the few distances inside the last bracket are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Final
@@ -89,8 +90,9 @@ class PairDistances:
             guess, slope = _first_guess(self.ordered, rank)
             over = bracket.narrow(guess)
             # The first guess is usually off by far less than a pair per value.
-            if self.tied == 0 and abs(over) < self.ordered.size / 2:
-                nearby = self._from(bracket.high if over > 0 else bracket.low, rank)
+            nearest = bracket.high if over > 0 else bracket.low
+            if abs(nearest.pairs - rank) < self.ordered.size / 2:
+                nearby = self._walk(nearest, rank)
                 if abs(nearby - guess) > self.rounding:
                     return nearby
             margin = few / 32 + abs(over) / 8
@@ -117,29 +119,42 @@ class PairDistances:
         last += 1
         return self._counted(distance, last)
 
-    def _from(self, counted: _Count, rank: int) -> float:
-        """Walk from a count to a rank nearby, from each value to the next pairs it has."""
+    def weights(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp] | None:
+        """Return how many pairs of the sample each pair of distinct values stands for."""
+        return self.multiplicity[left] * self.multiplicity[right] if self.tied else None
+
+    def _walk(self, counted: _Count, rank: int) -> float:
+        """Walk from a count to a rank nearby, from each value to the next pairs it has.
+
+        NaN if the rank is further than all values' next pairs.
+        """
         up = counted.pairs <= rank
         away = rank - counted.pairs if up else counted.pairs - 1 - rank
         left = np.arange(self.values.size)
         right = counted.edges if up else counted.edges - 1
-        bound = np.inf
-        found: list[NDArray[np.float64]] = []
-        while True:
+        bound = math.nan
+        beyond: list[NDArray[np.float64]] = []
+        lefts: list[NDArray[np.intp]] = []
+        rights: list[NDArray[np.intp]] = []
+        while left.size > 0:
             inside = right < self.values.size if up else right > left
             left, right = left[inside], right[inside]
-            beyond = self.values[right] - self.values[left]
+            distance = self.values[right] - self.values[left]
             if not up:
-                np.negative(beyond, out=beyond)
-            if not found:
-                # No more than the nearest of each value are needed to bound the answer.
-                bound = np.partition(beyond, away)[away] if away < beyond.size else np.inf
-            near = beyond <= bound
-            found.append(beyond[near])
-            left, right = left[near], right[near] + (1 if up else -1)
-            if left.size == 0:
-                break
-        return abs(float(np.partition(np.concatenate(found), away)[away]))
+                np.negative(distance, out=distance)
+            if not beyond:
+                # The answer is not beyond the one among the next pairs alone.
+                bound = _ranked(distance, self.weights(left, right), away)
+                if math.isnan(bound):
+                    return bound
+            near = distance <= bound
+            left, right = left[near], right[near]
+            beyond.append(distance[near])
+            lefts.append(left)
+            rights.append(right)
+            right = right + (1 if up else -1)
+        weights = self.weights(np.concatenate(lefts), np.concatenate(rights))
+        return abs(_ranked(np.concatenate(beyond), weights, away))
 
     def nothing(self) -> _Count:
         return self._counted(0.0, np.arange(1, self.values.size + 1))
@@ -193,13 +208,14 @@ class _Bracket:
 def _first_guess(ordered: NDArray[np.float64], rank: int) -> tuple[float, float]:
     """Guess the statistic, and how much it grows with the rank, from a histogram.
 
-    The histogram's autocorrelation counts the pairs by the difference of their bins; for evenly
-    filled bins half of those m apart are nearer than m bins. Right to about one pair per
-    value for a smooth density.
+    The histogram's autocorrelation counts the pairs by the difference of their bins, and half of
+    those m apart are nearer than m bins: so too for a value with many ties, when it is the middle
+    of its bin, as the smallest value is here. Right to much less than one pair per value
+    for a smooth density.
     """
     start, span = float(ordered[0]), float(ordered[-1] - ordered[0])
-    bins = ((ordered - start) * (_BINS / span)).astype(np.intp)
-    counts = np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
+    bins = ((ordered - start) * (_BINS / span) + 0.5).astype(np.intp)
+    counts = np.bincount(bins, minlength=_BINS)
     spectrum = np.fft.rfft(counts, 2 * _BINS)
     apart = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * _BINS)[:_BINS]
     apart[0] = (apart[0] - ordered.size) / 2
@@ -208,6 +224,15 @@ def _first_guess(ordered: NDArray[np.float64], rank: int) -> tuple[float, float]
     place = min(int(np.searchsorted(within, rank, side="right")) - 1, _BINS - 2)
     slope = span / _BINS / max(float(within[place + 1] - within[place]), 1.0)
     return place * span / _BINS + (rank - float(within[place])) * slope, slope
+
+
+def _ranked(distances: NDArray[np.float64], weights: NDArray[np.intp] | None, rank: int) -> float:
+    """Return the distance of that rank, each counted as often as its weight; NaN if too few."""
+    if weights is None:
+        return float(np.partition(distances, rank)[rank]) if rank < distances.size else math.nan
+    order = np.argsort(distances)
+    place = int(np.searchsorted(np.cumsum(weights[order]), rank, side="right"))
+    return float(distances[order[place]]) if place < order.size else math.nan
 
 
 def _select(sample: PairDistances, low: _Count, high: _Count, rank: int) -> float:
@@ -219,13 +244,7 @@ def _select(sample: PairDistances, low: _Count, high: _Count, rank: int) -> floa
         offsets = np.arange(left.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         right = low.edges[left] + offsets
         distances = sample.values[right] - sample.values[left]
-        if sample.tied == 0:
-            found = float(np.partition(distances, rank - low.pairs)[rank - low.pairs])
-        else:
-            order = np.argsort(distances)
-            weights = (sample.multiplicity[left] * sample.multiplicity[right])[order]
-            place = np.searchsorted(np.cumsum(weights), rank - low.pairs, side="right")
-            found = float(distances[order[place]])
+        found = _ranked(distances, sample.weights(left, right), rank - low.pairs)
         # The counts compare sums, x_i + d with x_j; the statistic is one of differences. The two
         # can disagree within rounding of the bracket's ends and nowhere else, so a statistic
         # found there asks for a wider bracket.

@@ -19,11 +19,11 @@ from ._smoothing import GRID_POINTS
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# Ultsch 2005, section 3: neighbourhoods of this share of the distances keep most information
-# about a density while holding as few points as possible (the Pareto 80/20 rule).
+# Ultsch 2005: neighbourhoods that hold a fifth of the data on average keep most information about
+# a density for their size (the Pareto 80/20 rule). The reference takes this share of distances.
 PARETO_SHARE: Final = 0.18
 # The radius of n values shrinks as n**(-1/5), the rate of a kernel's best bandwidth
-# (Silverman 1986, section 3.4.1), once n is over 1,024 = 4**5, where the factor is 1.
+# (Silverman 1986, section 3.4.2), once n is over 1,024 = 4**5, where the factor is 1.
 LARGE_SAMPLE: Final = 1024
 # Steps of the unit interval: fine against the grid and the tolerance below, coarse against the
 # rounding of values up to 4,096 times their own range away from zero.
@@ -97,6 +97,47 @@ def pareto_radius(values: ArrayLike) -> float:
     return radius * length
 
 
+def pareto_density(
+    values: ArrayLike, points: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pareto density estimate of one variable: the share of values within one Pareto radius.
+
+    Parameters
+    ----------
+    values : array_like of shape (n_samples,)
+        Real numbers; those that are not finite are left out. At least two different ones.
+    points : array_like of shape (n_points,), optional
+        Where to estimate; 512 points over the data and one radius beyond if not given.
+
+    Returns
+    -------
+    points, density : ndarray of shape (n_points,), float64
+        Densities are per unit of the values and have integral 1 over the whole line.
+
+    Notes
+    -----
+    O(n log n) time. See `pareto_radius` for the radius and the reference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> points, density = pareto_density(np.random.default_rng(0).normal(size=10_000), [0.0])
+    >>> round(float(density[0]), 2)  # the truth is 0.399
+    0.38
+    """
+    found = np.asarray(values, dtype=np.float64)
+    found = np.sort(found[np.isfinite(found)])
+    radius = pareto_radius(found)
+    if math.isnan(radius):
+        raise ValueError("a density needs two different finite values; there is only one or none")
+    if points is None:
+        points = np.linspace(found[0] - radius, found[-1] + radius, GRID_POINTS)
+    at = np.asarray(points, dtype=np.float64)
+    inside = np.searchsorted(found, at + radius, side="right")
+    inside -= np.searchsorted(found, at - radius, side="left")
+    return at, inside / (2.0 * radius * found.size)
+
+
 def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
     """Map finite values, not all equal, to [0, 1] in steps of 2**-40.
 
@@ -112,8 +153,10 @@ def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     unit /= (high - low) * _STEP
     np.rint(unit, out=unit)
     unit *= _STEP
-    mean = unit.sum() / unit.size
-    spread = math.sqrt(max(float(unit @ unit) - unit.size * mean**2, 0.0) / (unit.size - 1))
+    # Not `unit @ unit`: BLAS gives a product of over 10,000 numbers to threads, and on a busy
+    # machine to wait for them takes longer than all else here.
+    square = float(np.einsum("i,i->", unit, unit)) - float(unit.sum()) ** 2 / unit.size
+    spread = math.sqrt(max(square, 0.0) / (unit.size - 1))
     return unit, spread, (high - low) / scale
 
 

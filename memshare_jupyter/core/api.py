@@ -15,7 +15,7 @@ from memshare_jupyter.core.values import Elements
 def register_variables(
     namespace: str, variables: Mapping[str, Any], *, writable: bool = False
 ) -> None:
-    """Put arrays into shared memory under names; this process owns them.
+    """Put values into shared memory under names; this process owns them.
 
     The data is copied once, into memory that every process of this user on this host can attach
     by name without another copy. It stays there until `release_variables`, or until this process
@@ -28,9 +28,12 @@ def register_variables(
     namespace : str
         Name of the sharing context, at most 128 bytes; not empty, no leading dot, no slash, no
         backtick, nothing unprintable.
-    variables : mapping of str to array or list of arrays
+    variables : mapping of str to object
         Values by variable name, which follows the same rules. Arrays may have any dtype without
-        Python objects, any shape, and any memory layout; C and F order are kept.
+        Python objects, any shape, and any memory layout; C and F order are kept. Lists, tuples
+        and dicts of arrays, frames of pandas and polars, Arrow tables, sparse matrices, models
+        and whatever else pickles are shared too: the arrays inside stand in shared memory like
+        any other.
     writable : bool, default False
         Let viewers ask for write access. Otherwise the operating system refuses every write.
 
@@ -39,7 +42,7 @@ def register_variables(
     InvalidNameError
         A name breaks a rule. As after every error here, nothing was registered.
     UnsupportedValueError
-        A value is no array of plain data.
+        A value, or something in it, means nothing to another process.
     PageExistsError
         Another living process owns a page of one of the names.
     NotEnoughMemoryError
@@ -98,7 +101,7 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     Returns
     -------
     dict of str to View
-        By variable: a read-only array, or a list of them, on the shared memory.
+        By variable: a read-only array, or what was registered, rebuilt on the shared memory.
 
     Raises
     ------
@@ -106,6 +109,8 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
         No living process has such a page; the message says what there is.
     HeaderMismatchError
         The page was written by another version of this package.
+    UnsupportedValueError
+        What was registered cannot be rebuilt here, because a package is missing.
 
     Examples
     --------

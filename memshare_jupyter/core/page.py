@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from memshare_jupyter.core import segment, values
+from memshare_jupyter.core.layout import ALIGNMENT
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.view import Source, View
 from memshare_jupyter.errors import HeaderMismatchError
@@ -113,7 +114,10 @@ class Page:
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
         page = memoryview(mapping)
-        made = values.build(self._descriptor(page), page, self._maker(mapping, name, rebuild))
+        make = self._maker(mapping, name, rebuild)
+        # The kernel says who made the block; what the page says of itself proves nothing.
+        trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
+        made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
             made.by_reference(rebuild, *name, self.uuid)
         return made
@@ -159,12 +163,12 @@ def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) 
     """
     uuid = uuids.uuid4().bytes
     at = plan.size_bytes
-    trailer_at = -(-(at + len(plan.descriptor)) // values.ALIGNMENT) * values.ALIGNMENT
+    trailer_at = -(-(at + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
     block = segment.create(uuid, trailer_at + _TRAILER.size)
     try:
-        segment.fill(block, plan)
+        segment.fill(block, plan.layout)
         segment.write_at(block, plan.descriptor, at)
         segment.write_at(block, trailer, trailer_at)
     except BaseException:

@@ -485,6 +485,6 @@ class Registry:
 
 def _plan(name: PageName, value: Any) -> values.Plan:
     try:
-        return values.plan(value)
+        return values.Plan(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from memshare_jupyter.core.values import Plan
+from memshare_jupyter.core.layout import Layout
 
 if sys.platform == "linux":
     from memshare_jupyter.core import _memfd, _proc, _socket, reach
@@ -142,13 +142,13 @@ def _over_socket(address: Address, *, writable: bool) -> Segment:
     return _memfd.adopt(address.uuid, fd)
 
 
-def fill(segment: Segment, plan: Plan) -> None:
-    """Write a planned value into a fresh block.
+def fill(segment: Segment, layout: Layout) -> None:
+    """Write the parts of a value into a fresh block.
 
     ``write()`` and not a mapping: the kernel then fills each new page of memory in one go,
     where a mapping pays a page fault for each (2.0 against 0.4-0.9 GB/s, measured).
     """
-    for offset, block in plan.blocks():
+    for offset, block in layout.blocks():
         write_at(segment, block, offset)
 
 

@@ -46,12 +46,13 @@ class PageInfo:
     ----------
     namespace, variable : str
         Its name.
-    kind : {"array", "list"}
-        What it holds.
+    kind : str
+        What it holds: ``"array"``, ``"list"``, ``"tuple"``, ``"dict"``, or the package and class
+        of the object, such as ``"pandas.DataFrame"``.
     dtype : str
-        numpy's name of the dtype; empty for lists.
+        numpy's name of the dtype; empty for what has none.
     shape : tuple of int
-        Shape of the array; length of the list.
+        Shape of the array, frame or matrix; length of the list, tuple or dict.
     order : {"C", "F", "other", ""}
         Memory layout of the array.
     size_bytes : int

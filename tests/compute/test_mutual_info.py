@@ -233,6 +233,12 @@ def test_other_estimators_are_nearer_the_truth_of_a_normal_pair(estimator, rho):
     assert found == pytest.approx(truth, rel=0.15, abs=0.06)
 
 
+def test_many_labels_of_few_samples_are_no_warning():
+    pytest.importorskip("sklearn")
+    x, y = classes(30, 30, 0.1)
+    assert mutualinfo(x, y, y_discrete=True, estimator="ksg") >= 0
+
+
 def test_bias_correction_brings_independent_variables_to_zero():
     x, y = normal_pair(0.0, 300)
     raw = mutualinfo(x, y, estimator="kde")
@@ -294,6 +300,15 @@ def test_any_real_array_will_do():
         assert mutualinfo(variant, y, y_discrete=True) == expected
         np.testing.assert_array_equal(before, variant)
     assert type(mutualinfo(x.view(Subclass), y.view(Subclass))) is float
+
+
+def test_series_and_categories_of_pandas_will_do():
+    pandas = pytest.importorskip("pandas")
+    x, y = classes(100, 2, 1.0)
+    expected = mutualinfo(x, y, y_discrete=True)
+    labels = pandas.Series(np.array(["low", "high"])[1 - y], index=np.arange(100)[::-1])
+    for found in (labels, labels.astype("category"), pandas.Categorical(labels)):
+        assert mutualinfo(pandas.Series(x), found, y_discrete=True) == pytest.approx(expected)
 
 
 def test_zyxin_is_the_best_gene_of_golub_1999():

@@ -1,0 +1,18 @@
+"""The examples in the docstrings give what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["columns", "density", "mutual_info", "selection"])
+def test_examples(name):
+    if name == "selection":
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(f"memshare_jupyter.compute.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0

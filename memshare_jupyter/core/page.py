@@ -92,24 +92,21 @@ class Page:
 
     Parameters
     ----------
-    uuid : bytes
-        Identity of the page.
-    fd : int
-        Descriptor of its block; the page owns it.
+    block : Segment
+        Its memory; the page owns it and closes it when it is unmapped.
     writable : bool
         Map it for writing.
     mappings : Mappings
         Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(self, uuid: bytes, fd: int, *, writable: bool, mappings: Mappings) -> None:
-        self.fd = fd
-        self.uuid = uuid
+    def __init__(self, block: segment.Segment, *, writable: bool, mappings: Mappings) -> None:
+        self.block = block
+        self.uuid = block.uuid
         try:
-            size_bytes = os.fstat(fd).st_size
-            self._trailer_at = size_bytes - _TRAILER.size
-            self._state_at = size_bytes + _STATE_AT
-            mapping = segment.map_block(fd, size_bytes, writable=writable)
+            self._trailer_at = block.size_bytes - _TRAILER.size
+            self._state_at = block.size_bytes + _STATE_AT
+            mapping = segment.map_block(block, writable=writable)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
@@ -141,10 +138,8 @@ class Page:
         return self._held is not None
 
     def close(self) -> None:
-        """Close the descriptor; once or more often."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Close the block; once or more often."""
+        self.block.close()
 
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
@@ -169,7 +164,7 @@ class Page:
         page = memoryview(mapping)
         make = self._maker(mapping, name, rebuild)
         # The kernel says who made the block; what the page says of itself proves nothing.
-        trusted = os.fstat(self.fd).st_uid == os.geteuid()
+        trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
             made.by_reference(rebuild, *name, self.uuid)
@@ -219,23 +214,23 @@ def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
     trailer_at = -(-(at + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
-    fd = segment.create(uuid, trailer_at + _TRAILER.size)
+    block = segment.create(uuid, trailer_at + _TRAILER.size)
     try:
-        segment.fill(fd, plan.layout)
-        segment.write_at(fd, plan.descriptor, at)
-        segment.write_at(fd, trailer, trailer_at)
+        segment.fill(block, plan.layout)
+        segment.write_at(block, plan.descriptor, at)
+        segment.write_at(block, trailer, trailer_at)
     except BaseException:
-        os.close(fd)
+        block.close()
         raise
-    page = Page(uuid, fd, writable=True, mappings=mappings)
+    page = Page(block, writable=True, mappings=mappings)
     try:
-        segment.seal(fd, writable=writable)
+        block.seal(writable=writable)
     except BaseException:
         page.drop()
         raise
     return page
 
 
-def read_released(fd: int) -> bool:
+def read_released(block: segment.Segment) -> bool:
     """Look at the state of a page without mapping it."""
-    return os.pread(fd, 1, os.fstat(fd).st_size + _STATE_AT) == bytes([RELEASED])
+    return os.pread(block.fd, 1, block.size_bytes + _STATE_AT) == bytes([RELEASED])

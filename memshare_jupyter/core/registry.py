@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import threading
 import time
@@ -36,13 +35,14 @@ from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
-from memshare_jupyter.core.ledger import PAGE, SUMMARY_BYTES, VIEW, Entry, Ledger, Session
+from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile, runtime_directory
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
+_PATIENCE_S: Final = 5.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -111,6 +111,7 @@ class Registry:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
+        self._ledger.look()
         self._pages: dict[PageName, _Handle] = {}
         self._views: dict[bytes, _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
@@ -354,6 +355,12 @@ class Registry:
         everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
         return next(page for page in everything.pages if page.uuid == uuid.hex())
 
+    def address(self, block: segment.Segment) -> segment.Address:
+        """Return where other processes reach a block of this one that is no page."""
+        mine = self._ledger.mine
+        who = (mine.pid, mine.pid_namespace, block.fd, mine.token)
+        return segment.Address(block.uuid, *who, block.backend, block.place)
+
     @_exclusive
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
@@ -394,7 +401,7 @@ class Registry:
     @_exclusive
     def _end(self) -> None:
         self._closed = True
-        list(self._ledger.sessions())  # a look removes the files of the dead
+        self._ledger.look()  # which removes the files of the dead
         self._ledger.close()
         self._ledger.file.end()
         self._names.remove_if_last()
@@ -413,11 +420,13 @@ class Registry:
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views."""
         self._lock = threading.Lock()
-        parent = self._ledger.file
-        self._ledger.close()
+        parent, foreign = self._ledger.file, self._ledger.reach.foreign
+        self._ledger.abandon()
         parent.abandon()
         self._names.close()
-        self._ledger = Ledger(SessionFile(parent.directory, f"fork of {parent.pid}"))
+        self._ledger = Ledger(
+            SessionFile(parent.directory, f"fork of {parent.pid}"), foreign=foreign
+        )
         owned, self._pages = self._pages, {}
         views, self._views = self._views, {}
         with self._lock:
@@ -485,9 +494,10 @@ class Registry:
     ) -> _Handle:
         now = time.time()
         entry = Entry(
-            *(PAGE, name, page.uuid, page.fd, plan.size_bytes, writable, now, now),
+            *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            snapshots.pack_summary(plan.summary, SUMMARY_BYTES),
+            snapshots.pack_summary(plan.summary, summary_room(name, page.block.place)),
+            *(page.block.backend, page.block.place),
         )
         return _Handle(page, entry, self._ledger.publish(entry))  # step 4
 
@@ -518,6 +528,7 @@ class Registry:
 
     def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
         gone: Exception | None = None
+        deadline = time.monotonic() + _PATIENCE_S
         for attempt in range(_ATTEMPTS):
             for session, entry in find():
                 handle = self._views.get(entry.uuid)
@@ -527,6 +538,8 @@ class Registry:
                     return self._attach(session, entry)
                 except segment.SegmentGone as error:
                     gone = error
+            if time.monotonic() > deadline:
+                break
             # Whoever had it let it go between our look and our grasp: look again.
             time.sleep(0.001 * attempt)
         raise PageNotFoundError(
@@ -535,8 +548,8 @@ class Registry:
         )
 
     def _attach(self, session: Session, entry: Entry) -> _Handle:
-        fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)  # step 2
-        page = Page(entry.uuid, fd, writable=False, mappings=self._mappings)
+        block = segment.attach(self._ledger.address(session, entry))  # step 2
+        page = Page(block, writable=False, mappings=self._mappings)
         try:
             return self._publish_view(page, entry)
         except BaseException:
@@ -544,7 +557,7 @@ class Registry:
             raise
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
-        view = entry._replace(kind=VIEW, fd=page.fd, since=time.time())
+        view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
         stale = self._views.pop(page.uuid, None)
         handle = _Handle(page, view, self._ledger.publish(view))  # step 3
         self._views[page.uuid] = handle
@@ -558,13 +571,13 @@ class Registry:
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:
-            fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)
+            block = segment.attach(self._ledger.address(session, entry))
         except segment.SegmentGone:
             return True
         try:
-            return pages.read_released(fd)
+            return pages.read_released(block)
         finally:
-            os.close(fd)
+            block.close()
 
     def _my_views(self, name: PageName) -> list[_Handle]:
         return [handle for handle in self._views.values() if handle.entry.name == name]

@@ -43,10 +43,11 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._proc import pid_namespace
 from memshare_jupyter.errors import RegistryCorruptError
 
 MAGIC: Final = b"memshare"
-VERSION: Final = 1
+VERSION: Final = 2
 HEADER_BYTES: Final = 512
 SLOT_BYTES: Final = 512
 RING: Final = 64
@@ -239,8 +240,3 @@ def make_directory(directory: Path) -> None:
         "directory of your own",
         directory=str(directory),
     )
-
-
-def pid_namespace() -> int:
-    """Return the number of this process's pid namespace: pids mean nothing in another."""
-    return os.stat("/proc/self/ns/pid").st_ino

@@ -99,7 +99,7 @@ REFUSALS = {
     "no block": (CORE + "segment.create", 2),
     "no memory for the data": ("os.pwrite", 4),
     "no mapping": (CORE + "segment.map_block", 2),
-    "no seal": (CORE + "segment.seal", 1),
+    "no seal": (CORE + "_memfd.MemfdSegment.seal", 1),
     "no lock": (CORE + "_namelock._lock", 1),
     "no slot for the first": ("os.pwrite", 7),
     "no state for the first": ("os.pwrite", 8),

@@ -144,8 +144,12 @@ class Page:
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
         self._mapping.page = self  # not before: so a page that was lost on its way just ends
-        self._mappings.dropped(self)
-        self._held = None
+        held, self._held = self._held, None  # before the call, at which an interrupt can come
+        try:
+            if held is not None:
+                self._mappings.dropped(self)
+        finally:
+            del held  # or the interrupt's traceback would keep it
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):  # or an interrupt came before there was one

@@ -118,6 +118,7 @@ class Registry:
         # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
         self._mappings = pages.Mappings(self._settle)
+        self._snapshots = snapshots.Snapshots(self._was_released)
         self._closed = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
 
@@ -343,17 +344,14 @@ class Registry:
 
         Takes no handle. Dead processes' entries are gone at this look.
         """
-        return snapshots.take(self._ledger.sessions(), self._ledger.mine, self._was_released)
+        return self._snapshots.take(self._ledger.sessions(), self._ledger.mine)
 
     @_exclusive
     def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-        uuid = claims[0][1].uuid
-        sessions = [s for s in self._ledger.sessions() if s.table.of(uuid)]
-        everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
-        return next(page for page in everything.pages if page.uuid == uuid.hex())
+        return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
 
     def address(self, block: segment.Segment) -> segment.Address:
         """Return where other processes reach a block of this one that is no page."""

@@ -494,7 +494,7 @@ class Registry:
         entry = Entry(
             *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            snapshots.pack_summary(plan.summary, summary_room(name, page.block.place)),
+            plan.summary.pack(summary_room(name, page.block.place)),
             *(page.block.backend, page.block.place),
         )
         return _Handle(page, entry, self._ledger.publish(entry))  # step 4

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from memshare_jupyter.core import summary as summaries
 from memshare_jupyter.core.ledger import PAGE, Entry, Session
 from memshare_jupyter.core.names import PageName
 
@@ -179,7 +179,8 @@ class Snapshots:
     def _page(
         self, claims: list[tuple[Session, Entry]], mine: Session, *, owner_lives: bool
     ) -> PageInfo:
-        claims = sorted(claims, key=lambda claim: (claim[1].kind, claim[1].since))
+        if len(claims) > 1:
+            claims = sorted(claims, key=lambda claim: (claim[1].kind, claim[1].since))
         session, entry = claims[0]
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
@@ -187,14 +188,14 @@ class Snapshots:
             state = "draining"
         else:
             state = "orphaned"
-        about = summary(entry)
+        about = summaries.unpack(entry.summary)
         return PageInfo(
             namespace=entry.name.namespace,
             variable=entry.name.variable,
-            kind=str(about.get("kind", "?")),
-            dtype=str(about.get("dtype", "")),
-            shape=tuple(about.get("shape", ())),
-            order=str(about.get("order", "")),
+            kind=about.kind,
+            dtype=about.dtype,
+            shape=about.shape or (),
+            order=about.order,
             size_bytes=entry.size_bytes,
             writable=entry.writable,
             created=entry.created,
@@ -206,26 +207,3 @@ class Snapshots:
             ),
             uuid=entry.uuid.hex(),
         )
-
-
-def pack_summary(about: dict[str, object], limit_bytes: int) -> bytes:
-    """Return what lists show of a value as JSON of at most `limit_bytes`.
-
-    The one part that can be long is the dtype of a structured array; it is cut.
-    """
-    text = json.dumps(about, separators=(",", ":")).encode()
-    if len(text) > limit_bytes and "dtype" in about:
-        about = {**about, "dtype": f"{str(about['dtype'])[:40]}..."}
-        text = json.dumps(about, separators=(",", ":")).encode()
-    if len(text) > limit_bytes:
-        text = json.dumps({"kind": about["kind"]}).encode()
-    return text
-
-
-def summary(entry: Entry) -> dict[str, Any]:
-    """Read what `pack_summary` wrote; empty when it is damaged."""
-    try:
-        about = json.loads(entry.summary)
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}

@@ -195,4 +195,5 @@ def summary(entry: Entry) -> dict[str, Any]:
         about = json.loads(entry.summary)
     except ValueError:
         return {}
-    return about if isinstance(about, dict) else {}
+    sound = isinstance(about, dict) and isinstance(about.get("shape", []), list)
+    return about if sound else {}

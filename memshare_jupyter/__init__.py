@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         NotOwnerError,
         PageExistsError,
         PageNotFoundError,
+        ReadOnlyPageError,
         RegistryCorruptError,
         UnsupportedValueError,
     )
@@ -73,6 +74,7 @@ _WHERE: Final = {
         "NotOwnerError",
         "PageExistsError",
         "PageNotFoundError",
+        "ReadOnlyPageError",
         "RegistryCorruptError",
         "UnsupportedValueError",
     ],
@@ -92,6 +94,7 @@ __all__ = [
     "NotOwnerError",
     "PageExistsError",
     "PageNotFoundError",
+    "ReadOnlyPageError",
     "RegistryCorruptError",
     "UnsupportedValueError",
     "View",

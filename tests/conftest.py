@@ -182,6 +182,10 @@ class Child:
         """SIGKILL it and wait until it is gone."""
         self.reap()
 
+    def stopped(self) -> bool:
+        """Say whether it stands still."""
+        return "State:\tT" in Path(f"/proc/{self.pid}/status").read_text()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         signal.pidfd_send_signal(self._pidfd, number)

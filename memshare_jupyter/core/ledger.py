@@ -204,7 +204,8 @@ class _Reader(Session):
     def open(cls, path: Path) -> _Reader | None:
         """Open a living session; None when it is dead (and now removed) or not one of ours."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # Nonblocking, so that a pipe of that name cannot stop us.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         if not is_locked(fd):

@@ -94,19 +94,20 @@ class Page:
     ----------
     block : Segment
         Its memory; the page owns it and closes it when it is unmapped.
-    writable : bool
-        Map it for writing.
+    mode : {"r", "r+", "c"}
+        How to map it.
     mappings : Mappings
         Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(self, block: segment.Segment, *, writable: bool, mappings: Mappings) -> None:
+    def __init__(self, block: segment.Segment, mode: segment.Mode, mappings: Mappings) -> None:
         self.block = block
         self.uuid = block.uuid
+        self.mode = mode
         try:
             self._trailer_at = block.size_bytes - _TRAILER.size
             self._state_at = block.size_bytes + _STATE_AT
-            mapping = segment.map_block(block, writable=writable)
+            mapping = segment.map_block(block, mode=mode)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
@@ -152,7 +153,7 @@ class Page:
             del held  # or the interrupt's traceback would keep it
 
     def __del__(self) -> None:
-        if hasattr(self, "fd"):  # or an interrupt came before there was one
+        if hasattr(self, "block"):  # or an interrupt came before there was one
             self.close()
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
@@ -171,7 +172,7 @@ class Page:
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
-            made.by_reference(rebuild, *name, self.uuid)
+            made.by_reference(rebuild, *name, self.uuid, self.mode)
         return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
@@ -183,7 +184,7 @@ class Page:
     def _maker(
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
-        source = Source(name.namespace, name.variable, self.uuid, self.address, rebuild)
+        source = Source(*name, self.uuid, self.mode, self.address, rebuild)
 
         def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
             view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
@@ -226,7 +227,7 @@ def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
     except BaseException:
         block.close()
         raise
-    page = Page(block, writable=True, mappings=mappings)
+    page = Page(block, "r+", mappings)
     try:
         block.seal(writable=writable)
     except BaseException:

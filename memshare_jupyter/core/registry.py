@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
 from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
@@ -113,7 +113,7 @@ class Registry:
         self._names = NameLocks(directory)
         self._ledger.look()
         self._pages: dict[PageName, _Handle] = {}
-        self._views: dict[bytes, _Handle] = {}
+        self._views: dict[tuple[bytes, segment.Mode], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
         # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
@@ -223,7 +223,9 @@ class Registry:
 
     # --- views ---------------------------------------------------------------------------
 
-    def attach(self, namespace: str, variable: str, *, hold: bool = True) -> Any:
+    def attach(
+        self, namespace: str, variable: str, *, hold: bool = True, mode: segment.Mode = "r"
+    ) -> Any:
         """Return the value of a page, built on shared memory without a copy.
 
         An array comes as a `View`, a list as the `Elements` that build its arrays on demand.
@@ -234,31 +236,42 @@ class Registry:
             The page's name.
         hold : bool
             Keep the handle until `detach`. Otherwise it ends with the last array on the page.
+        mode : {"r", "r+", "c"}
+            Read only; read and write; or write to a private copy of what is written to.
 
         Raises
         ------
         PageNotFoundError
             No living process has such a page.
+        ReadOnlyPageError
+            Mode "r+", and the page was not registered as writable.
         HeaderMismatchError
             The page was written by another version of this package.
         """
-        return self.attach_all(namespace, [variable], hold=hold)[variable]
+        return self.attach_all(namespace, [variable], hold=hold, mode=mode)[variable]
 
     @_exclusive
     def attach_all(
-        self, namespace: str, variables: Iterable[str], *, hold: bool = True
+        self,
+        namespace: str,
+        variables: Iterable[str],
+        *,
+        hold: bool = True,
+        mode: segment.Mode = "r",
     ) -> dict[str, Any]:
         """Return the values of several pages, by variable: all, or none and an error.
 
         Parameters and errors are those of `attach`.
         """
+        if mode not in get_args(segment.Mode):
+            raise ValueError(f"mode must be 'r', 'r+' or 'c', as in numpy.memmap, not {mode!r}")
         names = [page_name(namespace, variable) for variable in variables]
         made: dict[str, Any] = {}
         handles = []
         try:
             for name in names:
                 find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
-                with self._view(name, find) as handle:
+                with self._view(name, mode, find) as handle:
                     made[name.variable] = handle.page.value(name, self._rebuild)
                     handles.append(handle)
         except BaseException:
@@ -269,7 +282,9 @@ class Registry:
         return made
 
     @_exclusive
-    def attach_reference(self, name: PageName, uuid: bytes, form: tuple[Any, ...] = ()) -> Any:
+    def attach_reference(
+        self, name: PageName, uuid: bytes, mode: segment.Mode, form: tuple[Any, ...] = ()
+    ) -> Any:
         """Return a page that is known by its uuid, or an array in it: what unpickling does.
 
         Parameters
@@ -278,6 +293,8 @@ class Registry:
             For messages.
         uuid : bytes
             The page.
+        mode : {"r", "r+"}
+            As the view that was sent.
         form : tuple, optional
             dtype, shape, strides and offset of the array; the whole value by default.
 
@@ -287,7 +304,7 @@ class Registry:
             The last holder of the page has let it go.
         """
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
-        with self._view(name, find) as handle:
+        with self._view(name, mode, find) as handle:
             if form:
                 return handle.page.array(name, self._rebuild, form)
             return handle.page.value(name, self._rebuild)
@@ -432,7 +449,7 @@ class Registry:
                 if handle.page.mapped:
                     self._publish_view(handle.page, handle.entry).kept = handle.kept
             for handle in owned.values():
-                if handle.page.uuid not in self._views:
+                if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
                     self._attach(self._ledger.mine, handle.entry).kept = True
                 handle.page.drop()
@@ -467,10 +484,10 @@ class Registry:
         while gone:
             page = gone[0].page
             if page is not None:
-                handle = self._views.get(page.uuid)
+                handle = self._views.get((page.uuid, page.mode))
                 if handle is not None and handle.page is page and not self._closed:
                     self._ledger.withdraw(handle.slot, handle.entry)
-                    del self._views[page.uuid]
+                    del self._views[page.uuid, page.mode]
                 self._mappings.close(page)
             gone.popleft()  # last, so that an interrupt loses none
 
@@ -482,7 +499,7 @@ class Registry:
             if not handle.kept:
                 handle.page.drop()
         self._pages = {name: h for name, h in self._pages.items() if h.page.mapped}
-        self._views = {uuid: h for uuid, h in self._views.items() if h.page.mapped}
+        self._views = {key: h for key, h in self._views.items() if h.page.mapped}
         handles = (*self._pages.values(), *self._views.values())
         self._ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
@@ -512,28 +529,34 @@ class Registry:
             del self._pages[name]  # last, so that after an interrupt it can be released again
 
     @contextlib.contextmanager
-    def _view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> Iterator[_Handle]:
+    def _view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> Iterator[_Handle]:
         """Attach the page that `find` leads to, or use this process's handle on it.
 
         The page stays mapped inside; afterwards only if the handle is kept or arrays use it.
         """
-        handle = self._find_view(name, find)
+        handle = self._find_view(name, mode, find)
         try:
             yield handle
         finally:
             if not handle.kept:
                 handle.page.drop()
 
-    def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
+    def _find_view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> _Handle:
         gone: Exception | None = None
         deadline = time.monotonic() + _PATIENCE_S
         for attempt in range(_ATTEMPTS):
             for session, entry in find():
-                handle = self._views.get(entry.uuid)
+                handle = self._views.get((entry.uuid, mode))
                 if handle is not None and handle.page.hold():
                     return handle
+                if mode == "r+" and not entry.writable:
+                    raise lookup.read_only(name)
                 try:
-                    return self._attach(session, entry)
+                    return self._attach(session, entry, mode)
                 except segment.SegmentGone as error:
                     gone = error
             if time.monotonic() > deadline:
@@ -545,9 +568,10 @@ class Registry:
             name=str(name),
         )
 
-    def _attach(self, session: Session, entry: Entry) -> _Handle:
-        block = segment.attach(self._ledger.address(session, entry))  # step 2
-        page = Page(block, writable=False, mappings=self._mappings)
+    def _attach(self, session: Session, entry: Entry, mode: segment.Mode = "r") -> _Handle:
+        address = self._ledger.address(session, entry)
+        block = segment.attach(address, writable=mode == "r+")  # step 2
+        page = Page(block, mode, self._mappings)
         try:
             return self._publish_view(page, entry)
         except BaseException:
@@ -556,16 +580,16 @@ class Registry:
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
         view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
-        stale = self._views.pop(page.uuid, None)
+        stale = self._views.pop((page.uuid, page.mode), None)
         handle = _Handle(page, view, self._ledger.publish(view))  # step 3
-        self._views[page.uuid] = handle
+        self._views[page.uuid, page.mode] = handle
         if stale is not None:
             self._ledger.withdraw(stale.slot, stale.entry)
         return handle
 
     def _was_released(self, session: Session, entry: Entry) -> bool:
         """Say whether a page whose owner is dead had been released before."""
-        handle = self._views.get(entry.uuid)
+        handle = self._views.get((entry.uuid, "r"))
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:

@@ -138,6 +138,12 @@ def held_here() -> list[str]:
     return sorted(re.findall(r"/memfd:memshare:([0-9a-f]{32}) \(deleted\)", maps))
 
 
+def pss_bytes() -> int:
+    """Return the memory of this process; what is shared by n processes counts 1/n."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
 def listed_here() -> list[str]:
     """Return the pages this process is listed with, once for every handle."""
     pages = ms.snapshot().pages

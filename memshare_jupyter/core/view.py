@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
@@ -118,22 +117,27 @@ class View(np.ndarray[Any, Any]):
 def _settling(name: str) -> Callable[..., Any]:
     method = getattr(np.ndarray, name)
 
-    @functools.wraps(method)
     def settled(self: View, *args: Any, **kwargs: Any) -> Any:
         return _settled(method(self, *args, **kwargs))
 
-    return settled
+    return _named(settled, name)
 
 
 def _refusing(name: str) -> Callable[..., Any]:
     method = getattr(np.ndarray, name)
 
-    @functools.wraps(method)
     def refusing(self: View, *args: Any, **kwargs: Any) -> Any:
         _refuse_write(self)
         return method(self, *args, **kwargs)
 
-    return refusing
+    return _named(refusing, name)
+
+
+def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    method.__name__ = name
+    method.__qualname__ = f"View.{name}"
+    method.__doc__ = f"See `numpy.ndarray.{name}`."
+    return method
 
 
 # numpy gives the results of these our type, also where they are copies.

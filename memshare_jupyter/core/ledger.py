@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from memshare_jupyter.core import _socket
-from memshare_jupyter.core._namelock import is_locked
+from memshare_jupyter.core._locks import is_locked
+from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.reach import Reach
 from memshare_jupyter.core.segment import Address, Backend
@@ -344,9 +345,13 @@ class Ledger:
         mine = self.file.path.name
         try:
             with os.scandir(self.file.directory) as found:
-                names = {f.name for f in found if f.name.endswith(SUFFIX) and f.name != mine}
+                all_names = {f.name for f in found}
         except FileNotFoundError:
-            names = set()
+            all_names = set()
+        names = {name for name in all_names if name.endswith(SUFFIX)} - {mine}
+        for name in all_names - names:
+            if name.endswith(HIDDEN_SUFFIX):
+                sweep_hidden(self.file.directory / name)
         for gone in self._others.keys() - names:  # step 1
             self._others.pop(gone).close()
         for name in names - self._others.keys():

@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from memshare_jupyter.core import segment
+from memshare_jupyter.core.directories import runtime_directory
 from memshare_jupyter.core.process import registry
-from memshare_jupyter.core.session import runtime_directory
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")

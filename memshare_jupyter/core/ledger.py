@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from memshare_jupyter.core import _socket
-from memshare_jupyter.core._namelock import is_locked
+from memshare_jupyter.core._locks import is_locked
+from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.reach import Reach
 from memshare_jupyter.core.segment import Address, Backend
@@ -363,10 +364,13 @@ class Ledger:
     def _living(self) -> list[_Reader]:
         mine = self.file.path.name
         try:
-            found = os.listdir(self.file.directory)
-            names = {name for name in found if name.endswith(SUFFIX) and name != mine}
+            all_names = set(os.listdir(self.file.directory))
         except FileNotFoundError:
-            names = set()
+            all_names = set()
+        names = {name for name in all_names if name.endswith(SUFFIX)} - {mine}
+        for name in all_names - names:
+            if name.endswith(HIDDEN_SUFFIX):
+                sweep_hidden(self.file.directory / name)
         for gone in self._others.keys() - names:  # step 1
             self._others.pop(gone).close()
         for name, other in list(self._others.items()):

@@ -35,10 +35,11 @@ from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
+from memshare_jupyter.core.directories import runtime_directory
 from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
-from memshare_jupyter.core.session import SessionFile, runtime_directory
+from memshare_jupyter.core.session import SessionFile
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12

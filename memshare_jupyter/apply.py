@@ -14,11 +14,12 @@ import numpy as np
 from memshare_jupyter import cluster as clusters
 from memshare_jupyter.compute.apply import Outcome, Task, run, source_of
 from memshare_jupyter.compute.queue import Queue
-from memshare_jupyter.core.names import PageName, check_namespace, page_name, parse
+from memshare_jupyter.core.names import PageName, check_namespace, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import InvalidNameError, MemApplyError, PageExistsError
+from memshare_jupyter.progress import Progress
 
 if TYPE_CHECKING:
     from memshare_jupyter.cluster import AnyCluster
@@ -39,6 +40,7 @@ def memapply(
     max_cores: int | None = None,
     *,
     batch: bool = False,
+    progress_after: float | None = 2.0,
 ) -> list[Any]:
     """Apply a function to each row or column of a shared matrix, on all engines.
 
@@ -58,9 +60,9 @@ def memapply(
     namespace : str, optional
         Where names are looked up and what the call needs is registered; by default that of the
         page `X`, else the name of `fun`, and ``"unnamed"`` for a lambda.
-    cluster : Client, DirectView, Cluster or None
-        ipyparallel's, with engines on this host. With None a local cluster is started, kept for
-        later calls, and ended with this process.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
+        ipyparallel's, with engines on this host, or what `local_cluster` returned. With None a
+        local cluster is started, kept for later calls, and ended with this process.
     vars : mapping of str to value, or sequence of str
         Further arguments of `fun`: values to register for the call, or names of variables that
         are registered in `namespace` already.
@@ -73,6 +75,9 @@ def memapply(
         at least one and at most 16 MB, where a single one is not larger. Nothing is copied for
         it. Columns of a row-wise matrix lie far apart then; a function that goes through them
         one by one is four times as fast on ``np.asfortranarray(batch)``.
+    progress_after : float or None, default: 2.0
+        After so many seconds show a bar of the items done, in a notebook or a terminal; None for
+        never.
 
     Returns
     -------
@@ -111,7 +116,7 @@ def memapply(
         which = _MARGINS[margin]
     except (KeyError, TypeError):
         raise ValueError(f"margin must be 1 or 'rows', 2 or 'cols', not {margin!r}") from None
-    return _apply(X, which, fun, namespace, cluster, vars, max_cores, batch)
+    return _apply(X, which, fun, namespace, cluster, vars, max_cores, batch, progress_after)
 
 
 def memlapply(
@@ -121,6 +126,8 @@ def memlapply(
     cluster: AnyCluster = None,
     vars: Mapping[str, Any] | Sequence[str] | None = None,  # noqa: A002 -- the reference's name
     max_cores: int | None = None,
+    *,
+    progress_after: float | None = 2.0,
 ) -> list[Any]:
     """Apply a function to each element of a shared list of arrays, on all engines.
 
@@ -128,7 +135,7 @@ def memlapply(
     ----------
     X : list of arrays, or str
         The list, or the name of a page that holds one; as in `memapply`.
-    fun, namespace, cluster, vars, max_cores
+    fun, namespace, cluster, vars, max_cores, progress_after
         As in `memapply`; `fun` gets one element, a read-only array.
 
     Returns
@@ -148,7 +155,7 @@ def memlapply(
     >>> memlapply([np.eye(2), np.ones((2, 3))], lambda el: float(el.sum()))
     [2.0, 6.0]
     """
-    return _apply(X, None, fun, namespace, cluster, vars, max_cores, False)
+    return _apply(X, None, fun, namespace, cluster, vars, max_cores, False, progress_after)
 
 
 def _apply(*call: Any) -> list[Any]:
@@ -169,10 +176,11 @@ def _run(
     variables: Mapping[str, Any] | Sequence[str] | None,
     max_cores: int | None,
     batch: bool,
+    progress_after: float | None,
 ) -> list[Any]:
     if not callable(fun):
         raise TypeError(f"fun must be callable, not a {type(fun).__name__}")
-    page = _page_of(X, namespace) if isinstance(X, str) else None
+    page = parse(X, namespace) if isinstance(X, str) else None
     if namespace is None and page is not None:
         namespace = page.namespace
     if namespace is None and variables and not isinstance(variables, Mapping):
@@ -195,7 +203,9 @@ def _run(
             )
             for worker, (_, engine) in enumerate(targets)
         ]
-        answers = clusters.call(targets, run, tasks, queue.cancel)
+        progress = Progress(queue, progress_after)
+        call.callback(progress.close)
+        answers = clusters.call(targets, run, tasks, queue.cancel, progress.update)
         return _gathered([cloudpickle.loads(answer) for answer in answers], count)
 
 
@@ -231,13 +241,6 @@ def _place(items: range | None) -> str:
 def _batch_items(matrix: Any, count: int) -> int:
     """Return how many rows or columns a batch may have."""
     return max(1, count * _BATCH_BYTES // max(np.asarray(matrix).nbytes, 1))
-
-
-def _page_of(X: str, namespace: str | None) -> PageName:
-    """Read the name of a page: a variable of `namespace`, or ``namespace.variable``."""
-    if namespace is None or X.startswith(f"{namespace}."):
-        return parse(X)
-    return page_name(namespace, X)
 
 
 def _shared_items(X: Any, margin: int | None, namespace: str, call: contextlib.ExitStack) -> Any:

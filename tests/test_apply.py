@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
+import sys
 import threading
 import time
 
@@ -220,6 +222,37 @@ def test_blas_has_one_thread_during_a_call_and_its_own_number_after_it(view):
     with pytest.raises(ms.MemApplyError):
         ms.memapply(np.zeros((20, 1)), "rows", fails, cluster=view)
     assert view.apply_sync(threads) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def slow(_):
+    time.sleep(0.005)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_bar_counts_items_in_a_terminal(view, monkeypatch, batch):
+    def some(rows):
+        time.sleep(0.005 * len(rows))
+        return rows[:, 0]
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    fun = some if batch else slow
+    ms.memapply(np.zeros((60, 1)), 1, fun, cluster=view, batch=batch, progress_after=0.0)
+    shown = sys.stderr.getvalue()
+    assert "| 60/60 [" in shown
+    assert "item/s]" in shown
+    assert len(shown.split("/60")) > 3  # it moved
+
+
+@pytest.mark.parametrize(("file", "after"), [(io.StringIO, 0.0), (Terminal, None), (Terminal, 9)])
+def test_there_is_no_bar_in_files_nor_before_its_time(view, monkeypatch, file, after):
+    monkeypatch.setattr(sys, "stderr", file())
+    ms.memlapply([np.zeros(1)] * 40, slow, cluster=view, progress_after=after)
+    assert sys.stderr.getvalue() == ""
 
 
 def failing(column):

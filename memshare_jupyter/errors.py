@@ -105,8 +105,10 @@ class MemApplyError(MemshareError, RuntimeError):
     Attributes
     ----------
     index : int or None
-        Position of the row, column or list element; None when the engine failed before it
-        reached an item.
+        Position of the row, column or list element, the first one of a batch; None when the
+        engine failed before it reached an item.
+    items : range or None
+        All items that the function was given: more than one with ``batch=True``.
     engine : int
         Id of the engine.
     remote_traceback : str
@@ -114,6 +116,7 @@ class MemApplyError(MemshareError, RuntimeError):
     """
 
     index: int | None
+    items: range | None
     engine: int
     remote_traceback: str
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import ledger, process, session
+from memshare_jupyter.core import directories, ledger, process, session
 from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.session import HEADER_BYTES, RING, SLOT_BYTES, SessionFile
@@ -269,7 +269,7 @@ def test_a_planted_file_is_read_as_a_session(runtime_directory):
 @settings(max_examples=25, deadline=None)
 def test_a_file_of_anything_is_no_session_and_no_crash(content):
     process.registry()
-    with planted(content, session.runtime_directory()) as path:
+    with planted(content, directories.runtime_directory()) as path:
         assert {page.name for page in look()} <= {"n.v0", "n.v1"}
     assert look() == ()
     assert not path.exists()
@@ -287,7 +287,7 @@ def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
     for at, new in damage:
         content[at : at + len(new)] = new
     process.registry()
-    with planted(checked(bytes(content)), session.runtime_directory()):
+    with planted(checked(bytes(content)), directories.runtime_directory()):
         ms.snapshot()
         with pytest.raises(ms.PageNotFoundError):
             ms.retrieve_views("n", "v0")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core import directories, process
 from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.session import SLOT_BYTES, SessionFile, make_directory
 from memshare_jupyter.errors import RegistryCorruptError

@@ -29,7 +29,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
+from pathlib import Path
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
+
+import numpy as np
 
 from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
@@ -40,6 +43,7 @@ from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, sum
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
+from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
@@ -82,7 +86,8 @@ def _exclusive(
 class _Handle:
     """One claim of this process on one page, and the slot that lists it.
 
-    ``kept`` says that the claim ends by `Registry.detach`, not with the last array.
+    ``kept`` says that the claim ends by `Registry.detach`, not with the last array; of a page, that
+    arrays were made on the owner's own mapping.
     """
 
     __slots__ = ("entry", "kept", "page", "slot")
@@ -114,7 +119,7 @@ class Registry:
         self._names = NameLocks(directory)
         self._ledger.look()
         self._pages: dict[PageName, _Handle] = {}
-        self._views: dict[tuple[bytes, segment.Mode], _Handle] = {}
+        self._views: dict[tuple[bytes, str], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
         # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
@@ -162,6 +167,56 @@ class Registry:
         """
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
+        self._register(names, plans, writable=writable, replace=replace)
+
+    def register_file(
+        self, namespace: str, variable: str, path: Path, *, writable: bool = False
+    ) -> None:
+        """Put the array of a ``.npy`` file into shared memory, without a copy of it in between.
+
+        Raises
+        ------
+        FileNotFoundError, UnsupportedValueError
+            There is no such file, or it is not one of an array of plain data.
+        """
+        self._register(
+            [page_name(namespace, variable)], [values.Plan.file(path)], writable=writable
+        )
+
+    def empty(
+        self,
+        namespace: str,
+        variable: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        order: Literal["C", "F"],
+        *,
+        writable: bool = False,
+    ) -> View:
+        """Register an array of zeros and return it, for this process to fill in place.
+
+        The array can be written to, also when others cannot; it stays valid after the page was
+        released.
+        """
+        name = page_name(namespace, variable)
+        self._register([name], [values.Plan.empty(shape, dtype, order)], writable=writable)
+        return self._lend(name)
+
+    @_exclusive
+    def _lend(self, name: PageName) -> View:
+        handle = self._pages[name]
+        handle.kept = True
+        view: View = handle.page.value(name, self._rebuild)
+        return view
+
+    def _register(
+        self,
+        names: list[PageName],
+        plans: list[values.Plan],
+        *,
+        writable: bool,
+        replace: bool = True,
+    ) -> None:
         needed = sum(plan.size_bytes for plan in plans)
         memory.require(", ".join(map(str, names)), needed, self.snapshot)
         made: list[Page] = []
@@ -519,6 +574,9 @@ class Registry:
 
     def _withdraw_page(self, handle: _Handle) -> None:
         handle.page.mark_released()
+        if handle.kept:  # arrays of ours may still use it: then it goes on as a view
+            handle.page.mode = "lent"
+            self._publish_view(handle.page, handle.entry)
         self._ledger.withdraw(handle.slot, handle.entry)
 
     def _drop_page(self, name: PageName) -> None:

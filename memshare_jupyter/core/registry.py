@@ -337,9 +337,11 @@ class Registry:
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
         uuid = claims[0][1].uuid
-        sessions = [s for s in self._ledger.sessions() if s.table.of(uuid)]
-        everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
-        return next(page for page in everything.pages if page.uuid == uuid.hex())
+        sessions, mine = self._ledger.sessions(), self._ledger.mine
+        found = snapshots.take(sessions, mine, self._was_released, uuid).pages
+        if not found:
+            raise lookup.not_found(self._ledger, name)  # the last holder ended meanwhile
+        return found[0]
 
     @_exclusive
     def label(self, label: str) -> None:

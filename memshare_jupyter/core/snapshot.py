@@ -118,7 +118,10 @@ class Snapshot:
 
 
 def take(
-    sessions: Iterable[Session], mine: Session, released: Callable[[Session, Entry], bool]
+    sessions: Iterable[Session],
+    mine: Session,
+    released: Callable[[Session, Entry], bool],
+    uuid: bytes | None = None,
 ) -> Snapshot:
     """Put the entries of all sessions together, page by page.
 
@@ -130,12 +133,15 @@ def take(
         This process's.
     released : callable
         Says whether a page whose owner is dead had been released before.
+    uuid : bytes, optional
+        Only this page.
     """
     living: set[bytes] = set()
     by_uuid: dict[bytes, list[tuple[Session, Entry]]] = {}
     for session in sessions:
         living.add(session.token)
-        for entry in session.table.slots.values():
+        table = session.table
+        for entry in table.slots.values() if uuid is None else table.of(uuid):
             by_uuid.setdefault(entry.uuid, []).append((session, entry))
     pages = []
     for claims in by_uuid.values():

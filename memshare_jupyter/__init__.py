@@ -1,7 +1,8 @@
 """Register an array once in shared memory; attach it by name in every kernel and engine.
 
-Imports go in one direction: errors <- core <- compute <- cluster <- apply <- magics. Nothing that
-needs ipyparallel, scipy or IPython is loaded before it is asked for.
+Imports go in one direction: errors <- core <- compute <- cluster <- apply <- magics, and likewise
+apply <- information <- selection. Nothing that needs ipyparallel, scipy or IPython is loaded before
+it is asked for.
 """
 
 from __future__ import annotations
@@ -35,12 +36,17 @@ if TYPE_CHECKING:
         LockTimeoutError,
         MemApplyError,
         MemshareError,
+        NotEnoughMemoryError,
         NotOwnerError,
         PageExistsError,
         PageNotFoundError,
+        ReadOnlyPageError,
         RegistryCorruptError,
         UnsupportedValueError,
     )
+    from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
+    from memshare_jupyter.plots import class_densities, mutual_info_figure
+    from memshare_jupyter.selection import SelectedFeatures, select_features
 
 __version__ = "0.1.0"
 
@@ -68,12 +74,17 @@ _WHERE: Final = {
         "LockTimeoutError",
         "MemApplyError",
         "MemshareError",
+        "NotEnoughMemoryError",
         "NotOwnerError",
         "PageExistsError",
         "PageNotFoundError",
+        "ReadOnlyPageError",
         "RegistryCorruptError",
         "UnsupportedValueError",
     ],
+    "information": ["mutual_info_matrix", "mutual_info_score_func"],
+    "plots": ["class_densities", "mutual_info_figure"],
+    "selection": ["SelectedFeatures", "select_features"],
 }
 _MODULE_OF: Final = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -86,17 +97,24 @@ __all__ = [
     "MemApplyError",
     "MemshareError",
     "Namespace",
+    "NotEnoughMemoryError",
     "NotOwnerError",
     "PageExistsError",
     "PageNotFoundError",
+    "ReadOnlyPageError",
     "RegistryCorruptError",
+    "SelectedFeatures",
     "UnsupportedValueError",
     "View",
     "__version__",
+    "class_densities",
     "local_cluster",
     "memapply",
     "memlapply",
     "memshare_gc",
+    "mutual_info_figure",
+    "mutual_info_matrix",
+    "mutual_info_score_func",
     "mutualinfo",
     "page_list",
     "register_variables",
@@ -104,6 +122,7 @@ __all__ = [
     "release_views",
     "retrieve_metadata",
     "retrieve_views",
+    "select_features",
     "snapshot",
     "view_list",
 ]

@@ -7,34 +7,19 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import select
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from memshare_jupyter._tether_link import TetherLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ipyparallel import Client, DirectView
-
-_START_TIMEOUT_S: Final = 60.0
-_STOP_TIMEOUT_S: Final = 4.0  # the tether's grace period and some more
-_LOG_TAIL_BYTES: Final = 4000
-
-# The owner's sys.path first, so that engines can import whatever the notebook can, and this
-# package in the first place. Not by PYTHONPATH: users' own subprocesses would inherit it.
-_BOOTSTRAP: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-    "from memshare_jupyter._tether import main; main(int(sys.argv.pop()))"
-)
 
 
 class _State:
@@ -76,7 +61,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
         If `n` is less than 1.
     RuntimeError
         If the cluster, or an engine that was missing, did not start; the end of the log is
-        in the message. Nothing of what failed is left running.
+        in the message. Nothing of what failed is left running. Also on any system but Linux.
 
     Notes
     -----
@@ -92,16 +77,17 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
         message = f"a cluster needs at least one engine, not {n}"
         raise ValueError(message)
     with _state.lock:
-        cluster = _state.cluster
-        lost = cluster.take_losses() if cluster is not None else ""
-        if cluster is not None and cluster.running:
-            cluster.grow(n or 0, lost, quiet=quiet)
-        else:
-            if lost:
-                n = max(n or 0, cluster.target)  # type: ignore[union-attr]
-            _state.cluster = None
-            _state.cluster = LocalCluster(n or default_engines(), lost, quiet=quiet)
-        return _state.cluster  # type: ignore[return-value]
+        cluster, lost = _state.cluster, ""
+        if cluster is not None:
+            lost = cluster.take_losses()
+            if cluster.running:
+                cluster.grow(n or 0, lost, quiet=quiet)
+                return cluster
+            if lost:  # rather than stopped by the user
+                n = max(n or 0, cluster.target)
+        _state.cluster = None
+        _state.cluster = LocalCluster(n or default_engines(), lost, quiet=quiet)
+        return _state.cluster
 
 
 def default_engines() -> int:
@@ -127,37 +113,25 @@ class LocalCluster:
     client: Client
 
     def __init__(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
-        if not hasattr(os, "fork"):
-            message = "local_cluster() needs a POSIX system; pass an ipyparallel.Cluster instead"
+        if sys.platform != "linux":
+            message = "local_cluster() needs Linux; start an ipyparallel.Cluster and use its client"
             raise RuntimeError(message)
         self._owner = os.getpid()
-        self._engines: set[int] = set()  # the living, as far as we have been told
-        self._started = 0  # engines are numbered from 0 and no number is used twice
+        self._numbered = 0  # engines are numbered from 0 and no number is used twice
         self.target = 0
-        self._losses: list[str] = []
-        self._end = ""  # why it is over
-        self._connection: dict[str, Any] = {}
-        self._directory = ""
-        self._unread = b""
-        # Anonymous: the log vanishes with the last process that writes it.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._stopped = False
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
-            self._tether = subprocess.Popen(  # noqa: S603  (our own interpreter and code)
-                [sys.executable, "-c", _BOOTSTRAP, str(self._owner), json.dumps(_import_path())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                bufsize=0,
-                start_new_session=True,  # Ctrl-C in the terminal is not for the engines
-            )
+            self._link = TetherLink()
             atexit.register(self.stop)
             try:
-                self._request(n)
                 from ipyparallel import Client  # noqa: PLC0415  (while the tether does the same)
 
-                self._wait(lambda: bool(self._connection))
-                self.client = Client(self._connection, profile_dir=self._directory)
-                self._wait_for_engines()
+                self._link.wait(lambda: bool(self._link.connection))
+                directory = self._link.directory  # else it would make ~/.ipython
+                self.client = Client(
+                    self._link.connection, profile_dir=directory, ipython_dir=directory
+                )
+                self._start(n)
             except BaseException:  # an interrupt too: nothing is to be left running
                 self.stop()
                 raise
@@ -168,13 +142,13 @@ class LocalCluster:
     @property
     def running(self) -> bool:
         """Whether it is this process's own, and its controller alive."""
-        self._listen()
-        return not self._end and self._owner == os.getpid()
+        self._link.listen()
+        return not self._link.end and self._owner == os.getpid()
 
     @property
     def n(self) -> int:
         """How many engines are alive."""
-        return len(self._engines) if self.running else 0
+        return len(self._link.engines) if self.running else 0
 
     def view(self, n: int | None = None) -> DirectView:
         """Return a ``DirectView`` of the first `n` engines, by default of all.
@@ -187,10 +161,10 @@ class LocalCluster:
             If the cluster has stopped, or belongs to the parent of this process.
         """
         if not self.running:
-            why = self._end or f"it belongs to process {self._owner}"
+            why = self._link.end or f"it belongs to process {self._owner}"
             message = f"this local cluster cannot be used: {why}; call local_cluster() again"
             raise RuntimeError(message)
-        engines = sorted(self._engines)
+        engines = sorted(self._link.engines)
         if n is not None and not 1 <= n <= len(engines):
             message = f"no view of {n} engines in a cluster of {len(engines)}"
             raise ValueError(message)
@@ -204,105 +178,43 @@ class LocalCluster:
         """
         if self._owner != os.getpid():
             return
+        self._stopped = True
         atexit.unregister(self.stop)
-        self._end = self._end or "it was stopped"
         if "client" in self.__dict__:
             self.client.close(linger=0)
-        self._close_pipes()  # which is the tether's word to end
-        try:
-            self._tether.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._tether.kill()  # its children end with it
-            self._tether.wait()
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)  # if the tether was killed
-        self._log.close()
+        self._link.close()
 
     def take_losses(self) -> str:
         """Say once, as the start of a message, what has died; stop what is left of a ruin."""
-        if self._end == "it was stopped":
+        if self._stopped:
             return ""
         if not self.running:
-            self._losses.append(self._end)
+            self._link.losses.append(self._link.end)
             self.stop()
-        losses, self._losses = self._losses, []
-        return f"{' and '.join(losses)}: " if losses else ""
+        losses = " and ".join(self._link.losses)
+        self._link.losses.clear()
+        return losses and f"{losses}: "
 
     def grow(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
         """Start what is missing from `n` engines and from as many as there once were."""
-        missing = max(n, self.target) - len(self._engines)
+        missing = max(n, self.target) - self.n
         if missing > 0:
             with _progress(f"{lost}starting {_engines(missing)}", quiet=quiet):
-                self._request(missing)
-                self._wait_for_engines()
+                self._start(missing)
         else:
-            self._wait_for_engines()  # an interrupt may have ended the wait of an earlier call
+            self._start(0)  # an interrupt may have ended the wait of an earlier call
 
     def detach(self) -> None:
-        """Let go of the owner's pipes in a forked child."""
-        self._close_pipes()
-        self._tether.returncode = 0  # not our child: nothing to wait for, nothing to warn about
+        """Let go of the owner's resources in a forked child."""
+        self._link.detach()
 
-    def _close_pipes(self) -> None:
-        for pipe in (self._tether.stdin, self._tether.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _request(self, n: int) -> None:
-        new = list(range(self._started, self._started + n))
-        self._started += n
-        self._engines.update(new)
-        self.target = max(self.target, len(self._engines))
-        with suppress(BrokenPipeError):  # then it has ended, and the wait that follows says why
-            self._tether.stdin.write(json.dumps({"start": new}).encode() + b"\n")  # type: ignore[union-attr]
-
-    def _wait_for_engines(self) -> None:
-        awaited = set(self._engines)
-        self._wait(lambda: awaited <= {*self.client.ids}, awaited)
-
-    def _wait(self, condition: Callable[[], bool], engines: set[int] | None = None) -> None:
-        """Wait for `condition`; an error if the cluster or one of `engines` ends first."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not condition():
-            self._listen(timeout_ms=10)
-            died = bool(engines and engines - self._engines)
-            if self._end or died or time.monotonic() > deadline:
-                reasons = [self._end, *(self._losses if died else ())]
-                reason = "; ".join(filter(None, reasons)) or f"no answer in {_START_TIMEOUT_S} s"
-                self._losses.clear()
-                message = f"the local cluster did not start: {reason}\n{self._log_tail()}"
-                raise RuntimeError(message)
-
-    def _log_tail(self) -> str:
-        # Read by position: the offset of the open file is the writers'.
-        start = max(0, os.fstat(self._log.fileno()).st_size - _LOG_TAIL_BYTES)
-        return os.pread(self._log.fileno(), _LOG_TAIL_BYTES, start).decode(errors="replace")
-
-    def _listen(self, timeout_ms: int = 0) -> None:
-        """Take in what the tether has to tell; wait for it up to `timeout_ms`."""
-        pipe = self._tether.stdout
-        if pipe is None or pipe.closed:
-            return
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        while poll.poll(timeout_ms):
-            data = os.read(pipe.fileno(), 65536)
-            *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                self._take(json.loads(line))
-            if not data:
-                self._end = self._end or "the tether has ended"
-                return
-            timeout_ms = 0
-
-    def _take(self, event: dict[str, Any]) -> None:
-        if "ready" in event:
-            self._connection, self._directory = event["ready"], event["directory"]
-        elif "exited" in event:
-            self._engines.discard(event["exited"])
-            self._losses.append(f"engine {event['exited']} {event['how']}")
-        else:
-            self._end = event["failed"]
+    def _start(self, n: int) -> None:
+        """Start `n` more engines and wait until all of them can be used."""
+        if n:
+            self._link.start(range(self._numbered, self._numbered + n))
+            self._numbered += n
+            self.target = max(self.target, len(self._link.engines))
+        self._link.wait(lambda: self._link.engines <= {*self.client.ids})
 
 
 @contextmanager
@@ -322,13 +234,6 @@ def _progress(what: str, *, quiet: bool) -> Iterator[None]:
 
 def _engines(n: int) -> str:
     return f"{n} engine{'' if n == 1 else 's'}"
-
-
-def _import_path() -> list[str]:
-    """Return the ``sys.path`` for engines: ours, and this package's place if it is not there."""
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    here = str(Path(__file__).parents[1])
-    return path if here in path else [*path, here]
 
 
 def _after_fork() -> None:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import secrets
+import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import zmq
+from ipyparallel.controller import heartmonitor
 from ipyparallel.controller.app import IPController
 from ipyparallel.engine.app import IPEngine
 from jupyter_client.session import Session
@@ -24,11 +27,14 @@ from jupyter_client.session import Session
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_HEARTBEAT_MS: Final = 100
-"""An engine is admitted at its second heartbeat: this sets the time to the first result."""
+_HEARTBEAT_MS: Final = 50
+"""While engines start. They are admitted at the second heartbeat."""
+
+_IDLE_HEARTBEAT_MS: Final = 1000
+"""Afterwards. Ten beats a second took 1 % of a core for two engines, and more for more."""
 
 _HEARTBEAT_MISSES: Final = 300
-"""Half a minute, as ipyparallel allows. The tether notices deaths, so this need not."""
+"""15 s while engines start, five minutes afterwards: it is the tether that notices deaths."""
 
 _PRELOAD: Final = (
     "IPython.core.completerlib",
@@ -41,11 +47,11 @@ _PRELOAD: Final = (
 )
 """What every engine imports sooner or later, and can share if it is imported before."""
 
-_LOOPBACK: Final = "127.0.0.1"
+_USERS_IPYTHONDIR: Final = os.environ.get("IPYTHONDIR")
 
 
 def preload() -> None:
-    """Import, before forking, what the members need.
+    """Import what engines need, before they are forked.
 
     Without debugpy: engines have no debugger, yet ipykernel imports it for 10 MB each.
     """
@@ -59,8 +65,17 @@ def preload() -> None:
             del sys.modules["debugpy"]
     for name in _PRELOAD:
         importlib.import_module(name)
-    for name in [name for name in os.environ if name.startswith("IPP_")]:
-        del os.environ[name]  # the owner may itself be an engine of another cluster
+
+
+class _HeartMonitor(heartmonitor.HeartMonitor):  # type: ignore[misc]  # ipyparallel is untyped
+    """Beats fast only as long as an engine awaits admission."""
+
+    hub: ClassVar[Any]
+
+    def beat(self) -> None:
+        super().beat()
+        hurry = not self.hearts or self.hub.incoming_registrations
+        self.caller.callback_time = _HEARTBEAT_MS if hurry else _IDLE_HEARTBEAT_MS
 
 
 class Controller(IPController):  # type: ignore[misc]  # ipyparallel is untyped
@@ -75,6 +90,8 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel is untyped
 
     def init_hub(self) -> None:
         super().init_hub()
+        _HeartMonitor.hub = self.hub
+        heartmonitor.HeartMonitor = _HeartMonitor
         # The one child process that use_threads leaves.
         self.heartmonitor_process = threading.Thread(
             target=self.heartmonitor_process.run, name="HeartMonitor", daemon=True
@@ -84,9 +101,12 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel is untyped
         self._connection["engine" if fname == self.engine_json_file else "client"] = cdict
 
     def start(self) -> None:
+        self.loop.add_callback(self._report)  # when all sockets are bound
+        super().start()
+
+    def _report(self) -> None:
         with open(self._ready, "w", encoding="utf-8") as stream:
             json.dump(self._connection, stream)
-        super().start()
 
     def cleanup_connection_files(self) -> None:
         """There are none: the session's key is never on disk."""
@@ -103,10 +123,11 @@ def run_controller(directory: str, ready: int) -> None:
         File descriptor to which the connection data go, as JSON, when clients and engines
         may connect; closed then.
     """
+    address = _loopback_address()
     arguments = [
-        *_common(directory),
-        f"--ip={_LOOPBACK}",
-        f"--location={_LOOPBACK}",  # else clients resolve this host's name
+        *_set_up(directory),
+        f"--ip={address}",
+        f"--location={address}",  # else clients resolve this host's name
         "--IPController.use_threads=True",
         "--IPController.broadcast_scheduler_depth=0",
         # The hub's database would keep every task and its result for the client that may
@@ -121,7 +142,7 @@ def run_controller(directory: str, ready: int) -> None:
 def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
     """Run engine number `engine` in this process until it is told to end."""
     arguments = [
-        *_common(directory),
+        *_set_up(directory),
         f"--IPEngine.id={engine}",
         "--IPEngine.enable_nanny=False",
         "--IPEngine.max_heartbeat_misses=0",  # the tether ends engines: no need to watch the hub
@@ -132,13 +153,27 @@ def run_engine(directory: str, engine: int, connection: dict[str, Any]) -> None:
     IPEngine.launch_instance(arguments, connection_info_env=json.dumps(connection))
 
 
-def _common(directory: str) -> list[str]:
-    return [
-        f"--profile-dir={directory}",
-        f"--ipython-dir={directory}",
-        f"--work-dir={os.getcwd()}",
-        "--log-level=WARN",
-    ]
+def _loopback_address() -> str:
+    """Return a loopback address that is most likely no other cluster's.
+
+    The controller picks 14 free ports and binds them a moment later. Two clusters starting
+    together on one address would take each other's ports once in a hundred times, and wait
+    for ever; all of 127.0.0.0/8 is loopback.
+    """
+    address = ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:  # a sandbox with less
+            return "127.0.0.1"
+    return address
+
+
+def _set_up(directory: str) -> list[str]:
+    """Make `directory` IPython's; return the arguments that controller and engines share."""
+    # The engine's shell makes a default profile wherever this says, whatever its arguments.
+    os.environ["IPYTHONDIR"] = directory
+    return [f"--profile-dir={directory}", f"--work-dir={os.getcwd()}", "--log-level=WARN"]
 
 
 def send_unregistration(connection: dict[str, Any], engine: int) -> None:
@@ -152,14 +187,18 @@ def send_unregistration(connection: dict[str, Any], engine: int) -> None:
         packer=connection["pack"],
         unpacker=connection["unpack"],
     )
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 3000
-        socket.connect(f"{connection['interface']}:{connection['registration']}")
-        session.send(socket, "unregistration_request", content={"id": engine})
+    with zmq.Context() as context, context.socket(zmq.DEALER) as hub:
+        hub.linger = 3000
+        hub.connect(f"{connection['interface']}:{connection['registration']}")
+        session.send(hub, "unregistration_request", content={"id": engine})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Make an engine answer ``Client.send_signal``, which its nanny otherwise does."""
+    """Finish an engine: let it answer ``Client.send_signal``, as its nanny otherwise would."""
+    if _USERS_IPYTHONDIR is None:
+        del os.environ["IPYTHONDIR"]
+    else:
+        os.environ["IPYTHONDIR"] = _USERS_IPYTHONDIR
     kernel: Any = shell.kernel  # type: ignore[attr-defined]
 
     def signal_request(stream: Any, ident: Any, parent: dict[str, Any]) -> None:

@@ -11,17 +11,19 @@ memory of all modules and start without importing anything. Afterwards it sleeps
 ``poll`` until one of these happens:
 
 1. the owner is gone (its pidfd, or the end of its pipe): everything ends;
-2. the owner asks for engines: they are forked;
-3. a member of the cluster has ended: the hub and the owner are told.
+2. the controller accepts connections: the owner is told;
+3. the owner asks for engines: they are forked;
+4. a member of the cluster has ended: the hub and the owner are told.
 
 Ending means SIGTERM to all, SIGKILL after a grace period, and the directory removed. The
 signal comes from another process, so an engine sitting in C code with the GIL held ends
 like any other; a watching thread inside the engine would never be scheduled. Should the
 tether itself be killed, the kernel ends its children at once (``PR_SET_PDEATHSIG``).
 
-The owner sends lines of JSON, ``{"start": [0, 1]}``, and closes the pipe to stop. It reads
-``{"ready": {...}}`` (what an ipyparallel Client needs), ``{"exited": ...}`` and
-``{"failed": ...}``.
+The owner reads lines of JSON: ``{"ready": ...}`` with what an ipyparallel Client needs, then
+``{"exited": ...}`` for an engine or ``{"failed": ...}`` for everything. It sends
+``{"start": [0, 1]}`` once its client listens (a client misses the admission of engines in
+the moment in which it connects), and closes the pipe to stop.
 """
 
 from __future__ import annotations
@@ -36,8 +38,10 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ GRACE_S: Final = 1.0
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
-_PARENT_POLL_MS: Final = 500  # where there is no pidfd
+_PARENT_POLL_MS: Final = 500  # without a pidfd
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -85,10 +89,11 @@ class Tether:
         self._pid = os.getpid()
         self._members: dict[int, Member] = {}
         self._connection: dict[str, dict[str, Any]] = {}
-        self._wanted: list[int] = []
-        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._report = -1  # the pipe from the controller, until it has reported
+        self._libc = ctypes.CDLL(None)
         # Signals arrive as bytes in a pipe, so that one poll waits for everything.
-        self._signals, signals_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals, signals_in = os.pipe()
+        os.set_blocking(signals_in, False)
         self._own_fds = [self._signals, signals_in]
         signal.set_wakeup_fd(signals_in, warn_on_full_buffer=False)
         for number in _HANDLED:
@@ -96,10 +101,13 @@ class Tether:
         self._poll = select.poll()
         for fd in (_STDIN, self._signals):
             self._poll.register(fd, select.POLLIN)
-        # The pipe's end alone would not do: a forked child of the owner keeps it open.
+        # The end of its pipe alone would not do: a forked child of the owner keeps that open.
         # The pidfd is the owner's for sure if it still is our parent once we hold it.
-        self._owner_fd = os.pidfd_open(owner) if hasattr(os, "pidfd_open") else -1
-        if self._owner_fd >= 0:
+        try:
+            self._owner_fd = os.pidfd_open(owner)
+        except OSError:  # Linux before 5.3, or a sandbox that forbids it
+            self._owner_fd = -1
+        else:
             self._own_fds.append(self._owner_fd)
             self._poll.register(self._owner_fd, select.POLLIN)
         if os.getppid() != owner:
@@ -108,37 +116,26 @@ class Tether:
 
     def run(self) -> None:
         """Serve until the owner goes or the controller ends; raise `_ForkedError` in children."""
+        for name in [name for name in os.environ if name.startswith("IPP_")]:
+            del os.environ[name]  # the owner may itself be an engine of another cluster
+        gc.disable()  # no collection here, to keep the memory of the children shared
         from memshare_jupyter import _members  # noqa: PLC0415  (heavy: ipyparallel)
 
-        _members.preload()
-        gc.collect()
-        gc.freeze()  # a collection in a child would otherwise write to, and so copy, every page
-        ready, ready_in = os.pipe()
-        self._own_fds.append(ready)
-        self._fork(Member("controller"), lambda: _members.run_controller(self.directory, ready_in))
-        os.close(ready_in)
-        self._poll.register(ready, select.POLLIN)
+        # From Python 3.12, on account of numpy's BLAS, whose threads know how to be forked.
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+        self._start_controller(_members.run_controller)
+        _members.preload()  # meanwhile
         timeout = None if self._owner_fd >= 0 else _PARENT_POLL_MS
         while os.getppid() == self._owner:
-            for fd, _event in self._poll.poll(timeout):
-                if fd == self._signals:
-                    if set(os.read(fd, 4096)) - {signal.SIGCHLD}:
-                        return
-                    if not self._bury(_members.send_unregistration):
-                        return
-                elif fd == ready:
-                    self._controller_ready(ready)
-                elif fd == self._owner_fd or not self._read_commands():
-                    return
-            if self._connection:
-                for engine in self._wanted:
-                    self._fork(
-                        Member("engine", engine),
-                        lambda engine=engine: _members.run_engine(  # type: ignore[misc]
-                            self.directory, engine, self._connection["engine"]
-                        ),
-                    )
-                self._wanted.clear()
+            events = {fd for fd, _event in self._poll.poll(timeout)}
+            if self._owner_fd in events:
+                return
+            if self._signals in events and not self._read_signals(_members.send_unregistration):
+                return
+            if _STDIN in events and not self._read_command(_members.run_engine):
+                return
+            if self._report in events:
+                self._read_report()
 
     def end(self) -> None:
         """End every member and all their descendants in the same group; remove the directory."""
@@ -157,20 +154,21 @@ class Tether:
             self._tell({"failed": reason})
 
     def _fork(self, member: Member, duty: Callable[[], None]) -> None:
+        gc.freeze()  # spare the shared objects the child's collections
         pid = os.fork()
         if pid:
             self._members[pid] = member
             return
+        gc.enable()
         signal.set_wakeup_fd(-1)
         for number in _HANDLED:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.setpgid(0, 0)  # its own children can be found, and ended, by the group
-        if self._libc is not None:
-            # "Parent" means the thread that forked: the tether has one, as long as it lives.
-            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            number_text = str(member.engine) if member.role == "engine" else ""
-            self._libc.prctl(_PR_SET_NAME, f"ms-{member.role}{number_text}".encode())
+        os.setpgid(0, 0)  # what it starts itself can be ended by the group
+        # "Parent" means the thread that forked: it lives as long as the tether.
+        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        name = f"ms-engine{member.engine}" if member.role == "engine" else f"ms-{member.role}"
+        self._libc.prctl(_PR_SET_NAME, name.encode())
         if os.getppid() != self._pid:
             os._exit(1)
         for fd in self._own_fds:
@@ -183,22 +181,39 @@ class Tether:
             random.seed()  # else every engine would draw the same numbers
         raise _ForkedError(duty)
 
-    def _read_commands(self) -> bool:
-        """Take in what the owner asks for; False when it has closed the pipe."""
-        data = os.read(_STDIN, 65536)
-        # A command is far shorter than PIPE_BUF, so it is never read in part.
-        for line in data.splitlines():
-            self._wanted += json.loads(line)["start"]
-        return bool(data)
+    def _start_controller(self, run_controller: Callable[[str, int], None]) -> None:
+        self._report, report_in = os.pipe()
+        self._own_fds.append(self._report)
+        self._poll.register(self._report, select.POLLIN)
+        self._fork(Member("controller"), lambda: run_controller(self.directory, report_in))
+        os.close(report_in)
 
-    def _controller_ready(self, ready: int) -> None:
-        with open(ready, encoding="utf-8") as stream:
-            self._poll.unregister(ready)
+    def _read_report(self) -> None:
+        """Take the controller's word that clients and engines may connect; pass it on."""
+        self._poll.unregister(self._report)
+        self._own_fds.remove(self._report)
+        with open(self._report, encoding="utf-8") as stream:
             text = stream.read()
-        self._own_fds.remove(ready)
+        self._report = -1
         if text:  # else it died, and SIGCHLD says so
             self._connection = json.loads(text)
             self._tell({"ready": self._connection["client"], "directory": self.directory})
+
+    def _read_command(self, run_engine: Callable[[str, int, dict[str, Any]], None]) -> bool:
+        """Start the engines the owner asks for; False when it has closed the pipe."""
+        # A command is shorter than PIPE_BUF, so it is never read in part.
+        data = os.read(_STDIN, 65536)
+        for line in data.splitlines():
+            for engine in json.loads(line)["start"]:
+                duty = partial(run_engine, self.directory, engine, self._connection["engine"])
+                self._fork(Member("engine", engine), duty)
+        return bool(data)
+
+    def _read_signals(self, send_unregistration: Callable[[dict[str, Any], int], None]) -> bool:
+        """Handle the signals that have come; False if one is a reason to end."""
+        if set(os.read(self._signals, 4096)) - {signal.SIGCHLD}:
+            return False
+        return self._bury(send_unregistration)
 
     def _bury(self, send_unregistration: Callable[[dict[str, Any], int], None]) -> bool:
         """Reap who has ended and spread the news; False if it was the controller."""
@@ -210,14 +225,9 @@ class Tether:
             if member.role == "engine":
                 # Heartbeats would take half a minute to notice. A process of its own: ZeroMQ
                 # starts threads, and what forks should have none.
-                engine = member.engine
-                self._fork(
-                    Member("messenger"),
-                    lambda engine=engine: send_unregistration(  # type: ignore[misc]
-                        self._connection["engine"], engine
-                    ),
-                )
-                self._tell({"exited": engine, "how": how})
+                duty = partial(send_unregistration, self._connection["engine"], member.engine)
+                self._fork(Member("messenger"), duty)
+                self._tell({"exited": member.engine, "how": how})
         return True
 
     def _reap(self, pid: int) -> str:

@@ -46,17 +46,20 @@ def assigned_names(source: str) -> list[str]:
 
 
 def shareable(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide variables into those that can be registered and the others."""
-    can: dict[str, Any] = {}
-    cannot: dict[str, Any] = {}
+    """Divide variables into data (arrays, tables, and containers of arrays) and the others."""
+    data: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for name, value in found.items():
-        try:
-            values.plan(value)
-        except UnsupportedValueError:
-            cannot[name] = value
-        else:
-            can[name] = value
-    return can, cannot
+        (data if _is_data(value) else others)[name] = value
+    return data, others
+
+
+def _is_data(value: Any) -> bool:
+    try:
+        plan = values.Plan(value)
+    except UnsupportedValueError:
+        return False
+    return plan.summary.shape is not None and plan.layout.holds_arrays
 
 
 def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.snapshot import PageInfo
 
 _HEADINGS: Final = (
@@ -44,8 +45,7 @@ class PageTable:
                 "nothing is shared; to share the arrays that a cell makes: %%memshare register NAME"
             )
         total = sum(page.size_bytes for page in self.pages)
-        count = f"{len(self.pages)} page{'s' if len(self.pages) > 1 else ''}"
-        return self.note or f"{count}, {size(total)} shared"
+        return self.note or f"{count(len(self.pages), 'page')}, {in_units(total)} shared"
 
     def __repr__(self) -> str:
         if not self.pages:
@@ -79,17 +79,13 @@ class PageTable:
         return table + summary
 
 
-def size(count_bytes: float) -> str:
-    """Write a number of bytes with a decimal unit.
+def count(number: int, noun: str) -> str:
+    """Write a number of things.
 
-    >>> size(512), size(3.2e6), size(1.64e9)
-    ('512 B', '3.2 MB', '1.6 GB')
+    >>> count(1, "engine"), count(2000, "engine")
+    ('1 engine', '2,000 engines')
     """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count_bytes < 1000:
-            return f"{count_bytes:.0f} B" if unit == "B" else f"{count_bytes:.1f} {unit}"
-        count_bytes /= 1000
-    return f"{count_bytes:.1f} TB"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def age(seconds: float) -> str:
@@ -116,7 +112,7 @@ def _row(page: PageInfo) -> Sequence[str]:
     )
     return (
         *(page.name, page.kind, page.dtype, shape(page.shape), page.order),
-        *(size(page.size_bytes), who, str(page.views), str(page.handles)),
+        *(in_units(page.size_bytes), who, str(page.views), str(page.handles)),
         *(age(time.time() - page.created), page.state),
     )
 

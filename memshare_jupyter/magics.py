@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -24,8 +25,9 @@ from memshare_jupyter.core.api import (
     retrieve_views,
     snapshot,
 )
+from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.names import PageName, check_namespace, parse
-from memshare_jupyter.display import PageTable, size
+from memshare_jupyter.display import PageTable, count
 from memshare_jupyter.errors import (
     ClusterError,
     InvalidNameError,
@@ -145,7 +147,7 @@ class MemshareMagics(Magics):
             if arguments.cluster is not None:
                 options["cluster"] = self._user_value(arguments.cluster)
             if magic == "memapply":
-                result = memapply(X, arguments.margin, fun, **options)
+                result = memapply(X, arguments.margin, fun, **options, batch=arguments.batch)
             else:
                 result = memlapply(X, fun, **options)
         if arguments.o is None:
@@ -175,10 +177,10 @@ class MemshareMagics(Magics):
         return self._user_value(name)
 
     def _user_value(self, name: str) -> Any:
-        try:
-            return self.shell.user_ns[name]
-        except KeyError:
-            raise UsageError(f"no variable {name!r} in this notebook; assign it first") from None
+        found = self.shell.user_ns.get(name, getattr(builtins, name, None))
+        if found is None:
+            raise UsageError(f"no variable {name!r} in this notebook; assign it first")
+        return found
 
 
 def load(shell: InteractiveShell) -> None:
@@ -247,6 +249,11 @@ def _apply_parser(magic: str) -> MagicArgumentParser:
         parser.add_argument(
             *("--margin", "-m"), choices=["rows", "cols"], default="cols", help="default: cols"
         )
+        parser.add_argument(
+            "--batch",
+            action="store_true",
+            help="give the function a matrix of many at once; it returns one result for each",
+        )
     parser.add_argument(
         "--vars", nargs="+", default=[], help="further arguments of the function, by name"
     )
@@ -289,10 +296,10 @@ def _registered_table(namespace: str, values: dict[str, Any], left: dict[str, An
     total = sum(page.size_bytes for page in table.pages)
     engines = default_engines()
     note = (
-        f"{size(total)} shared once; with a copy for this kernel and for each of {engines} "
-        f"engine(s) it would be {size(total * (1 + engines))}"
+        f"{in_units(total)} shared once; with a copy each, this kernel and "
+        f"{count(engines, 'engine')} would take {in_units(total * (1 + engines))}"
     )
     if left:
         kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())
-        note += f"\nnot shared, because no array: {kinds}"
+        note += f"\nleft alone: {kinds}; to share such values too, name them after the namespace"
     return PageTable(table.pages, note)

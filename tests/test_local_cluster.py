@@ -19,15 +19,13 @@ import psutil
 import pytest
 from ipyparallel.error import CompositeError
 
-from memshare_jupyter import _local
+from memshare_jupyter import _local, _tether_link
 from memshare_jupyter._local import LocalCluster, local_cluster
 
 GONE_WITHIN_S = 5.0  # the promise
 PATIENCE_S = 60.0  # for everything that is no promise: a loaded machine is no failure
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "pidfd_open"), reason="the promises are those of Linux"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="local_cluster() needs Linux")
 
 
 def wait_until(condition, timeout_s=PATIENCE_S, what="the condition"):
@@ -38,7 +36,7 @@ def wait_until(condition, timeout_s=PATIENCE_S, what="the condition"):
 
 
 def processes_of(cluster: LocalCluster) -> list[psutil.Process]:
-    tether = psutil.Process(cluster._tether.pid)
+    tether = psutil.Process(cluster._link.pid)
     return [tether, *tether.children(recursive=True)]
 
 
@@ -100,18 +98,23 @@ def test_there_is_one_process_per_engine_and_two_more(shared):
     assert len(processes_of(shared)) == 2 + shared.n
 
 
+def test_ctrl_c_in_the_owners_terminal_does_not_reach_it(shared):
+    assert {os.getsid(p.pid) for p in processes_of(shared)} == {shared._link.pid}
+
+
 def test_engines_work_where_the_owner_works_and_import_what_it_imports(shared):
     def where():
         import os
 
         import memshare_jupyter
 
-        return os.getcwd(), memshare_jupyter.__file__
+        return os.getcwd(), memshare_jupyter.__file__, dict(os.environ)
 
-    import memshare_jupyter
-
-    expected = (os.getcwd(), memshare_jupyter.__file__)
-    assert shared.view().apply_sync(where) == [expected] * shared.n
+    here = where()
+    for cwd, package, environment in shared.view().apply_sync(where):
+        assert (cwd, package) == here[:2]
+        added = environment.keys() - here[2].keys()  # ipykernel adds some; we none
+        assert not [name for name in added if name.startswith(("IPP_", "IPYTHON", "PYTHON"))]
 
 
 def test_engines_draw_different_random_numbers(shared):
@@ -127,10 +130,10 @@ def test_engines_draw_different_random_numbers(shared):
 
 
 def test_files_are_private_and_sockets_authenticated_on_loopback(shared):
-    assert Path(shared._directory).stat().st_mode & 0o777 == 0o700
-    assert Path(shared._directory).parent == Path(tempfile.gettempdir())
-    connection = shared._connection
-    assert connection["interface"] == "tcp://127.0.0.1"
+    assert Path(shared._link.directory).stat().st_mode & 0o777 == 0o700
+    assert Path(shared._link.directory).parent == Path(tempfile.gettempdir())
+    connection = shared._link.connection
+    assert connection["interface"].startswith("tcp://127.")
     assert len(connection["key"]) >= 32
     listening = [
         c.laddr.ip
@@ -139,7 +142,13 @@ def test_files_are_private_and_sockets_authenticated_on_loopback(shared):
         if c.status == psutil.CONN_LISTEN
     ]
     assert listening
-    assert set(listening) == {"127.0.0.1"}
+    assert all(ip.startswith("127.") for ip in listening)
+
+
+def test_clusters_do_not_share_an_address():
+    from memshare_jupyter._members import _loopback_address
+
+    assert len({_loopback_address() for _ in range(9)}) > 1
 
 
 def test_load_balanced_and_broadcast_views_work_too(shared):
@@ -175,7 +184,7 @@ def test_a_forked_child_neither_uses_nor_stops_the_cluster(shared, capfd):
             shared.stop()
             own = local_cluster(1)
             assert own is not shared
-            assert own.view().apply_sync(os.getppid) == [own._tether.pid]
+            assert own.view().apply_sync(os.getppid) == [own._link.pid]
             own.stop()
             code = 0
         finally:
@@ -210,7 +219,7 @@ def test_more_engines_are_started_when_asked_for(shared, capfd):
 def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, capfd, victim):
     before = _local._state.cluster
     processes = processes_of(before)
-    directory = before._directory
+    directory = before._link.directory
     n = before.n
     [target] = [p for p in processes if p.name() == victim] or processes[:1]
     target.kill()
@@ -227,21 +236,41 @@ def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, ca
 
 def test_stop_leaves_nothing_and_the_next_call_starts_again(shared, capfd):
     cluster = _local._state.cluster
-    processes, directory = processes_of(cluster), cluster._directory
+    processes, directory = processes_of(cluster), cluster._link.directory
+    os.kill(cluster.view(1).apply_sync(os.getpid)[0], signal.SIGKILL)  # not worth a word after stop
+    wait_until(lambda: cluster.n < cluster.target)
     cluster.stop()
     assert not [p for p in processes if lives(p)]
     assert not os.path.exists(directory)
     assert repr(cluster) == "<LocalCluster: stopped>"
     cluster.stop()
-    again = local_cluster(1, quiet=True)
+    again = local_cluster(1)
     assert again.view().apply_sync(abs, -1) == [1]
+    assert capfd.readouterr().err.startswith("starting a local cluster of 1 engine ... ")
+    assert local_cluster(2, quiet=True) is again
     assert capfd.readouterr().err == ""
 
 
 def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(monkeypatch, shared):
-    monkeypatch.setattr(_local, "_import_path", list)
+    monkeypatch.setattr(_tether_link, "_import_path", list)
     with pytest.raises(RuntimeError, match="No module named"):
         LocalCluster(1, quiet=True)
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing(monkeypatch, shared, capfd):
+    started = []
+
+    def interrupt(cluster, _n):
+        started.append((processes_of(cluster), cluster._link.directory))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalCluster, "_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        LocalCluster(1)
+    [(processes, directory)] = started
+    assert not [p for p in processes if lives(p)]
+    assert not os.path.exists(directory)
+    assert capfd.readouterr().err == "starting a local cluster of 1 engine ... failed\n"
 
 
 # --- the end of the owner -------------------------------------------------------------------
@@ -252,9 +281,9 @@ OWNER = """
     cluster = local_cluster(2)
     engines = cluster.view().apply_sync(os.getpid)
     import psutil
-    tether = psutil.Process(cluster._tether.pid)
+    tether = psutil.Process(cluster._link.pid)
     pids = [tether.pid, *(p.pid for p in tether.children(recursive=True))]
-    print(json.dumps([pids, engines, cluster._directory]), flush=True)
+    print(json.dumps([pids, engines, cluster._link.directory]), flush=True)
 """
 
 IDLE = "time.sleep(600)"
@@ -284,11 +313,23 @@ FORKED = """
     time.sleep(600)
 """
 
+WITHOUT_PIDFD = """
+    def forbidden(pid):
+        raise PermissionError
+    import os
+    os.pidfd_open = forbidden
+"""
+
 
 @contextlib.contextmanager
-def owner(then):
+def owner(then, in_tether=""):
     """Run a script that owns a cluster; yield its Popen, the cluster's processes, directory."""
-    script = textwrap.dedent(OWNER) + textwrap.dedent(then)
+    prelude = "from memshare_jupyter import _tether_link\n"
+    if in_tether:
+        prelude += (
+            f"_tether_link._BOOTSTRAP = {textwrap.dedent(in_tether)!r} + _tether_link._BOOTSTRAP\n"
+        )
+    script = prelude + textwrap.dedent(OWNER) + textwrap.dedent(then)
     process = subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", "-c", script],
         stdout=subprocess.PIPE,
@@ -339,7 +380,23 @@ def test_nothing_is_left_five_seconds_after_the_owner_was_killed(then, how):
         assert_gone(members, directory)
 
 
-def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
+@pytest.mark.slow
+def test_nothing_is_left_where_pidfds_are_forbidden():
+    # The child would close its copies of the pipe's ends: make it keep one.
+    keep = "os.dup(cluster._link._process.stdin.fileno())\n"
+    with owner(keep + textwrap.dedent(FORKED), WITHOUT_PIDFD) as (
+        process,
+        members,
+        _engines,
+        directory,
+    ):
+        process.kill()
+        assert_gone(members, directory)
+
+
+def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
     with owner("") as (process, members, _engines, directory):
         _out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
@@ -347,6 +404,7 @@ def test_nothing_is_left_when_the_owner_exits_and_it_exits_quietly():
         assert not os.path.exists(directory)
         assert err.startswith("starting a local cluster of 2 engines ... ")
         assert err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -54,6 +54,17 @@ def same_length(x: NDArray[Any], y: NDArray[Any]) -> None:
         )
 
 
+def raise_missing(**absent: NDArray[np.bool_]) -> NoReturn:
+    """Say where values are missing and how to leave these samples out."""
+    found = [
+        f"{name} has {int(which.sum())} NaN or infinite values"
+        for name, which in absent.items()
+        if which.any()
+    ]
+    n = next(iter(absent.values())).size
+    raise ValueError(f"{' and '.join(found)} among {n}; pass na_rm=True to leave these samples out")
+
+
 def without_missing(
     x: NDArray[Any], y: NDArray[Any], *, na_rm: bool
 ) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -63,23 +74,22 @@ def without_missing(
     if not absent.any():
         return x, y
     if not na_rm:
-        found = [
-            f"{name} has {int(which.sum())} NaN or infinite values"
-            for name, which in (("x", absent_x), ("y", absent_y))
-            if which.any()
-        ]
-        raise ValueError(
-            f"{' and '.join(found)} among {x.size}; pass na_rm=True to leave these samples out"
-        )
+        raise_missing(x=absent_x, y=absent_y)
     return x[~absent], y[~absent]
 
 
-def as_codes(labels: NDArray[Any], name: str) -> tuple[NDArray[np.intp], int]:
-    """Return labels as codes 0, 1, ... in their sorted order, and how many there are."""
+def as_codes(labels: NDArray[Any], name: str) -> NDArray[np.intp]:
+    """Return labels as codes 0, 1, ... in their sorted order."""
+    if labels.dtype.kind in "biu" and labels.size > 0:
+        low, high = int(labels.min()), int(labels.max())
+        if high - low <= 4 * labels.size and high < 2**63:  # small integers need no sort
+            steps = labels.astype(np.int64) - low
+            present = np.bincount(steps) > 0
+            return (np.cumsum(present) - 1)[steps]
     try:
-        levels, codes = np.unique(labels, return_inverse=True)
+        _, codes = np.unique(labels, return_inverse=True)
     except TypeError as error:
         raise TypeError(
             f"the labels in {name} cannot be put in order ({error}); make them of one type"
         ) from error
-    return codes, levels.size
+    return codes

@@ -8,23 +8,21 @@ They do not keep the threads of one process apart: the registry's own lock does 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import struct
 import time
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._locks import holder, try_lock
+from memshare_jupyter.core.directories import make_directory
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.session import make_directory
 from memshare_jupyter.errors import LockTimeoutError
 
 FILE_NAME: Final = "names.lock"
 TIMEOUT_S: Final = 10.0
-_FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of Linux on 64 bits
 
 
 class NameLocks:
@@ -93,16 +91,10 @@ def _byte(name: PageName) -> int:
 def _lock(fd: int, byte: int, name: PageName, deadline: float, timeout_s: float) -> None:
     pause_s = 0.0005
     while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-        else:
+        if try_lock(fd, byte):
             return
         if time.monotonic() > deadline:
-            query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, query))[4]
+            pid = holder(fd, byte)
             raise LockTimeoutError(
                 f"could not register {name}: process {pid} has held the lock of that name for "
                 f"{timeout_s:g} s; it may be stopped, resume or end it",
@@ -111,9 +103,3 @@ def _lock(fd: int, byte: int, name: PageName, deadline: float, timeout_s: float)
             )
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 0.02)
-
-
-def is_locked(fd: int) -> bool:
-    """Say whether another process holds a lock on byte 0 of an open file."""
-    query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-    return bool(_FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, query))[0] != fcntl.F_UNLCK)

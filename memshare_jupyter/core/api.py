@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.segment import Mode
 from memshare_jupyter.core.snapshot import PageInfo, Snapshot
 from memshare_jupyter.core.values import Elements
 
@@ -15,7 +16,7 @@ from memshare_jupyter.core.values import Elements
 def register_variables(
     namespace: str, variables: Mapping[str, Any], *, writable: bool = False
 ) -> None:
-    """Put arrays into shared memory under names; this process owns them.
+    """Put values into shared memory under names; this process owns them.
 
     The data is copied once, into memory that every process of this user on this host can attach
     by name without another copy. It stays there until `release_variables`, or until this process
@@ -28,20 +29,26 @@ def register_variables(
     namespace : str
         Name of the sharing context, at most 128 bytes; not empty, no leading dot, no slash, no
         backtick, nothing unprintable.
-    variables : mapping of str to array or list of arrays
+    variables : mapping of str to object
         Values by variable name, which follows the same rules. Arrays may have any dtype without
-        Python objects, any shape, and any memory layout; C and F order are kept.
+        Python objects, any shape, and any memory layout; C and F order are kept. Lists, tuples
+        and dicts of arrays, frames of pandas and polars, Arrow tables, sparse matrices, models
+        and whatever else pickles are shared too: the arrays inside stand in shared memory like
+        any other.
     writable : bool, default False
         Let viewers ask for write access. Otherwise the operating system refuses every write.
+        There is no lock: who writes where is for the writers to agree upon.
 
     Raises
     ------
     InvalidNameError
         A name breaks a rule. As after every error here, nothing was registered.
     UnsupportedValueError
-        A value is no array of plain data.
+        A value, or something in it, means nothing to another process.
     PageExistsError
         Another living process owns a page of one of the names.
+    NotEnoughMemoryError
+        The values would not fit into the free memory of the machine or its control group.
     LockTimeoutError
         Another process stopped while it registered one of the names.
 
@@ -80,7 +87,7 @@ def release_variables(namespace: str, names: str | Iterable[str]) -> None:
     registry().release(namespace, _several(names))
 
 
-def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]:
+def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r") -> dict[str, Any]:
     """Attach pages by name, without a copy.
 
     This process then counts as a holder of each page until `release_views`, or until it ends.
@@ -92,18 +99,26 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
         Name of the sharing context.
     names : str or iterable of str
         Variables to attach.
+    mode : {"r", "r+", "c"}, default: "r"
+        As in `numpy.memmap`: read only; read and write, for pages that were registered with
+        ``writable=True``; or private copy on write, in which what you write to is copied, page of
+        memory by page of memory, and nobody else sees it.
 
     Returns
     -------
     dict of str to View
-        By variable: a read-only array, or a list of them, on the shared memory.
+        By variable: an array, or what was registered, rebuilt on the shared memory.
 
     Raises
     ------
     PageNotFoundError
         No living process has such a page; the message says what there is. Nothing was attached.
+    ReadOnlyPageError
+        Mode "r+" for a page that was registered for reading only.
     HeaderMismatchError
         The page was written by another version of this package.
+    UnsupportedValueError
+        What was registered cannot be rebuilt here, because a package is missing.
 
     Examples
     --------
@@ -120,7 +135,7 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     []
     >>> ms.release_variables("doc", ["X"])
     """
-    attached = registry().attach_all(namespace, _several(names))
+    attached = registry().attach_all(namespace, _several(names), mode=mode)
     return {name: _value(value) for name, value in attached.items()}
 
 

@@ -7,7 +7,12 @@ from typing import Final
 
 from memshare_jupyter.core.ledger import PAGE, Entry, Ledger, Session
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.errors import NotOwnerError, PageExistsError, PageNotFoundError
+from memshare_jupyter.errors import (
+    NotOwnerError,
+    PageExistsError,
+    PageNotFoundError,
+    ReadOnlyPageError,
+)
 
 Claim = tuple[Session, Entry]
 _SHOWN_NAMES: Final = 8
@@ -68,13 +73,14 @@ def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
     return claims
 
 
-def refuse_rivals(ledger: Ledger, names: Iterable[PageName]) -> None:
-    """Raise `PageExistsError` when another living process owns one of `names`."""
+def refuse_rivals(ledger: Ledger, names: Iterable[PageName], *, myself: bool = False) -> None:
+    """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`."""
     for name in names:
         owner = _owner(ledger, name)
-        if owner is not None and owner is not ledger.mine:
+        if owner is not None and (myself or owner is not ledger.mine):
+            who = "this process" if owner is ledger.mine else _who(owner)
             raise PageExistsError(
-                f"cannot register {name}: {_who(owner)} owns a page of that name; "
+                f"cannot register {name}: {who} owns a page of that name; "
                 "release it there, or choose another name",
                 name=str(name),
                 pid=owner.pid,
@@ -90,6 +96,15 @@ def not_mine(ledger: Ledger, name: PageName) -> PageNotFoundError | NotOwnerErro
         f"cannot release {name}: {_who(owner)} owns it; release it there",
         name=str(name),
         pid=owner.pid,
+    )
+
+
+def read_only(name: PageName) -> ReadOnlyPageError:
+    """Return the error for asking to write to a page that its owner did not share for that."""
+    return ReadOnlyPageError(
+        f"cannot write to {name}: it was registered for reading; register it with writable=True, "
+        "or attach it with mode='c' to write to a private copy",
+        name=str(name),
     )
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from memshare_jupyter.core import segment, values
+from memshare_jupyter.core.layout import ALIGNMENT
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.view import Source, View
 from memshare_jupyter.errors import HeaderMismatchError
@@ -91,24 +92,22 @@ class Page:
 
     Parameters
     ----------
-    uuid : bytes
-        Identity of the page.
-    fd : int
-        Descriptor of its block; the page owns it.
-    writable : bool
-        Map it for writing.
+    block : Segment
+        Its memory; the page owns it and closes it when it is unmapped.
+    mode : {"r", "r+", "c"}
+        How to map it.
     mappings : Mappings
         Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(self, uuid: bytes, fd: int, *, writable: bool, mappings: Mappings) -> None:
-        self.fd = fd
-        self.uuid = uuid
+    def __init__(self, block: segment.Segment, mode: segment.Mode, mappings: Mappings) -> None:
+        self.block = block
+        self.uuid = block.uuid
+        self.mode = mode
         try:
-            size_bytes = os.fstat(fd).st_size
-            self._trailer_at = size_bytes - _TRAILER.size
-            self._state_at = size_bytes + _STATE_AT
-            mapping = segment.map_block(fd, size_bytes, writable=writable)
+            self._trailer_at = block.size_bytes - _TRAILER.size
+            self._state_at = block.size_bytes + _STATE_AT
+            mapping = segment.map_block(block, mode=mode)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
@@ -140,10 +139,8 @@ class Page:
         return self._held is not None
 
     def close(self) -> None:
-        """Close the descriptor; once or more often."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Close the block; once or more often."""
+        self.block.close()
 
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
@@ -156,7 +153,7 @@ class Page:
             del held  # or the interrupt's traceback would keep it
 
     def __del__(self) -> None:
-        if hasattr(self, "fd"):  # or an interrupt came before there was one
+        if hasattr(self, "block"):  # or an interrupt came before there was one
             self.close()
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
@@ -170,9 +167,12 @@ class Page:
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
         page = memoryview(mapping)
-        made = values.build(self._descriptor(page), page, self._maker(mapping, name, rebuild))
+        make = self._maker(mapping, name, rebuild)
+        # The kernel says who made the block; what the page says of itself proves nothing.
+        trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
+        made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
-            made.by_reference(rebuild, *name, self.uuid)
+            made.by_reference(rebuild, *name, self.uuid, self.mode)
         return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
@@ -184,7 +184,7 @@ class Page:
     def _maker(
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
-        source = Source(name.namespace, name.variable, self.uuid, self.address, rebuild)
+        source = Source(*name, self.uuid, self.mode, self.address, rebuild)
 
         def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
             view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
@@ -216,26 +216,26 @@ def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
     """
     uuid = uuids.uuid4().bytes
     at = plan.size_bytes
-    trailer_at = -(-(at + len(plan.descriptor)) // values.ALIGNMENT) * values.ALIGNMENT
+    trailer_at = -(-(at + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
-    fd = segment.create(uuid, trailer_at + _TRAILER.size)
+    block = segment.create(uuid, trailer_at + _TRAILER.size)
     try:
-        segment.fill(fd, plan)
-        segment.write_at(fd, plan.descriptor, at)
-        segment.write_at(fd, trailer, trailer_at)
+        segment.fill(block, plan.layout)
+        segment.write_at(block, plan.descriptor, at)
+        segment.write_at(block, trailer, trailer_at)
     except BaseException:
-        os.close(fd)
+        block.close()
         raise
-    page = Page(uuid, fd, writable=True, mappings=mappings)
+    page = Page(block, "r+", mappings)
     try:
-        segment.seal(fd, writable=writable)
+        block.seal(writable=writable)
     except BaseException:
         page.drop()
         raise
     return page
 
 
-def read_released(fd: int) -> bool:
+def read_released(block: segment.Segment) -> bool:
     """Look at the state of a page without mapping it."""
-    return os.pread(fd, 1, os.fstat(fd).st_size + _STATE_AT) == bytes([RELEASED])
+    return os.pread(block.fd, 1, block.size_bytes + _STATE_AT) == bytes([RELEASED])

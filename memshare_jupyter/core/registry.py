@@ -24,25 +24,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
-from memshare_jupyter.core import lookup, segment, values
+from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
-from memshare_jupyter.core.ledger import PAGE, SUMMARY_BYTES, VIEW, Entry, Ledger, Session
+from memshare_jupyter.core.directories import runtime_directory
+from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
-from memshare_jupyter.core.session import SessionFile, runtime_directory
+from memshare_jupyter.core.session import SessionFile
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
+_PATIENCE_S: Final = 5.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -111,19 +112,26 @@ class Registry:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
+        self._ledger.look()
         self._pages: dict[PageName, _Handle] = {}
-        self._views: dict[bytes, _Handle] = {}
+        self._views: dict[tuple[bytes, segment.Mode], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
         # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
         self._mappings = pages.Mappings(self._settle)
+        self._snapshots = snapshots.Snapshots(self._was_released)
         self._closed = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
 
     # --- pages ---------------------------------------------------------------------------
 
     def register(
-        self, namespace: str, variables: Mapping[str, Any], *, writable: bool = False
+        self,
+        namespace: str,
+        variables: Mapping[str, Any],
+        *,
+        writable: bool = False,
+        replace: bool = True,
     ) -> None:
         """Put values into shared memory; this process owns the pages.
 
@@ -137,25 +145,32 @@ class Registry:
             Values by variable name.
         writable : bool
             Let viewers write too.
+        replace : bool
+            Replace pages of this process that have one of the names.
 
         Raises
         ------
         InvalidNameError, UnsupportedValueError
             A name or a value cannot be used. Nothing was registered.
         PageExistsError
-            Another living process owns one of the names. Nothing was registered.
+            Another living process owns one of the names, or this one does and may not replace
+            it. Nothing was registered.
+        NotEnoughMemoryError
+            The values would not fit into memory. Nothing was registered.
         LockTimeoutError
             Another process stopped in the middle of registering one of the names.
         """
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
+        needed = sum(plan.size_bytes for plan in plans)
+        memory.require(", ".join(map(str, names)), needed, self.snapshot)
         made: list[Page] = []
         replaced: list[tuple[PageName, Page]] = []
         try:
             for plan in plans:
                 page = pages.create(plan, writable=writable, mappings=self._mappings)
                 made.append(page)  # one by one: what there is by then is dropped below
-            self._own(names, plans, made, replaced, writable=writable)
+            self._own(names, plans, made, replaced, writable=writable, replace=replace)
         finally:
             for name, page in [*zip(names, made, strict=False), *replaced]:
                 owned = self._pages.get(name)
@@ -171,11 +186,12 @@ class Registry:
         replaced: list[tuple[PageName, Page]],
         *,
         writable: bool,
+        replace: bool,
     ) -> None:
         """List pages under their names; what they replace is added to `replaced`."""
         try:
             self._names.lock(names)  # step 2
-            lookup.refuse_rivals(self._ledger, names)
+            lookup.refuse_rivals(self._ledger, names, myself=not replace)
             handles = {
                 name: self._publish_page(name, plan, page, writable=writable)
                 for name, plan, page in zip(names, plans, made, strict=True)
@@ -208,7 +224,9 @@ class Registry:
 
     # --- views ---------------------------------------------------------------------------
 
-    def attach(self, namespace: str, variable: str, *, hold: bool = True) -> Any:
+    def attach(
+        self, namespace: str, variable: str, *, hold: bool = True, mode: segment.Mode = "r"
+    ) -> Any:
         """Return the value of a page, built on shared memory without a copy.
 
         An array comes as a `View`, a list as the `Elements` that build its arrays on demand.
@@ -219,31 +237,42 @@ class Registry:
             The page's name.
         hold : bool
             Keep the handle until `detach`. Otherwise it ends with the last array on the page.
+        mode : {"r", "r+", "c"}
+            Read only; read and write; or write to a private copy of what is written to.
 
         Raises
         ------
         PageNotFoundError
             No living process has such a page.
+        ReadOnlyPageError
+            Mode "r+", and the page was not registered as writable.
         HeaderMismatchError
             The page was written by another version of this package.
         """
-        return self.attach_all(namespace, [variable], hold=hold)[variable]
+        return self.attach_all(namespace, [variable], hold=hold, mode=mode)[variable]
 
     @_exclusive
     def attach_all(
-        self, namespace: str, variables: Iterable[str], *, hold: bool = True
+        self,
+        namespace: str,
+        variables: Iterable[str],
+        *,
+        hold: bool = True,
+        mode: segment.Mode = "r",
     ) -> dict[str, Any]:
         """Return the values of several pages, by variable: all, or none and an error.
 
         Parameters and errors are those of `attach`.
         """
+        if mode not in get_args(segment.Mode):
+            raise ValueError(f"mode must be 'r', 'r+' or 'c', as in numpy.memmap, not {mode!r}")
         names = [page_name(namespace, variable) for variable in variables]
         made: dict[str, Any] = {}
         handles = []
         try:
             for name in names:
                 find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
-                with self._view(name, find) as handle:
+                with self._view(name, mode, find) as handle:
                     made[name.variable] = handle.page.value(name, self._rebuild)
                     handles.append(handle)
         except BaseException:
@@ -254,7 +283,9 @@ class Registry:
         return made
 
     @_exclusive
-    def attach_reference(self, name: PageName, uuid: bytes, form: tuple[Any, ...] = ()) -> Any:
+    def attach_reference(
+        self, name: PageName, uuid: bytes, mode: segment.Mode, form: tuple[Any, ...] = ()
+    ) -> Any:
         """Return a page that is known by its uuid, or an array in it: what unpickling does.
 
         Parameters
@@ -263,6 +294,8 @@ class Registry:
             For messages.
         uuid : bytes
             The page.
+        mode : {"r", "r+"}
+            As the view that was sent.
         form : tuple, optional
             dtype, shape, strides and offset of the array; the whole value by default.
 
@@ -272,7 +305,7 @@ class Registry:
             The last holder of the page has let it go.
         """
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
-        with self._view(name, find) as handle:
+        with self._view(name, mode, find) as handle:
             if form:
                 return handle.page.array(name, self._rebuild, form)
             return handle.page.value(name, self._rebuild)
@@ -329,19 +362,20 @@ class Registry:
 
         Takes no handle. Dead processes' entries are gone at this look.
         """
-        return snapshots.take(self._ledger.sessions(), self._ledger.mine, self._was_released)
+        return self._snapshots.take(self._ledger.sessions(), self._ledger.mine)
 
     @_exclusive
     def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-        uuid = claims[0][1].uuid
-        sessions, mine = self._ledger.sessions(), self._ledger.mine
-        found = snapshots.take(sessions, mine, self._was_released, uuid).pages
-        if not found:
-            raise lookup.not_found(self._ledger, name)  # the last holder ended meanwhile
-        return found[0]
+        return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
+
+    def address(self, block: segment.Segment) -> segment.Address:
+        """Return where other processes reach a block of this one that is no page."""
+        mine = self._ledger.mine
+        who = (mine.pid, mine.pid_namespace, block.fd, mine.token)
+        return segment.Address(block.uuid, *who, block.backend, block.place)
 
     @_exclusive
     def label(self, label: str) -> None:
@@ -383,7 +417,7 @@ class Registry:
     @_exclusive
     def _end(self) -> None:
         self._closed = True
-        list(self._ledger.sessions())  # a look removes the files of the dead
+        self._ledger.look()  # which removes the files of the dead
         self._ledger.close()
         self._ledger.file.end()
         self._names.remove_if_last()
@@ -402,11 +436,13 @@ class Registry:
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views."""
         self._lock = threading.Lock()
-        parent = self._ledger.file
-        self._ledger.close()
+        parent, foreign = self._ledger.file, self._ledger.reach.foreign
+        self._ledger.abandon()
         parent.abandon()
         self._names.close()
-        self._ledger = Ledger(SessionFile(parent.directory, f"fork of {parent.pid}"))
+        self._ledger = Ledger(
+            SessionFile(parent.directory, f"fork of {parent.pid}"), foreign=foreign
+        )
         owned, self._pages = self._pages, {}
         views, self._views = self._views, {}
         with self._lock:
@@ -414,7 +450,7 @@ class Registry:
                 if handle.page.mapped:
                     self._publish_view(handle.page, handle.entry).kept = handle.kept
             for handle in owned.values():
-                if handle.page.uuid not in self._views:
+                if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
                     self._attach(self._ledger.mine, handle.entry).kept = True
                 handle.page.drop()
@@ -449,10 +485,10 @@ class Registry:
         while gone:
             page = gone[0].page
             if page is not None:
-                handle = self._views.get(page.uuid)
+                handle = self._views.get((page.uuid, page.mode))
                 if handle is not None and handle.page is page and not self._closed:
                     self._ledger.withdraw(handle.slot, handle.entry)
-                    del self._views[page.uuid]
+                    del self._views[page.uuid, page.mode]
                 self._mappings.close(page)
             gone.popleft()  # last, so that an interrupt loses none
 
@@ -464,7 +500,7 @@ class Registry:
             if not handle.kept:
                 handle.page.drop()
         self._pages = {name: h for name, h in self._pages.items() if h.page.mapped}
-        self._views = {uuid: h for uuid, h in self._views.items() if h.page.mapped}
+        self._views = {key: h for key, h in self._views.items() if h.page.mapped}
         handles = (*self._pages.values(), *self._views.values())
         self._ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
@@ -474,9 +510,10 @@ class Registry:
     ) -> _Handle:
         now = time.time()
         entry = Entry(
-            *(PAGE, name, page.uuid, page.fd, plan.size_bytes, writable, now, now),
+            *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            snapshots.pack_summary(plan.summary, SUMMARY_BYTES),
+            plan.summary.pack(summary_room(name, page.block.place)),
+            *(page.block.backend, page.block.place),
         )
         return _Handle(page, entry, self._ledger.publish(entry))  # step 4
 
@@ -493,29 +530,38 @@ class Registry:
             del self._pages[name]  # last, so that after an interrupt it can be released again
 
     @contextlib.contextmanager
-    def _view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> Iterator[_Handle]:
+    def _view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> Iterator[_Handle]:
         """Attach the page that `find` leads to, or use this process's handle on it.
 
         The page stays mapped inside; afterwards only if the handle is kept or arrays use it.
         """
-        handle = self._find_view(name, find)
+        handle = self._find_view(name, mode, find)
         try:
             yield handle
         finally:
             if not handle.kept:
                 handle.page.drop()
 
-    def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
+    def _find_view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> _Handle:
         gone: Exception | None = None
+        deadline = time.monotonic() + _PATIENCE_S
         for attempt in range(_ATTEMPTS):
             for session, entry in find():
-                handle = self._views.get(entry.uuid)
+                handle = self._views.get((entry.uuid, mode))
                 if handle is not None and handle.page.hold():
                     return handle
+                if mode == "r+" and not entry.writable:
+                    raise lookup.read_only(name)
                 try:
-                    return self._attach(session, entry)
+                    return self._attach(session, entry, mode)
                 except segment.SegmentGone as error:
                     gone = error
+            if time.monotonic() > deadline:
+                break
             # Whoever had it let it go between our look and our grasp: look again.
             time.sleep(0.001 * attempt)
         raise PageNotFoundError(
@@ -523,9 +569,10 @@ class Registry:
             name=str(name),
         )
 
-    def _attach(self, session: Session, entry: Entry) -> _Handle:
-        fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)  # step 2
-        page = Page(entry.uuid, fd, writable=False, mappings=self._mappings)
+    def _attach(self, session: Session, entry: Entry, mode: segment.Mode = "r") -> _Handle:
+        address = self._ledger.address(session, entry)
+        block = segment.attach(address, writable=mode == "r+")  # step 2
+        page = Page(block, mode, self._mappings)
         try:
             return self._publish_view(page, entry)
         except BaseException:
@@ -533,27 +580,27 @@ class Registry:
             raise
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
-        view = entry._replace(kind=VIEW, fd=page.fd, since=time.time())
-        stale = self._views.pop(page.uuid, None)
+        view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
+        stale = self._views.pop((page.uuid, page.mode), None)
         handle = _Handle(page, view, self._ledger.publish(view))  # step 3
-        self._views[page.uuid] = handle
+        self._views[page.uuid, page.mode] = handle
         if stale is not None:
             self._ledger.withdraw(stale.slot, stale.entry)
         return handle
 
     def _was_released(self, session: Session, entry: Entry) -> bool:
         """Say whether a page whose owner is dead had been released before."""
-        handle = self._views.get(entry.uuid)
+        handle = self._views.get((entry.uuid, "r"))
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:
-            fd = segment.attach(entry.uuid, session.pid, entry.fd, writable=False)
+            block = segment.attach(self._ledger.address(session, entry))
         except segment.SegmentGone:
             return True
         try:
-            return pages.read_released(fd)
+            return pages.read_released(block)
         finally:
-            os.close(fd)
+            block.close()
 
     def _my_views(self, name: PageName) -> list[_Handle]:
         return [handle for handle in self._views.values() if handle.entry.name == name]
@@ -561,6 +608,6 @@ class Registry:
 
 def _plan(name: PageName, value: Any) -> values.Plan:
     try:
-        return values.plan(value)
+        return values.Plan(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

@@ -3,133 +3,113 @@
 A page holds one value. Its *descriptor* is a small JSON object that says how to rebuild the
 value from the page's bytes; it stands behind the data in the page, so a page describes itself.
 
-=========  ====================================================================================
-kind       descriptor
-=========  ====================================================================================
-``array``  dtype, shape, strides (bytes) and offset of one array
-``list``   the number of elements and the offset of a table of (offset, length) pairs, each the
-           place of one element's own descriptor: element *i* is reached without reading others
-=========  ====================================================================================
+==================  ===========================================================================
+kind                descriptor
+==================  ===========================================================================
+``array``           form of one array, see `arrays`
+``list``, ``tuple``  the number of elements and the offset of a table of (offset, length) pairs,
+                    each the place of one element's own descriptor: element *i* is reached
+                    without reading the others
+``dict``            the same for its values; its keys are a pickle
+``pickle``          anything else: the place of a pickle, and those of its buffers
+==================  ===========================================================================
+
+Pickles are made by protocol 5 with out-of-band buffers (PEP 574): the arrays inside a frame, a
+sparse matrix or a model stand in the page like any other, and the rebuilt object uses them there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import math
 import operator
-import re
+import pickle
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 
+from memshare_jupyter.core import arrays
+from memshare_jupyter.core.arrays import ArrayBuilder
+from memshare_jupyter.core.layout import Layout
+from memshare_jupyter.core.summary import Summary
 from memshare_jupyter.core.view import View
-from memshare_jupyter.errors import HeaderMismatchError, UnsupportedValueError
+from memshare_jupyter.errors import HeaderMismatchError, MemshareError, UnsupportedValueError
 
-ALIGNMENT: Final = 64
-_BLOCK_BYTES: Final = 4 << 20
 _ELEMENT: Final = struct.Struct("<QQ")
-_DTYPE: Final = re.compile(r"[<>|][biufcmMSUV]\d*(\[\w+\])?", re.ASCII)
-"""What ``dtype.str`` looks like for dtypes that are plain data."""
 _ARRAY_TYPES: Final = (np.ndarray, np.memmap, View)
 
 
-class ArrayBuilder(Protocol):
-    """Makes an array on the bytes of a page."""
-
-    def __call__(  # noqa: D102 -- said above
-        self, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...], offset: int
-    ) -> np.ndarray[Any, Any]: ...
-
-
-@dataclass(slots=True)
 class Plan:
-    """Where every byte of a value goes in its page, before there is one."""
+    """A value as it will stand in a page. Copies pickled objects' small parts, no array.
 
-    descriptor: bytes = b""
-    summary: dict[str, Any] = field(default_factory=dict)
-    size_bytes: int = 0
-    _parts: list[tuple[int, np.ndarray[Any, Any] | bytes]] = field(default_factory=list)
+    Parameters
+    ----------
+    value : object
+        What to share.
 
-    def place(self, part: np.ndarray[Any, Any] | bytes) -> int:
-        """Reserve room for `part` at the next aligned offset and return that offset."""
-        offset = -(-self.size_bytes // ALIGNMENT) * ALIGNMENT
-        self._parts.append((offset, part))
-        self.size_bytes = offset + (part.nbytes if isinstance(part, np.ndarray) else len(part))
-        return offset
-
-    def blocks(self) -> Iterator[tuple[int, Any]]:
-        """Yield (offset, contiguous buffer) in ascending order; no array is copied whole."""
-        for offset, part in self._parts:
-            if isinstance(part, bytes):
-                yield offset, part
-                continue
-            at = offset
-            for block in _contiguous_blocks(part):
-                yield at, block
-                at += block.nbytes
-
-
-def plan(value: object) -> Plan:
-    """Say how `value` is laid out in a page; reads no data.
+    Attributes
+    ----------
+    layout : Layout
+        Its data.
+    descriptor : bytes
+        How to rebuild it.
+    summary : Summary
+        What lists show.
 
     Raises
     ------
     UnsupportedValueError
-        The value, or an element of the list, is no array of plain data.
+        The value, or something in it, cannot be shared.
     """
-    result = Plan()
-    if isinstance(value, list | tuple):
-        descriptor = _plan_list(value, result)
-        result.summary = {"kind": "list", "shape": [len(value)]}
-    else:
-        array = _checked(value)
-        descriptor = _plan_array(array, result)
-        result.summary = {
-            "kind": "array",
-            "dtype": str(array.dtype),
-            "shape": list(array.shape),
-            "order": _order(array),
-        }
-    result.descriptor = _json(descriptor)
-    return result
+
+    def __init__(self, value: object) -> None:
+        self.layout = Layout()
+        with _explained(value):
+            form = _describe(value, self.layout)
+        self.descriptor = _json(form)
+        self.summary = _summary(value, form["kind"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of data."""
+        return self.layout.size_bytes
 
 
-def build(descriptor: bytes, page: memoryview, make: ArrayBuilder) -> Any:
+def build(descriptor: bytes, page: memoryview, make: ArrayBuilder, *, trusted: bool = False) -> Any:
     """Rebuild a value on the bytes of its page.
 
     Parameters
     ----------
     descriptor : bytes
-        As `plan` made it.
+        As `Plan` made it.
     page : memoryview
-        The page's bytes; only those of list tables and element descriptors are read here.
+        The page's bytes. Of a list only what is asked for is read.
     make : callable
         Makes an array from dtype, shape, strides and offset.
+    trusted : bool
+        Whether pickles may be loaded, which can execute anything: only if the page is known to
+        be made by this user.
 
     Returns
     -------
-    View or Elements
-        The array; of a list, a sequence that builds each element when it is asked for.
+    object
+        The value: arrays as `View`, and a list as the `Elements` that build what is asked for.
 
     Raises
     ------
     HeaderMismatchError
         The descriptor is not one of ours, or reaches outside the page.
+    UnsupportedValueError
+        A pickled object cannot be rebuilt here, for example because its package is missing.
     """
+    builder = _Builder(page, make, trusted=trusted)
     with _readable():
         form = json.loads(descriptor)
-        if form["kind"] == "array":
-            return _build_array(form, len(page), make)
-        if form["kind"] == "list":
-            length, table = operator.index(form["length"]), operator.index(form["table"])
-            if min(length, table) < 0 or table + length * _ELEMENT.size > len(page):
-                raise ValueError(f"a table of {length} at byte {table} does not fit its page")
-            return Elements(length, table, page, make)
-        raise ValueError(f"unknown kind {form['kind']!r}")
+        return builder.elements(form) if form["kind"] == "list" else builder.value(form)
 
 
 class Elements(Sequence[Any]):
@@ -138,11 +118,9 @@ class Elements(Sequence[Any]):
     Pickling sends a reference once `by_reference` was told how, as pickling a view does.
     """
 
-    def __init__(self, length: int, table: int, page: memoryview, make: ArrayBuilder) -> None:
+    def __init__(self, length: int, build_one: Callable[[int], Any]) -> None:
         self._length = length
-        self._table = table
-        self._page = page
-        self._make = make
+        self._build_one = build_one
         self._reduced: tuple[Any, ...] | None = None
 
     def by_reference(self, *reduced: Any) -> Elements:
@@ -160,9 +138,7 @@ class Elements(Sequence[Any]):
         if not 0 <= at < self._length:
             raise IndexError(f"no element {i} in a list of {self._length}")
         with _readable():
-            offset, length = _ELEMENT.unpack_from(self._page, self._table + at * _ELEMENT.size)
-            form = json.loads(bytes(self._page[offset : offset + length]))
-            return _build_array(form, len(self._page), self._make)
+            return self._build_one(at)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reduced is None:
@@ -171,155 +147,152 @@ class Elements(Sequence[Any]):
         return function, tuple(args)
 
 
+class _Builder:
+    """Builds values from their forms on one page."""
+
+    def __init__(self, page: memoryview, make: ArrayBuilder, *, trusted: bool) -> None:
+        self._page = page
+        self._make = make
+        self._trusted = trusted
+
+    def value(self, form: dict[str, Any]) -> Any:
+        kind = form["kind"]
+        if kind == "array":
+            return arrays.build(form, len(self._page), self._make)
+        if kind == "pickle":
+            return self._unpickled(form)
+        items = list(self.elements(form))
+        if kind == "tuple":
+            return tuple(items)
+        if kind == "dict":
+            return dict(zip(self._unpickled(form["keys"]), items, strict=True))
+        if kind == "list":
+            return items
+        raise ValueError(f"unknown kind {kind!r}")
+
+    def elements(self, form: dict[str, Any]) -> Elements:
+        length, table = operator.index(form["length"]), operator.index(form["table"])
+        if min(length, table) < 0 or table + length * _ELEMENT.size > len(self._page):
+            raise ValueError(f"a table of {length} at byte {table} does not fit its page")
+
+        def build_one(i: int) -> Any:
+            place = _ELEMENT.unpack_from(self._page, table + i * _ELEMENT.size)
+            return self.value(json.loads(bytes(self._bytes(place))))
+
+        return Elements(length, build_one)
+
+    def _unpickled(self, form: dict[str, Any]) -> Any:
+        if not self._trusted:
+            raise ValueError("it has a pickle, and the page was not made by this user")
+        data = self._bytes(form["data"])
+        buffers = [self._bytes(place) for place in form["buffers"]]
+        try:
+            return pickle.loads(data, buffers=buffers)  # noqa: S301 -- made by this user, see above
+        except Exception as error:
+            raise UnsupportedValueError(
+                f"the page holds an object that cannot be rebuilt here ({error}); install what it "
+                "needs, or define its class in a module that this process can import"
+            ) from error
+
+    def _bytes(self, place: Sequence[int]) -> memoryview:
+        offset, length = map(operator.index, place)
+        if min(offset, length) < 0 or offset + length > len(self._page):
+            raise ValueError(f"{length} bytes at {offset} are not in the page")
+        return self._page[offset : offset + length]
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles with buffers out of band, also where a class does not do so by itself."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is np.ndarray and value.dtype.kind in "mM":
+            # numpy pickles dates in band, because the buffer protocol has no code for them.
+            return np.ndarray.view, (value.view(np.int64), value.dtype)
+        polars = sys.modules.get("polars")
+        if polars is not None and type(value) is polars.DataFrame and "pyarrow" in sys.modules:
+            # polars pickles to a copy of all data; by way of Arrow nothing is copied.
+            return polars.from_arrow, (value.to_arrow(),)
+        return NotImplemented
+
+
+def _describe(value: Any, layout: Layout) -> dict[str, Any]:
+    kind = type(value)
+    if kind in _ARRAY_TYPES and arrays.is_plain(value.dtype):
+        return {"kind": "array", **arrays.describe(value, layout)}
+    if isinstance(value, np.ndarray) and value.dtype.hasobject and value.dtype.kind != "T":
+        raise UnsupportedValueError(
+            f"cannot share an array of dtype {value.dtype}: its elements are Python objects, "
+            "which only this process can read; convert it first, as in a.astype(float) or "
+            "a.astype('U'), or share a list of its elements (a.tolist())"
+        )
+    if kind is list or kind is tuple:
+        return {"kind": kind.__name__, **_describe_elements(value, range(len(value)), layout)}
+    if kind is dict:
+        keys = _describe_pickle(list(value), layout)
+        return {"kind": "dict", "keys": keys, **_describe_elements(value.values(), value, layout)}
+    return {"kind": "pickle", **_describe_pickle(value, layout)}
+
+
+def _describe_elements(items: Any, keys: Any, layout: Layout) -> dict[str, Any]:
+    forms = []
+    for key, item in zip(keys, items, strict=True):
+        try:
+            forms.append(_json(_describe(item, layout)))
+        except UnsupportedValueError as error:
+            raise UnsupportedValueError(f"element {key!r}: {error}") from error
+    places = [(layout.place(text, alignment=1), len(text)) for text in forms]
+    table = b"".join(_ELEMENT.pack(*place) for place in places)
+    return {"length": len(forms), "table": layout.place(table)}
+
+
+def _describe_pickle(value: Any, layout: Layout) -> dict[str, Any]:
+    buffers: list[pickle.PickleBuffer] = []
+    data = io.BytesIO()
+    _Pickler(data, protocol=5, buffer_callback=buffers.append).dump(value)
+    places = [(layout.place(raw), raw.nbytes) for raw in (buffer.raw() for buffer in buffers)]
+    text = data.getvalue()
+    return {"data": (layout.place(text, alignment=1), len(text)), "buffers": places}
+
+
+def _summary(value: Any, kind: str) -> Summary:
+    if kind == "array":
+        return Summary(kind, str(value.dtype), arrays.order(value), value.shape)
+    if kind != "pickle":
+        return Summary(kind, shape=(len(value),))
+    package = type(value).__module__.partition(".")[0]
+    name = type(value).__qualname__
+    dtype, shape = "", None
+    with contextlib.suppress(Exception):  # attributes of that name may mean anything
+        shape = tuple(operator.index(n) for n in value.shape)
+    with contextlib.suppress(Exception):
+        dtype = str(np.dtype(value.dtype))
+    return Summary(name if package == "builtins" else f"{package}.{name}", dtype, "", shape)
+
+
+@contextlib.contextmanager
+def _explained(value: object) -> Iterator[None]:
+    try:
+        yield
+    except MemshareError:
+        raise
+    except Exception as error:  # a class may refuse to be pickled in any way it likes
+        raise UnsupportedValueError(
+            f"cannot share a {type(value).__name__}: it cannot be pickled ({error}); pass arrays, "
+            "frames, or containers of them"
+        ) from error
+
+
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
     try:
         yield
+    except MemshareError:
+        raise
     except (
         *(ArithmeticError, KeyError, MemoryError, RecursionError, TypeError, ValueError),
         struct.error,
     ) as error:
         raise HeaderMismatchError(f"the page's descriptor cannot be read: {error}") from error
-
-
-def _checked(value: object) -> np.ndarray[Any, Any]:
-    if type(value) not in _ARRAY_TYPES:
-        raise UnsupportedValueError(
-            f"cannot share a {type(value).__name__}; "
-            "pass a numpy array (numpy.asarray(value)) or a list of numpy arrays"
-        )
-    assert isinstance(value, np.ndarray)  # noqa: S101 -- tells the type checker what was checked
-    if _is_plain(value.dtype):
-        return value
-    raise UnsupportedValueError(
-        f"cannot share an array of dtype {value.dtype}: its elements are not plain data; "
-        "convert it first, as in a.astype(float) or a.astype('U')"
-    )
-
-
-def _is_plain(dtype: np.dtype[Any]) -> bool:
-    """Say whether the bytes are the values, and numpy can name the dtype on the other side."""
-    if dtype.hasobject or dtype.kind == "T":
-        return False
-    try:
-        return _decode_dtype(json.loads(_json(_encode_dtype(dtype)))) == dtype
-    except TypeError:
-        return False
-
-
-def _plan_array(array: np.ndarray[Any, Any], result: Plan) -> dict[str, Any]:
-    axes = _memory_order(array)
-    strides = [0] * array.ndim
-    step = array.itemsize
-    for axis in reversed(axes):
-        strides[axis] = step
-        step *= array.shape[axis]
-    return {
-        "kind": "array",
-        "dtype": _encode_dtype(array.dtype),
-        "shape": array.shape,
-        "strides": strides,
-        "offset": result.place(array.transpose(axes)),
-    }
-
-
-def _plan_list(value: Sequence[object], result: Plan) -> dict[str, Any]:
-    descriptors = []
-    for i, item in enumerate(value):
-        try:
-            descriptors.append(_json(_plan_array(_checked(item), result)))
-        except UnsupportedValueError as error:
-            raise UnsupportedValueError(f"element {i}: {error}") from error
-    table = b"".join(_ELEMENT.pack(result.place(text), len(text)) for text in descriptors)
-    return {"kind": "list", "length": len(value), "table": result.place(table)}
-
-
-def _build_array(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> Any:
-    dtype = _decode_dtype(form["dtype"])
-    if dtype.hasobject:
-        raise ValueError(f"dtype {dtype} has pointers, which mean nothing in another process")
-    shape, strides, offset = tuple(form["shape"]), tuple(form["strides"]), form["offset"]
-    end = offset + math.prod(shape) * dtype.itemsize
-    if min((0, offset, *shape, *strides)) < 0 or len(shape) != len(strides) or end > page_bytes:
-        raise ValueError(f"an array of shape {shape} at byte {offset} does not fit its page")
-    if math.prod(shape) and end < offset + dtype.itemsize + sum(
-        (n - 1) * s for n, s in zip(shape, strides, strict=True)
-    ):
-        raise ValueError(f"strides {strides} reach outside an array of shape {shape}")
-    return make(dtype, shape, strides, offset)
-
-
-def _memory_order(array: np.ndarray[Any, Any]) -> list[int]:
-    """Axes from the slowest to the fastest in memory, so that the layout is kept."""
-    if array.flags.c_contiguous:
-        return list(range(array.ndim))
-    if array.flags.f_contiguous:
-        return list(reversed(range(array.ndim)))
-    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-
-
-def _order(array: np.ndarray[Any, Any]) -> str:
-    axes = _memory_order(array)
-    if axes == sorted(axes):
-        return "C"
-    return "F" if axes == sorted(axes, reverse=True) else "other"
-
-
-def _contiguous_blocks(array: np.ndarray[Any, Any]) -> Iterator[Any]:
-    """Yield the bytes of `array` in C order; only what is not contiguous is gathered."""
-    if array.nbytes == 0:
-        return
-    if array.flags.c_contiguous:
-        yield _bytes(array)
-        return
-    row_bytes = array[:1].nbytes
-    if row_bytes > _BLOCK_BYTES and array.ndim > 1:
-        for row in array:
-            yield from _contiguous_blocks(row)
-        return
-    rows = max(1, _BLOCK_BYTES // row_bytes)
-    for start in range(0, len(array), rows):
-        yield _bytes(np.ascontiguousarray(array[start : start + rows]))
-
-
-def _bytes(array: np.ndarray[Any, Any]) -> memoryview:
-    # By way of uint8, because the buffer protocol refuses dates and other dtypes.
-    return array.reshape(-1).view(np.uint8).data
-
-
-def _encode_dtype(dtype: np.dtype[Any]) -> Any:
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return {"base": _encode_dtype(base), "shape": shape}
-    if dtype.fields is None:
-        return dtype.str
-    fields = [(name, *dtype.fields[name]) for name in dtype.names or ()]
-    return {
-        "names": [name for name, *_ in fields],
-        "formats": [_encode_dtype(of) for _, of, *_ in fields],
-        "offsets": [offset for _, _, offset, *_ in fields],
-        "titles": [title[0] if title else None for _, _, _, *title in fields],
-        "itemsize": dtype.itemsize,
-        "aligned": dtype.isalignedstruct,
-    }
-
-
-def _decode_dtype(code: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any]
-    if isinstance(code, str):
-        # numpy reads much more than it writes, some of it by way of Python's parser.
-        if not _DTYPE.fullmatch(code):
-            raise ValueError(f"{code!r} is no dtype")
-        dtype = np.dtype(code)
-        return dtype
-    if "base" in code:
-        return np.dtype((_decode_dtype(code["base"]), tuple(code["shape"])))
-    form: Any = {key: code[key] for key in ("names", "offsets", "itemsize")}
-    form["formats"] = [_decode_dtype(of) for of in code["formats"]]
-    if any(title is not None for title in code["titles"]):
-        form["titles"] = code["titles"]
-    dtype = np.dtype(form, align=code["aligned"])
-    return dtype
 
 
 def _json(form: Any) -> bytes:

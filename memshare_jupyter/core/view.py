@@ -19,6 +19,7 @@ class Source:
     namespace: str
     variable: str
     uuid: bytes
+    mode: str
     address: int
     rebuild: Callable[..., Any]
 
@@ -26,8 +27,9 @@ class Source:
 class View(np.ndarray[Any, Any]):
     """A numpy array on shared memory, attached by name and without a copy.
 
-    Views are made by `retrieve_views` or by ``Namespace[...]``, never directly. A view is
-    read-only: the operating system refuses every write to it, also from compiled code.
+    Views are made by `retrieve_views` or by ``Namespace[...]``, never directly. Unless it was
+    attached with another mode, a view is read-only: the operating system refuses every write to
+    it, also from compiled code.
 
     Slices, reshapes and transposes of a view are views of the same page. Results of
     arithmetic, copies and fancy indexing are plain arrays. The memory stays valid as long as
@@ -102,11 +104,14 @@ class View(np.ndarray[Any, Any]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         source = self._source
-        if source is None:
+        if source is None or source.mode == "c":  # nobody else has what was written to it
             return np.asarray(self).__reduce_ex__(protocol)
         offset = self.__array_interface__["data"][0] - source.address
         place = (self.dtype, self.shape, self.strides, offset)
-        return source.rebuild, (source.namespace, source.variable, source.uuid, *place)
+        return source.rebuild, (
+            *(source.namespace, source.variable, source.uuid, source.mode),
+            *place,
+        )
 
 
 def _settling(name: str) -> Callable[..., Any]:
@@ -161,5 +166,6 @@ def _refuse_write(target: Any) -> None:
         name = target.page
         raise ValueError(
             f"this view of {name} is read-only: other processes read the same memory; "
-            "work on a copy (x = x.copy()), or register the new values under the name"
+            "work on a copy (x = x.copy()), attach it with mode='c' for a private copy of what you "
+            "change, or register the new values under the name"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_class_may_come_first():
     assert mutualinfo(y, x, x_discrete=True) == mutualinfo(x, y, y_discrete=True)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(
     factor=st.floats(1e-12, 1e12),
     shift=st.floats(-1e3, 1e3),
@@ -117,7 +118,7 @@ def test_counts_with_many_zeros_keep_a_smoothing_radius():
     # are (0.01 at n = 500); had the mass lost over the border not been made good, 0.1.
     rng = np.random.default_rng(0)
     x = np.where(rng.random(500) < 0.6, 0.0, np.log1p(rng.poisson(5, size=500)))
-    assert on_grid(x).radius > 5  # cells
+    assert on_grid(x, 0.0).radius > 5  # cells
     assert mutualinfo(x, rng.normal(size=500)) < 0.02
 
 
@@ -195,6 +196,62 @@ def test_missing_labels_among_strings_can_be_left_out():
     assert mutualinfo(x, labels, y_discrete=True, na_rm=True) == expected
 
 
+@pytest.mark.parametrize("estimator", ["pde", "kde", "ksg"])
+def test_base_chooses_the_unit(estimator):
+    if estimator == "ksg":
+        pytest.importorskip("sklearn")
+    x, y = classes(200, 3, 1.0)
+    options = {"y_discrete": True, "estimator": estimator}
+    nats = mutualinfo(x, y, **options)
+    assert mutualinfo(x, y, **options, base=2) == pytest.approx(nats / math.log(2), rel=1e-15)
+    y = np.arange(9) % 3
+    assert mutualinfo(y, y, x_discrete=True, y_discrete=True, base=3) == pytest.approx(1)
+
+
+def test_use_mpmi_is_the_kernel_estimator():
+    x, y = normal_pair(0.6, 100)
+    assert mutualinfo(x, y, use_mpmi=True) == mutualinfo(x, y, estimator="kde")
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-12, 1e12, 1e300])
+def test_kernel_estimate_does_not_know_scale_and_shift(factor):
+    x, y = normal_pair(0.6, 100)
+    expected = mutualinfo(x, y, estimator="kde")
+    # The bandwidth is a continuous function, so rounding stays rounding.
+    assert mutualinfo(x * factor, y, estimator="kde") == pytest.approx(expected, rel=1e-9)
+    assert mutualinfo(x + 10, y, estimator="kde") == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["kde", "ksg"])
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_other_estimators_are_nearer_the_truth_of_a_normal_pair(estimator, rho):
+    if estimator == "ksg":
+        pytest.importorskip("sklearn")
+    truth = -math.log(1 - rho**2) / 2
+    found = mutualinfo(*normal_pair(rho, 1000), estimator=estimator)
+    # Sampling error 0.03; the kernel's own smoothing takes up to 15 %.
+    assert found == pytest.approx(truth, rel=0.15, abs=0.06)
+
+
+def test_many_labels_of_few_samples_are_no_warning():
+    pytest.importorskip("sklearn")
+    x, y = classes(30, 30, 0.1)
+    assert mutualinfo(x, y, y_discrete=True, estimator="ksg") >= 0
+
+
+def test_bias_correction_brings_independent_variables_to_zero():
+    x, y = normal_pair(0.0, 300)
+    raw = mutualinfo(x, y, estimator="kde")
+    assert mutualinfo(x, y, estimator="kde", bias_correction=True) < raw / 3
+
+
+def test_missing_scikit_learn_is_named_with_the_way_out(monkeypatch):
+    for name in ("sklearn", "sklearn.feature_selection"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="pip install scikit-learn, or use estimator='pde'"):
+        mutualinfo(*normal_pair(0.0, 20), estimator="ksg")
+
+
 @pytest.mark.parametrize(
     ("x", "y", "flags", "error", "message"),
     [
@@ -205,6 +262,10 @@ def test_missing_labels_among_strings_can_be_left_out():
         ([1j, 2, 3], [1, 2, 3], {}, TypeError, "x must be real numbers, not complex128"),
         ([1, 2, 3], np.array([1, "a", 2], object), {"y_discrete": True}, TypeError, "one type"),
         ([1, 2, 3], [1, 2, 3], {"compat": "S"}, ValueError, "not 'S'"),
+        ([1, 2, 3], [1, 2, 3], {"compat": "R", "base": 2}, ValueError, "knows no base"),
+        ([1, 2, 3], [1, 2, 3], {"base": 1}, ValueError, "2 for bits"),
+        ([1, 2, 3], [1, 2, 3], {"estimator": "knn"}, ValueError, "not 'knn'"),
+        ([1, 2, 3], [1, 2, 3], {"bias_correction": True}, ValueError, "estimator='kde'"),
     ],
 )
 def test_wrong_input_is_named(x, y, flags, error, message):
@@ -239,6 +300,15 @@ def test_any_real_array_will_do():
         assert mutualinfo(variant, y, y_discrete=True) == expected
         np.testing.assert_array_equal(before, variant)
     assert type(mutualinfo(x.view(Subclass), y.view(Subclass))) is float
+
+
+def test_series_and_categories_of_pandas_will_do():
+    pandas = pytest.importorskip("pandas")
+    x, y = classes(100, 2, 1.0)
+    expected = mutualinfo(x, y, y_discrete=True)
+    labels = pandas.Series(np.array(["low", "high"])[1 - y], index=np.arange(100)[::-1])
+    for found in (labels, labels.astype("category"), pandas.Categorical(labels)):
+        assert mutualinfo(pandas.Series(x), found, y_discrete=True) == pytest.approx(expected)
 
 
 def test_zyxin_is_the_best_gene_of_golub_1999():

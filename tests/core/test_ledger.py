@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import ledger, process, session
+from memshare_jupyter.core import directories, ledger, process, session
 from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.session import HEADER_BYTES, RING, SLOT_BYTES, SessionFile
-from memshare_jupyter.core.snapshot import pack_summary, summary
+from memshare_jupyter.core.summary import Summary
+from memshare_jupyter.core.summary import unpack as unpack_summary
 
 text = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=32)
 entries = st.builds(
@@ -32,7 +33,7 @@ entries = st.builds(
     since=st.floats(0, 1e12),
     owner_pid=st.integers(1, 2**22),
     owner_token=st.binary(min_size=16, max_size=16),
-    summary=st.binary(max_size=ledger.SUMMARY_BYTES),
+    summary=st.binary(max_size=ledger._SUMMARY_BYTES),
 )
 
 
@@ -53,7 +54,7 @@ def test_an_entry_reads_back_as_it_was_written(entry):
 
 def test_the_longest_names_and_summary_fit_a_slot():
     name = PageName("n" * 128, "v" * 128)
-    longest = entry()._replace(name=name, summary=b"s" * ledger.SUMMARY_BYTES)
+    longest = entry()._replace(name=name, summary=b"s" * ledger._SUMMARY_BYTES)
     assert len(longest.pack()) == SLOT_BYTES
     assert unpack(longest.pack()) == longest
 
@@ -82,12 +83,12 @@ def test_a_half_written_slot_is_noticed(old, new, at):
     "dtype", [np.dtype([(f"field number {i}", "f8") for i in range(40)]), np.dtype("f8")]
 )
 def test_a_summary_never_outgrows_its_slot(dtype):
-    about = {"kind": "array", "dtype": str(dtype), "shape": [10**9] * 4, "order": "C"}
-    packed = pack_summary(about, ledger.SUMMARY_BYTES)
-    assert len(packed) <= ledger.SUMMARY_BYTES
-    shown = summary(entry()._replace(summary=packed))
-    assert (shown["kind"], shown["shape"]) == ("array", [10**9] * 4)
-    assert str(dtype).startswith(shown["dtype"].removesuffix("..."))
+    room = ledger.summary_room(PageName("n" * 128, "v" * 128))
+    packed = Summary("array", str(dtype), "C", (10**9,) * 4).pack(room)
+    assert len(packed) <= room
+    shown = unpack_summary(packed)
+    assert (shown.kind, shown.shape) == ("array", (10**9,) * 4)
+    assert str(dtype).startswith(shown.dtype.removesuffix("..."))
 
 
 # --- reading others ----------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_a_planted_file_is_read_as_a_session(runtime_directory):
 @settings(max_examples=25, deadline=None)
 def test_a_file_of_anything_is_no_session_and_no_crash(content):
     process.registry()
-    with planted(content, session.runtime_directory()) as path:
+    with planted(content, directories.runtime_directory()) as path:
         assert {page.name for page in look()} <= {"n.v0", "n.v1"}
     assert look() == ()
     assert not path.exists()
@@ -286,7 +287,7 @@ def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
     for at, new in damage:
         content[at : at + len(new)] = new
     process.registry()
-    with planted(checked(bytes(content)), session.runtime_directory()):
+    with planted(checked(bytes(content)), directories.runtime_directory()):
         ms.snapshot()
         with pytest.raises(ms.PageNotFoundError):
             ms.retrieve_views("n", "v0")

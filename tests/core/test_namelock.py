@@ -130,7 +130,7 @@ def test_of_many_that_register_a_name_at_once_one_gets_it(child):
 def test_the_name_lock_is_not_held_while_data_is_copied(child, eventually):
     # The lock is for the look and the publication; the data is in place before.
     one = child("process.registry()")
-    one.run("at_call('memshare_jupyter.core.segment.seal', 1, 'after', stop)")
+    one.run("at_call('memshare_jupyter.core._memfd.MemfdSegment.seal', 1, 'after', stop)")
     one.send("ms.register_variables('n', {'x': np.ones(2)})")
     eventually(one.stopped)
     ms.register_variables("n", {"x": np.zeros(2)})

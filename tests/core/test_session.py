@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process, session
-from memshare_jupyter.core._namelock import is_locked
+from memshare_jupyter.core import directories, process
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.session import SLOT_BYTES, SessionFile, make_directory
 from memshare_jupyter.errors import RegistryCorruptError
 
@@ -204,20 +204,20 @@ def test_pages_are_still_freed_when_the_runtime_directory_has_gone(child, tmp_pa
 
 def test_the_directory_is_that_of_the_environment_when_it_is_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert session.runtime_directory() == tmp_path / "memshare"
+    assert directories.runtime_directory() == tmp_path / "memshare"
 
 
 @pytest.mark.parametrize("value", ["", "/nonexistent", "/proc/1/root/nonexistent"])
 def test_without_a_usable_environment_it_is_per_user(monkeypatch, value):
     monkeypatch.setenv("XDG_RUNTIME_DIR", value)
-    assert session.runtime_directory().name == f"memshare-{os.getuid()}"
+    assert directories.runtime_directory().name == f"memshare-{os.getuid()}"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_somebody_elses_runtime_directory_is_not_used(monkeypatch, tmp_path):
     os.chown(tmp_path, 65534, 65534)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert session.runtime_directory().name == f"memshare-{os.getuid()}"
+    assert directories.runtime_directory().name == f"memshare-{os.getuid()}"
 
 
 # --- ending ------------------------------------------------------------------------------

@@ -1,0 +1,118 @@
+"""The command ``memshare``: what is shared, seen from a terminal, when the notebook is stuck."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from memshare_jupyter.core.api import snapshot
+from memshare_jupyter.core.memory import in_units, room
+from memshare_jupyter.core.resident import share_bytes
+from memshare_jupyter.core.snapshot import PageInfo, Snapshot
+from memshare_jupyter.display import PageTable, age, count
+from memshare_jupyter.errors import MemshareError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen) or 0)
+    except MemshareError as error:
+        print(f"memshare: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memshare", description="Show the pages that kernels and engines share by name."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    ls = commands.add_parser("ls", help="list every page and who holds it")
+    ls.add_argument("namespace", nargs="?", help="only this namespace")
+    ls.add_argument("--holders", action="store_true", help="list the holders below each page")
+    ls.set_defaults(run=_ls)
+    gc = commands.add_parser("gc", help="remove what dead processes left; say who keeps the rest")
+    gc.set_defaults(run=_gc)
+    top = commands.add_parser("top", help="show the list again every few seconds")
+    top.add_argument("-d", "--delay", type=float, default=2.0, metavar="SECONDS")
+    top.add_argument("-n", "--times", type=int, default=0, help="end after so many")
+    top.set_defaults(run=_top)
+    for command in (ls, gc):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _ls(chosen: argparse.Namespace) -> int:
+    pages = [p for p in snapshot().pages if chosen.namespace in (None, p.namespace)]
+    if chosen.json:
+        print(_json(pages))
+    elif not pages:
+        where = f" in namespace {chosen.namespace!r}" if chosen.namespace else ""
+        print(f"nothing is shared{where}")
+    else:
+        print(PageTable(pages))
+        if chosen.holders:
+            print(_holders(pages))
+    return 0
+
+
+def _gc(chosen: argparse.Namespace) -> int:
+    # Looking is cleaning: it removes the session files of the dead. Memory needs no cleaning.
+    kept = [p for p in snapshot().pages if p.state in ("draining", "orphaned")]
+    if chosen.json:
+        print(_json(kept))
+    elif not kept:
+        print("nothing is left behind")
+    else:
+        print("these pages have no owner any more and go with their last holder:")
+        print(_holders(kept))
+    return 0
+
+
+def _top(chosen: argparse.Namespace) -> int:
+    shown = 0
+    while True:
+        now = snapshot()
+        if sys.stdout.isatty():
+            print("\x1b[H\x1b[2J", end="")
+        print(_header(now))
+        print(PageTable(now.pages) if now.pages else "nothing is shared")
+        print(_holders(now.pages), flush=True)
+        shown += 1
+        if shown == chosen.times:
+            return 0
+        time.sleep(chosen.delay)
+
+
+def _header(now: Snapshot) -> str:
+    free = room()
+    return (
+        f"{time.strftime('%H:%M:%S')}  {count(len(now.pages), 'page')}, "
+        f"{in_units(now.shared_bytes)} shared, {in_units(now.copies_bytes)} as copies; "
+        f"{in_units(free.free_bytes)} of {in_units(free.limit_bytes)} free ({free.where})"
+    )
+
+
+def _holders(pages: Sequence[PageInfo]) -> str:
+    shares = {h.pid: share_bytes(h.pid) for page in pages for h in page.holders}
+    lines = []
+    for page in pages:
+        lines.append(f"{page.name}  {in_units(page.size_bytes)}  {page.state}")
+        for holder in page.holders:
+            share = shares[holder.pid].get(page.uuid, 0)
+            lines.append(
+                f"  {holder.role:<5}  pid {holder.pid}  {holder.label or '-'}  "
+                f"since {age(time.time() - holder.since)}  resident {in_units(share)}"
+            )
+    return "\n".join(lines)
+
+
+def _json(pages: Sequence[PageInfo]) -> str:
+    return json.dumps([dataclasses.asdict(page) for page in pages], indent=2)

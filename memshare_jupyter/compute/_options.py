@@ -1,0 +1,54 @@
+"""What a caller of mutual information can choose, checked in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Estimator = Literal["pde", "kde", "ksg"]
+
+#: 1,000 times the rounding of a double.
+DEFAULT_EPS: Final = 1000 * 2.0**-52
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keyword arguments of `mutualinfo`, which explains them."""
+
+    x_discrete: bool = False
+    y_discrete: bool = False
+    eps: float = DEFAULT_EPS
+    use_mpmi: bool = False
+    na_rm: bool = False
+    estimator: Estimator = "pde"
+    bias_correction: bool = False
+    base: float | None = None
+    compat: Literal["R"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.use_mpmi:
+            object.__setattr__(self, "estimator", "kde")
+        if self.estimator not in ("pde", "kde", "ksg"):
+            raise ValueError(f"estimator must be 'pde', 'kde' or 'ksg', not {self.estimator!r}")
+        if self.bias_correction and self.estimator != "kde":
+            raise ValueError(
+                "bias_correction=True is the jackknife of estimator='kde', "
+                f"not of {self.estimator!r}"
+            )
+        if self.base is not None and not (math.isfinite(self.base) and self.base > 1):
+            raise ValueError(
+                f"base must be a number above 1 (2 for bits, None for nats), not {self.base!r}"
+            )
+        if self.compat not in (None, "R"):
+            raise ValueError(f"compat must be None or 'R', not {self.compat!r}")
+        foreign = self.estimator == "ksg" or self.bias_correction or self.base is not None
+        if self.compat == "R" and foreign:
+            raise ValueError(
+                "compat='R' gives the reference's own number in its own unit; it knows no base, "
+                "bias_correction or estimator='ksg'"
+            )
+
+    def in_unit(self, nats: float) -> float:
+        """Return an estimate in the unit asked for; one below 0 as 0."""
+        return max(nats if self.base is None else nats / math.log(self.base), 0.0)

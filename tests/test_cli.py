@@ -1,0 +1,107 @@
+"""The terminal's view: right also while a notebook is stuck or dead."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter import cli
+
+
+@pytest.fixture
+def memshare(child_environment):
+    """Run the command in a process of its own."""
+
+    def run(*arguments):
+        command = [sys.executable, "-W", "error", "-m", "memshare_jupyter", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=child_environment
+        )
+        assert done.stderr == ""
+        assert done.returncode == 0
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def study():
+    with ms.Namespace("study") as namespace:
+        namespace["X"] = np.zeros((100, 50))
+        yield namespace
+
+
+def test_ls_lists_the_pages_of_every_process(study, memshare):
+    listed = memshare("ls")
+    assert re.search(r"study\.X +array +float64 +100 × 50 +C +40\.0 kB", listed)
+    assert "1 page, 40.0 kB shared" in listed
+    assert memshare("ls", "other") == "nothing is shared in namespace 'other'\n"
+
+
+def test_ls_names_the_holders_and_what_they_have_in_memory(study, memshare, child):
+    viewer = child("X = ms.retrieve_views('study', 'X')['X']; X.sum()")
+    listed = memshare("ls", "--holders")
+    assert f"owner  pid {os.getpid()}" in listed
+    assert re.search(rf"view   pid {viewer.pid} .* resident 41\.0 kB", listed)
+
+
+def test_ls_speaks_json(study, memshare):
+    (page,) = json.loads(memshare("ls", "--json"))
+    assert (page["namespace"], page["variable"], page["shape"]) == ("study", "X", [100, 50])
+    assert page["holders"][0]["pid"] == os.getpid()
+
+
+def test_a_stopped_process_does_not_stop_the_list(memshare, child):
+    import signal
+
+    stuck = child("ms.register_variables('stuck', {'X': np.zeros(3)})")
+    stuck.signal(signal.SIGSTOP)
+    assert "stuck.X" in memshare("ls")
+
+
+def test_gc_says_who_keeps_a_page_whose_owner_died(memshare, child):
+    owner = child("ms.register_variables('study', {'X': np.zeros(3)})")
+    viewer = child("X = ms.retrieve_views('study', 'X')['X']")
+    owner.kill()
+    said = memshare("gc")
+    assert "study.X  24 B  orphaned" in said
+    assert f"view   pid {viewer.pid}" in said
+    viewer.kill()
+    assert memshare("gc") == "nothing is left behind\n"
+
+
+def test_top_shows_totals_as_often_as_it_is_told(study, memshare):
+    shown = memshare("top", "-n", "2", "-d", "0.01")
+    assert shown.count("1 page, 40.0 kB shared, 40.0 kB as copies; ") == 2
+
+
+def test_an_unknown_command_is_explained(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["nope"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'nope'" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line(monkeypatch, tmp_path, child_environment):
+    runtime = tmp_path / "memshare"
+    runtime.mkdir(mode=0o755)
+    runtime.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "memshare_jupyter", "ls"],
+        capture_output=True, text=True, timeout=60,
+        env=child_environment | {"XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"memshare: the runtime directory .* has mode 755.*\n", done.stderr)
+
+
+def test_the_command_line_needs_no_notebook(interpreter):
+    loaded = "import sys, memshare_jupyter.cli; print(*sys.modules)"
+    assert not {"IPython", "ipyparallel", "ipywidgets", "scipy"} & set(interpreter(loaded).split())

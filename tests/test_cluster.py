@@ -1,0 +1,87 @@
+"""Which engines a call uses."""
+
+from __future__ import annotations
+
+import os
+
+import ipyparallel as ipp
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+
+X = np.arange(6.0).reshape(2, 3)
+
+
+def pid_of_engine(_row):
+    return os.getpid()
+
+
+@pytest.fixture(scope="module")
+def local():
+    cluster = ms.local_cluster(2, quiet=True)
+    yield cluster
+    cluster.stop()
+
+
+def test_a_client_or_cluster_means_all_its_engines_and_a_view_those_it_has(local):
+    pids = local.view().apply_sync(os.getpid)
+    many = np.zeros((200, 1))
+    assert set(ms.memapply(many, 1, pid_of_engine, cluster=local)) <= set(pids)
+    assert set(ms.memapply(many, 1, pid_of_engine, cluster=local.client)) <= set(pids)
+    only = local.client[local.client.ids[1]]
+    assert set(ms.memapply(many, 1, pid_of_engine, cluster=only)) == {pids[1]}
+    assert set(ms.memapply(many, 1, pid_of_engine, cluster=local.client[:1])) == {pids[0]}
+
+
+def test_max_cores_limits_the_engines(local):
+    pids = ms.memapply(np.zeros((200, 1)), 1, pid_of_engine, cluster=local.client, max_cores=1)
+    assert len(set(pids)) == 1
+
+
+def test_with_no_cluster_a_local_one_is_started_kept_and_reused(local):
+    first = set(ms.memapply(X, 1, pid_of_engine))
+    second = set(ms.memapply(X, 1, pid_of_engine, max_cores=2))
+    assert first | second <= set(local.view().apply_sync(os.getpid))
+    assert os.getpid() not in first
+
+
+def test_a_view_without_engines_is_an_error_that_says_what_to_do(local):
+    with pytest.raises(ms.ClusterError, match="no engines; start some"):
+        ms.memapply(X, 1, len, cluster=local.client.direct_view(targets=[]))
+
+
+def test_a_load_balanced_view_is_refused_with_the_remedy(local):
+    with pytest.raises(TypeError, match=r"pass the client, or client\[:\]"):
+        ms.memapply(X, 1, len, cluster=local.client.load_balanced_view())
+
+
+def test_gc_lets_go_of_a_namespace_here_and_on_engines(local):
+    view = local.view(2)
+    ms.register_variables("study", {"X": X})
+    views = ms.retrieve_views("study", "X")
+    view.push({"X": views["X"]}, block=True)
+    assert ms.retrieve_metadata("study", "X")["X"].views == 3
+    del views
+    view.execute("del X", block=True)
+    assert ms.memshare_gc("study") == {"here": ["study.X"]}
+    assert ms.snapshot().pages == ()
+
+
+def test_gc_says_which_holder_let_go_of_what(local):
+    view = local.view(2)
+    ms.register_variables("study", {"X": X})
+    view.apply_sync(lambda: __import__("memshare_jupyter").retrieve_views("study", "X") and None)
+    assert ms.retrieve_metadata("study", "X")["X"].views == 2
+    engines = {f"engine {i}": ["study.X"] for i in view.targets}
+    assert ms.memshare_gc("study", view) == {"here": ["study.X"], **engines}
+    assert ms.snapshot().pages == ()
+
+
+@pytest.mark.slow
+def test_an_ipyparallel_cluster_can_be_passed_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    with ipp.Cluster(n=1, log_level=40) as client:
+        client.wait_for_engines(1, timeout=60)
+        assert ms.memapply(X, 1, np.sum, cluster=client.cluster) == [3.0, 12.0]
+        assert ms.memapply(X, 1, np.sum, cluster=client) == [3.0, 12.0]

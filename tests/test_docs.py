@@ -1,0 +1,91 @@
+"""What the documentation shows runs, and what there is, it names."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memshare_jupyter as ms
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+PYTHON = [
+    pytest.param(block, id=f"{path.stem}-{i}")
+    for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+    for i, block in enumerate(blocks(path, "python"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON)
+def test_each_python_block_runs_in_a_fresh_interpreter(block, tmp_path):
+    script = tmp_path / "block.py"
+    script.write_text(block)
+    command = [sys.executable, "-W", "error::UserWarning", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert ms.snapshot().pages == ()
+
+
+def test_the_documents_have_blocks_to_run():
+    assert len(PYTHON) >= 7
+    assert len(blocks(DOCS / "tutorial.md", "ipython")) >= 8
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_from_top_to_bottom_in_ipython(tmp_path):
+    program = tmp_path / "tutorial.py"
+    cells = blocks(DOCS / "tutorial.md", "ipython")
+    program.write_text(
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "shell.history_manager.enabled = False\n"
+        f"for cell in {cells!r}:\n"
+        "    shell.run_cell(cell).raise_error()\n"
+    )
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=100, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "best column: 7" in done.stdout
+    assert "left alone: rng (Generator)" in done.stdout
+    assert ms.snapshot().pages == ()
+
+
+def test_the_reference_names_everything_that_is_public():
+    text = (DOCS / "reference.md").read_text()
+    missing = [name for name in ms.__all__ if f"`{name}`" not in text and name[0] != "_"]
+    assert missing == []
+
+
+def test_the_reference_shows_every_subcommand_and_option():
+    from memshare_jupyter import magics
+
+    text = (DOCS / "reference.md").read_text()
+    commands = magics._memshare_parser()._subparsers._group_actions[0].choices
+    assert [name for name in commands if f"memshare {name}" not in text] == []
+    options = {
+        option
+        for magic in ("memapply", "memlapply")
+        for action in magics._apply_parser(magic)._actions
+        for option in action.option_strings[:1]
+    }
+    assert [option for option in sorted(options) if option not in text] == []
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in (ROOT / "README.md", *DOCS.glob("*.md")):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"

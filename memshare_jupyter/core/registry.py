@@ -424,7 +424,11 @@ class Registry:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-        return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
+        sessions, mine = self._ledger.sessions(), self._ledger.mine
+        page = self._snapshots.page(sessions, mine, claims[0][1].uuid)
+        if page is None:  # its last holder ended between the two looks
+            raise lookup.not_found(self._ledger, name)
+        return page
 
     def address(self, block: segment.Segment) -> segment.Address:
         """Return where other processes reach a block of this one that is no page."""

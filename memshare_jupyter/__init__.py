@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         NotOwnerError,
         PageExistsError,
         PageNotFoundError,
+        ReadOnlyPageError,
         RegistryCorruptError,
         UnsupportedValueError,
     )
@@ -77,6 +78,7 @@ _WHERE: Final = {
         "NotOwnerError",
         "PageExistsError",
         "PageNotFoundError",
+        "ReadOnlyPageError",
         "RegistryCorruptError",
         "UnsupportedValueError",
     ],
@@ -99,6 +101,7 @@ __all__ = [
     "NotOwnerError",
     "PageExistsError",
     "PageNotFoundError",
+    "ReadOnlyPageError",
     "RegistryCorruptError",
     "SelectedFeatures",
     "UnsupportedValueError",

@@ -8,6 +8,7 @@
     ├── PageExistsError        (FileExistsError)  another living process owns that name
     ├── PageNotFoundError      (KeyError)         no such page, or no such view here
     ├── NotOwnerError          (PermissionError)  only a page's owner may do that
+    ├── ReadOnlyPageError      (PermissionError)  its owner did not share it for writing
     ├── NotEnoughMemoryError   (MemoryError)      a page would not fit
     ├── HeaderMismatchError    (ValueError)       a page of another format or version
     ├── RegistryCorruptError   (RuntimeError)     the runtime directory cannot be trusted
@@ -72,6 +73,10 @@ class PageNotFoundError(MemshareError, KeyError):
 
 class NotOwnerError(MemshareError, PermissionError):
     """Only the process that registered a page may do that."""
+
+
+class ReadOnlyPageError(MemshareError, PermissionError):
+    """A page was not registered as writable."""
 
 
 class NotEnoughMemoryError(MemshareError, MemoryError):

@@ -16,15 +16,16 @@ The block goes when the caller and its workers let go of it or die; it is no pag
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memshare_jupyter.core import segment
+from memshare_jupyter.core.directories import runtime_directory
+from memshare_jupyter.core.process import registry
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")
@@ -53,9 +54,7 @@ def chunks(items: int, workers: int) -> list[tuple[int, int]]:
 class QueueAddress:
     """What a worker needs in order to open a queue."""
 
-    uuid: bytes
-    pid: int
-    fd: int
+    block: segment.Address
     items: int
     workers: int
 
@@ -70,11 +69,11 @@ class Queue:
     """
 
     def __init__(self, items: int, workers: int) -> None:
-        self._size_bytes = _LINE * (1 + workers)
-        identity = uuid.uuid4().bytes
-        self._fd = segment.create(identity, self._size_bytes)
-        self._control = segment.map_block(self._fd, self._size_bytes, writable=True)
-        self.address = QueueAddress(identity, os.getpid(), self._fd, items, workers)
+        self._block = segment.create(uuid.uuid4().bytes, _LINE * (1 + workers))
+        # Never sealed: workers write to it, and its log grows.
+        self._control = segment.map_block(self._block, mode="r+")
+        where = registry().address(self._block)
+        self.address = QueueAddress(where, items, workers)
 
     def cancel(self) -> None:
         """Tell the workers to stop before their next item."""
@@ -90,7 +89,7 @@ class Queue:
     def close(self) -> None:
         """Let go of the queue."""
         self._control.close()
-        os.close(self._fd)
+        self._block.close()
 
 
 class Claims:
@@ -110,10 +109,13 @@ class Claims:
     """
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
-        self._fd = segment.attach(address.uuid, address.pid, address.fd, writable=True)
+        # Seen from here: the caller may know the runtime directory by another path.
+        where = replace(address.block, place=str(runtime_directory()))
+        self._block = segment.attach(where, writable=True)
+        self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
-        self._control: mmap.mmap = segment.map_block(self._fd, self._log_at, writable=True)
+        self._control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self._chunks = chunks(address.items, address.workers)
         self._record = _CLAIM.pack(worker)
         self._count_at = _LINE * (1 + worker)
@@ -145,4 +147,4 @@ class Claims:
     def close(self) -> None:
         """Let go of the queue."""
         self._control.close()
-        os.close(self._fd)
+        self._block.close()

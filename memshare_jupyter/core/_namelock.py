@@ -8,23 +8,21 @@ They do not keep the threads of one process apart: the registry's own lock does 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import struct
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._locks import holder, try_lock
+from memshare_jupyter.core.directories import make_directory
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.session import make_directory
 from memshare_jupyter.errors import LockTimeoutError
 
 FILE_NAME: Final = "names.lock"
 TIMEOUT_S: Final = 10.0
-_FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of Linux on 64 bits
 
 
 class NameLocks:
@@ -34,9 +32,8 @@ class NameLocks:
         self._path = directory / FILE_NAME
         self._fd: int | None = None
 
-    @contextlib.contextmanager
-    def holding(self, names: Iterable[PageName], timeout_s: float = TIMEOUT_S) -> Iterator[None]:
-        """Hold the locks of all `names`; taken in one order by everybody, so never in a ring.
+    def lock(self, names: Iterable[PageName], timeout_s: float = TIMEOUT_S) -> None:
+        """Lock all `names`; locks are taken in one order by everybody, so never in a ring.
 
         Raises
         ------
@@ -45,20 +42,19 @@ class NameLocks:
         """
         by_byte = {_byte(name): name for name in names}
         deadline = time.monotonic() + timeout_s
-        fd = self._open()
-        try:
+        while True:
+            fd = self._open()
             for byte in sorted(by_byte):
                 _lock(fd, byte, by_byte[byte], deadline, timeout_s)
             # Whoever left last may have removed the file between our open and our lock.
-            while os.fstat(fd).st_nlink == 0:
-                self.close()
-                fd = self._open()
-                for byte in sorted(by_byte):
-                    _lock(fd, byte, by_byte[byte], deadline, timeout_s)
-            yield
-        finally:
-            if self._fd is not None:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+            if os.fstat(fd).st_nlink:
+                return
+            self.close()
+
+    def unlock(self) -> None:
+        """Unlock all names."""
+        if self._fd is not None:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def remove_if_last(self) -> None:
         """Remove lock file and directory when no session is left in it."""
@@ -95,16 +91,10 @@ def _byte(name: PageName) -> int:
 def _lock(fd: int, byte: int, name: PageName, deadline: float, timeout_s: float) -> None:
     pause_s = 0.0005
     while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-        else:
+        if try_lock(fd, byte):
             return
         if time.monotonic() > deadline:
-            query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, query))[4]
+            pid = holder(fd, byte)
             raise LockTimeoutError(
                 f"could not register {name}: process {pid} has held the lock of that name for "
                 f"{timeout_s:g} s; it may be stopped, resume or end it",
@@ -113,9 +103,3 @@ def _lock(fd: int, byte: int, name: PageName, deadline: float, timeout_s: float)
             )
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 0.02)
-
-
-def is_locked(fd: int) -> bool:
-    """Say whether another process holds a lock on byte 0 of an open file."""
-    query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-    return bool(_FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, query))[0] != fcntl.F_UNLCK)

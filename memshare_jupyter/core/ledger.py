@@ -14,16 +14,21 @@ lives. Readers take no lock:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
-from memshare_jupyter.core._namelock import is_locked
+from memshare_jupyter.core import _socket
+from memshare_jupyter.core._locks import is_locked
+from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.reach import Reach
+from memshare_jupyter.core.segment import Address, Backend
 from memshare_jupyter.core.session import (
     CRC,
     HEADER_BYTES,
@@ -37,13 +42,17 @@ from memshare_jupyter.core.session import (
     WHO,
     SessionFile,
 )
+from memshare_jupyter.errors import InvalidNameError
 
 PAGE: Final = 1
 VIEW: Final = 2
-_SLOT: Final = struct.Struct("<IBBBB16siIQdd16sH")
-"""checksum, kind, writable, length of namespace and of variable, uuid, descriptor number, pid of
-the page's owner, bytes, page's and handle's time of birth, token of the owner, length of summary"""
-SUMMARY_BYTES: Final = 168
+_SLOT: Final = struct.Struct("<IBBBBBB16siIQdd16sB")
+"""checksum, kind, writable, backend, length of namespace, of variable and of place, uuid,
+descriptor number, pid of the page's owner, bytes, page's and handle's time of birth, token of the
+owner, length of summary"""
+_BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
+_SUMMARY_BYTES: Final = 168
+_LEAST_SUMMARY_BYTES: Final = 64
 _TRIES: Final = 200
 _Key = TypeVar("_Key")
 
@@ -62,16 +71,19 @@ class Entry(NamedTuple):
     owner_pid: int
     owner_token: bytes
     summary: bytes
+    backend: Backend = "memfd"
+    place: str = ""
 
     def pack(self) -> bytes:
         """Return the entry as the bytes of a slot."""
         namespace, variable = self.name.namespace.encode(), self.name.variable.encode()
-        lengths = (len(namespace), len(variable))
+        place = os.fsencode(self.place)
         body = _SLOT.pack(
-            *(0, self.kind, self.writable, *lengths, self.uuid, self.fd, self.owner_pid),
+            *(0, self.kind, self.writable, _BACKENDS.index(self.backend)),
+            *(len(namespace), len(variable), len(place), self.uuid, self.fd, self.owner_pid),
             *(self.size_bytes, self.created, self.since, self.owner_token, len(self.summary)),
         )
-        slot = (body + namespace + variable + self.summary).ljust(SLOT_BYTES, b"\0")
+        slot = b"".join((body, namespace, variable, place, self.summary)).ljust(SLOT_BYTES, b"\0")
         return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
 
 
@@ -82,20 +94,41 @@ class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an e
 def unpack(slot: bytes) -> Entry | None:
     """Read a slot; None when it is empty, `TornSlot` when its checksum is wrong."""
     head = _SLOT.unpack_from(slot)
-    checksum, kind, writable, n, v, uuid, fd, owner_pid, size, created, since, token, s = head
+    checksum, kind, writable, backend, n, v, p, *numbers, s = head
     if not checksum and not kind:
         return None
     if checksum != zlib.crc32(slot[4:]):
         raise TornSlot
-    at = _SLOT.size
+    uuid, fd, owner_pid, size_bytes, created, since, token = numbers
+    ends = itertools.accumulate((n, v, p, s), initial=_SLOT.size)
+    namespace, variable, place, summary = (slot[a:b] for a, b in itertools.pairwise(ends))
     try:
-        name = PageName(slot[at : at + n].decode(), slot[at + n : at + n + v].decode())
-    except UnicodeDecodeError:
+        name = PageName(namespace.decode(), variable.decode())
+        where = (_BACKENDS[backend], os.fsdecode(place))
+    except (UnicodeDecodeError, IndexError):
         raise TornSlot from None
-    summary = slot[at + n + v : at + n + v + s]
-    return Entry(
-        *(kind, name, uuid, fd, size, bool(writable), created, since, owner_pid, token, summary)
-    )
+    about = (size_bytes, bool(writable), created, since, owner_pid, token, summary)
+    return Entry(kind, name, uuid, fd, *about, *where)
+
+
+def summary_room(name: PageName, place: str = "") -> int:
+    """Return how many bytes of summary fit into a slot with that name and place.
+
+    Raises
+    ------
+    InvalidNameError
+        Too few; the directory is what has to be shorter.
+    """
+    taken = len(name.namespace.encode()) + len(name.variable.encode())
+    most = min(SLOT_BYTES - _SLOT.size - taken - _LEAST_SUMMARY_BYTES, 255)
+    if (length := len(os.fsencode(place))) > most:
+        raise InvalidNameError(
+            f"cannot register {name}: with that name its directory may be {most} bytes long, and "
+            f"{place} has {length}; use a shorter path",
+            name=str(name),
+            directory=place,
+        )
+    return min(SLOT_BYTES - _SLOT.size - taken - length, _SUMMARY_BYTES)
 
 
 class Table:
@@ -172,7 +205,8 @@ class _Reader(Session):
     def open(cls, path: Path) -> _Reader | None:
         """Open a living session; None when it is dead (and now removed) or not one of ours."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # Nonblocking, so that a pipe of that name cannot stop us.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         if not is_locked(fd):
@@ -200,6 +234,11 @@ class _Reader(Session):
         if not alive:
             _sweep(self._fd, path)
         return alive
+
+    def forget(self) -> None:
+        """Read everything at the next refresh."""
+        self.table = Table()
+        self._generation = -1
 
     def refresh(self) -> None:
         """Bring the table up to date (steps 3 and 4)."""
@@ -229,7 +268,8 @@ class _Reader(Session):
         return self._generation, 0, (0,) * RING  # damaged: keep what was known
 
     def _read_all(self, count: int) -> None:
-        image = os.pread(self._fd, count * SLOT_BYTES, HEADER_BYTES)
+        room = os.fstat(self._fd).st_size - HEADER_BYTES  # a damaged count may be any number
+        image = os.pread(self._fd, max(0, min(count * SLOT_BYTES, room)), HEADER_BYTES)
         for index in range(len(image) // SLOT_BYTES):
             try:
                 entry = unpack(image[index * SLOT_BYTES : (index + 1) * SLOT_BYTES])
@@ -251,8 +291,10 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        token = path.name.removesuffix(SUFFIX).rpartition("-")[2]
+        for left in (path.with_name(token + _socket.SUFFIX), path):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 class Ledger:
@@ -262,12 +304,21 @@ class Ledger:
     ----------
     file : SessionFile
         This process's session file.
+    foreign : bool
+        Whether a session of another pid namespace was seen already.
+
+    Attributes
+    ----------
+    reach : Reach
+        How other sessions reach the blocks of this one.
     """
 
-    def __init__(self, file: SessionFile) -> None:
+    def __init__(self, file: SessionFile, *, foreign: bool = False) -> None:
         self.file = file
         self.mine = Session(file.pid, file.pid_namespace, file.token, file.label, file.started)
         self._others: dict[str, _Reader] = {}
+        self.reach = Reach(file.directory, file.token, foreign=foreign)
+        self.reach.look()
 
     def publish(self, entry: Entry) -> int:
         """List a handle of this process; returns its slot. A crash before leaves no trace."""
@@ -275,10 +326,30 @@ class Ledger:
         self.mine.table.put(index, entry)
         return index
 
-    def withdraw(self, index: int) -> None:
-        """Take a handle of this process off the list."""
-        self.file.clear(index)
-        self.mine.table.put(index, None)
+    def withdraw(self, index: int, entry: Entry) -> None:
+        """Take a handle of this process off the list, unless its slot is another's by now."""
+        if self.mine.table.slots.get(index) is entry:
+            self.file.clear(index)
+            self.mine.table.put(index, None)
+
+    def rewrite(self, entries: dict[int, Entry]) -> None:
+        """List exactly these handles, by slot, and read everybody else's anew.
+
+        An interrupt or a failure may have left file and tables in any state.
+        """
+        self.mine.table = Table()
+        for index, entry in entries.items():
+            self.mine.table.put(index, entry)
+        for other in self._others.values():
+            other.forget()
+        self.file.rewrite({index: entry.pack() for index, entry in entries.items()})
+
+    def address(self, session: Session, entry: Entry) -> Address:
+        """Return where the block of an entry is reached through the session that lists it."""
+        who = (session.pid, session.pid_namespace, entry.fd, session.token)
+        # Seen from here: another session may know the runtime directory by another path.
+        place = entry.place or str(self.file.directory)
+        return Address(entry.uuid, *who, entry.backend, place)
 
     def sessions(self) -> Iterator[Session]:
         """Yield every living session, this process's first, up to date."""
@@ -286,27 +357,46 @@ class Ledger:
         yield self.mine
         yield from self._living()
 
+    def look(self) -> None:
+        """Remove what the dead left, and let the living of other pid namespaces in."""
+        self._living()
+
     def _living(self) -> list[_Reader]:
         mine = self.file.path.name
         try:
-            with os.scandir(self.file.directory) as found:
-                names = {f.name for f in found if f.name.endswith(SUFFIX) and f.name != mine}
+            all_names = set(os.listdir(self.file.directory))
         except FileNotFoundError:
-            names = set()
+            all_names = set()
+        names = {name for name in all_names if name.endswith(SUFFIX)} - {mine}
+        for name in all_names - names:
+            if name.endswith(HIDDEN_SUFFIX):
+                sweep_hidden(self.file.directory / name)
         for gone in self._others.keys() - names:  # step 1
             self._others.pop(gone).close()
+        for name, other in list(self._others.items()):
+            if not other.lives(self.file.directory / name):  # step 2
+                self._others.pop(name).close()
+        # After that, because a file that was put back is another file of the same name.
         for name in names - self._others.keys():
             if (reader := _Reader.open(self.file.directory / name)) is not None:
                 self._others[name] = reader
-        for name, other in list(self._others.items()):
-            if other.lives(self.file.directory / name):  # step 2
-                other.refresh()
-            else:
-                self._others.pop(name).close()
+                self.reach.foreign |= reader.pid_namespace != self.mine.pid_namespace
+        for other in self._others.values():
+            other.refresh()
+        self.reach.look()
         return list(self._others.values())
 
     def close(self) -> None:
-        """Close the files of other sessions."""
+        """Close the files of other sessions, and let them come no more."""
+        self.reach.end()
+        self._forget_others()
+
+    def abandon(self) -> None:
+        """Close the parent's files in a forked child."""
+        self.reach.abandon()
+        self._forget_others()
+
+    def _forget_others(self) -> None:
         for other in self._others.values():
             other.close()
         self._others.clear()

@@ -1,20 +1,14 @@
 """The port to the operating system: create, fill, seal, attach and map one block of memory.
 
-A backend (one module a system, chosen here once) provides three functions:
+A block is a `Segment` in the process that has it open. A backend, one module each, makes them:
 
-``create(uuid, size_bytes) -> int``
-    A new block of zeros that only this process can reach until it hands out the descriptor.
-    The kernel frees it when the last descriptor and mapping are gone, however their processes
-    ended.
-``seal(fd, writable)``
-    Fix the size for ever and, unless `writable`, forbid every write except through mappings
-    that exist already.
-``attach(uuid, pid, fd, writable) -> int``
-    Open the block that process `pid` knows as `fd`. `SegmentGone` when that process is dead, or
-    its descriptor is closed or now means something else: the uuid decides, so reused pids and
-    descriptors are harmless.
+=========  ===============  =======================================================================
+backend    module           another process reaches the block
+=========  ===============  =======================================================================
+``memfd``  ``_memfd``       through ``/proc`` of any process that has it open, or over its socket
+=========  ===============  =======================================================================
 
-Everything above this module handles blocks by descriptor and by mapping only.
+Everything above this module handles blocks as segments and by their mappings only.
 """
 
 from __future__ import annotations
@@ -22,47 +16,163 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
 from memshare_jupyter.core.layout import Layout
 
 if sys.platform == "linux":
-    from memshare_jupyter.core import _memfd as _backend
+    from memshare_jupyter.core import _memfd, _proc, _socket, reach
 else:  # pragma: no cover -- the file backend, which these systems need, does not exist yet
     raise ImportError("memshare_jupyter needs Linux: it shares memory through sealed memfds")
 
-create: Final = _backend.create
-seal: Final = _backend.seal
-attach: Final = _backend.attach
-SegmentGone = _backend.SegmentGone
+Backend = Literal["memfd"]
+Mode = Literal["r", "r+", "c"]
+"""Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
+SegmentGone = _memfd.SegmentGone
 
 
-def fill(fd: int, layout: Layout) -> None:
+class Segment(Protocol):
+    """A block of shared memory as one process has it open.
+
+    The memory is free when the last process that has the block open or mapped lets it go or
+    dies, in whatever way.
+    """
+
+    @property
+    def uuid(self) -> bytes:
+        """Its identity, which attachers check: reused pids, descriptors and names do no harm."""
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor, which the segment owns."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it was made, or was when it was attached."""
+
+    @property
+    def backend(self) -> Backend:
+        """Which backend made it."""
+
+    @property
+    def place(self) -> str:
+        """The directory it lies in; empty when it has none."""
+
+    def seal(self, *, writable: bool) -> None:
+        """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
+
+    def close(self) -> None:
+        """Let go of the block; to be called once, after its mapping ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a holder's block is reached.
+
+    Attributes
+    ----------
+    uuid : bytes
+        The block.
+    pid, pid_namespace : int
+        The process that holds it.
+    fd : int
+        What that process knows it as.
+    token : bytes
+        That process's session; zeros when it has none.
+    backend : {"memfd"}
+        What kind of block it is.
+    place : str
+        The directory its file lies in; of a block without one, the directory of the session's
+        socket.
+    """
+
+    uuid: bytes
+    pid: int
+    pid_namespace: int
+    fd: int
+    token: bytes = bytes(16)
+    backend: Backend = "memfd"
+    place: str = ""
+
+
+def create(uuid: bytes, size_bytes: int) -> Segment:
+    """Return a new block of zeros, which no other process can reach before it has the address.
+
+    It can be written to, and grows when written past its end, until it is sealed.
+    """
+    return _memfd.create(uuid, size_bytes)
+
+
+def attach(address: Address, *, writable: bool = False) -> Segment:
+    """Open a block that another process, or this one, holds.
+
+    Raises
+    ------
+    SegmentGone
+        That process is dead, or no longer has the block.
+    PermissionError
+        `writable`, and the block is sealed against it.
+    """
+    if address.pid_namespace != _proc.pid_namespace():
+        return _over_socket(address, writable=writable)
+    try:
+        return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
+    except SegmentGone:
+        if not reach.socket_path(Path(address.place), address.token).exists():
+            raise
+        return _over_socket(address, writable=writable)
+
+
+def _over_socket(address: Address, *, writable: bool) -> Segment:
+    path = reach.socket_path(Path(address.place), address.token)
+    try:
+        fd = _socket.fetch(path, address.uuid, writable=writable)
+    except PermissionError:
+        raise
+    except FileNotFoundError as error:
+        raise SegmentGone(
+            f"process {address.pid} lives in another pid namespace and does not serve a socket "
+            f"yet; use memshare there once more, or set {reach.VARIABLE}=1 before it starts"
+        ) from error
+    except (OSError, LookupError) as error:
+        raise SegmentGone(f"process {address.pid}: {error}") from error
+    if not _memfd.is_block(address.uuid, fd):
+        os.close(fd)
+        raise SegmentGone(f"{path} gave something else")
+    return _memfd.adopt(address.uuid, fd)
+
+
+def fill(segment: Segment, layout: Layout) -> None:
     """Write the parts of a value into a fresh block.
 
     ``write()`` and not a mapping: the kernel then fills each new page of memory in one go,
     where a mapping pays a page fault for each (2.0 against 0.4-0.9 GB/s, measured).
     """
     for offset, block in layout.blocks():
-        write_at(fd, block, offset)
+        write_at(segment, block, offset)
 
 
-def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
+def write_at(segment: Segment, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data`; a single call moves at most 2 GiB and may move less."""
     rest = memoryview(data)
     while rest:
-        written = os.pwrite(fd, rest, offset)
+        written = os.pwrite(segment.fd, rest, offset)
         rest, offset = rest[written:], offset + written
 
 
-def map_block(fd: int, size_bytes: int, *, writable: bool) -> mmap.mmap:
-    """Map a block; the mapping ends when the returned object and all arrays on it are gone.
+def map_block(segment: Segment, *, mode: Mode, size_bytes: int | None = None) -> mmap.mmap:
+    """Map a block, or its first `size_bytes`.
 
+    The mapping ends when the returned object and all arrays on it are gone.
     Nothing ever calls ``close()`` on it: that would raise `BufferError`, or take the memory
     from under arrays that use it.
     """
-    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    length = segment.size_bytes if size_bytes is None else size_bytes
+    flags = mmap.MAP_PRIVATE if mode == "c" else mmap.MAP_SHARED
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if mode != "r" else 0)
     if sys.version_info >= (3, 13):
         # Without trackfd the mapping keeps no second descriptor open.
-        return mmap.mmap(fd, size_bytes, mmap.MAP_SHARED, protection, trackfd=False)
-    return mmap.mmap(fd, size_bytes, mmap.MAP_SHARED, protection)
+        return mmap.mmap(segment.fd, length, flags, protection, trackfd=False)
+    return mmap.mmap(segment.fd, length, flags, protection)

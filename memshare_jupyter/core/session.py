@@ -10,13 +10,8 @@ Only its process writes a file. A POSIX record lock on byte 0, held for life, sa
 process lives: the kernel drops it at death, however that comes. POSIX and not OFD or flock
 locks, because those are inherited by forked children, and a dead session would look alive.
 
-To begin a session:
-
-1. create a file that has no name (``O_TMPFILE``) and fill it;
-2. lock it;
-3. link it into the directory.
-
-A visible file without a lock is therefore always a dead one. To change a slot:
+A session begins with a file that is complete and locked before it can be seen (`_newfile`), so
+a visible file without a lock is always a dead one. To change a slot:
 
 1. write the slot;
 2. write the state: ring, number of slots, generation.
@@ -32,21 +27,21 @@ still happen, every change first takes the lock again and looks whether the file
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import stat
 import struct
-import tempfile
 import time
 import uuid
 import zlib
 from pathlib import Path
 from typing import Final
 
-from memshare_jupyter.errors import RegistryCorruptError
+from memshare_jupyter.core._locks import try_lock
+from memshare_jupyter.core._newfile import create_locked
+from memshare_jupyter.core._proc import pid_namespace
+from memshare_jupyter.core.directories import make_directory
 
 MAGIC: Final = b"memshare"
-VERSION: Final = 1
+VERSION: Final = 2
 HEADER_BYTES: Final = 512
 SLOT_BYTES: Final = 512
 RING: Final = 64
@@ -69,11 +64,9 @@ class SessionFile:
         The runtime directory, see `runtime_directory`.
     label : str
         What lists call this process, such as ``"kernel"``.
-    slots : list of bytes, optional
-        Slots to begin with.
     """
 
-    def __init__(self, directory: Path, label: str = "", slots: list[bytes] | None = None) -> None:
+    def __init__(self, directory: Path, label: str = "") -> None:
         self.directory = directory
         self.label = label
         self.token = uuid.uuid4().bytes
@@ -81,20 +74,19 @@ class SessionFile:
         self.pid_namespace = pid_namespace()
         self.path = directory / f"{self.pid}-{self.token.hex()}{SUFFIX}"
         self.started = time.time()
-        self._slots = slots if slots is not None else []
-        self._free = [i for i, slot in enumerate(self._slots) if not any(slot[:8])]
+        self._slots: list[bytes] = []
+        self._free: set[int] = set()
         self._generation = 0
         self._ring = [0] * RING
         self._fd = self._begin()
 
     def put(self, slot: bytes) -> int:
         """Write a slot into a free place and return its index."""
-        if self._free:
-            index = self._free.pop()
-            self._slots[index] = slot
-        else:
-            index = len(self._slots)
-            self._slots.append(slot)
+        if not self._free:
+            self._slots.append(bytes(SLOT_BYTES))
+            self._free.add(len(self._slots) - 1)
+        index = self._free.pop()
+        self._slots[index] = slot
         self._change(index)
         return index
 
@@ -102,7 +94,17 @@ class SessionFile:
         """Empty a slot."""
         self._slots[index] = bytes(SLOT_BYTES)
         self._change(index)
-        self._free.append(index)
+        self._free.add(index)
+
+    def rewrite(self, slots: dict[int, bytes]) -> None:
+        """Have exactly these slots, in whatever state a failed change left the file."""
+        empty = bytes(SLOT_BYTES)
+        self._slots = [slots.get(index, empty) for index in range(len(self._slots))]
+        self._free = set(range(len(self._slots))) - slots.keys()
+        self.assert_alive()
+        os.pwrite(self._fd, b"".join(self._slots), HEADER_BYTES)
+        self._generation += RING + 1  # more than the ring holds: readers read every slot
+        os.pwrite(self._fd, self._state(), STATE_OFFSET)
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""
@@ -113,10 +115,10 @@ class SessionFile:
 
     def assert_alive(self) -> None:
         """Take the lock again and put the file back if somebody removed it."""
-        fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        try_lock(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
-            os.close(self._fd)
-            self._fd = self._begin()
+            gone, self._fd = self._fd, self._begin()
+            os.close(gone)
 
     def end(self) -> None:
         """Remove the file: all handles of this process count for nothing from here on."""
@@ -126,34 +128,19 @@ class SessionFile:
 
     def abandon(self) -> None:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
-        os.close(self._fd)
+        # Not kept: by its number a late write would reach some other file that got it since.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def _begin(self) -> int:
         while True:
             make_directory(self.directory)
             try:
-                return self._link()
+                image = self._header() + b"".join(self._slots)
+                return create_locked(self.path, image)
             except FileNotFoundError:
-                # Another process removed the empty directory in between.
+                # Another process removed the empty directory, or our hidden file, in between.
                 continue
-
-    def _link(self) -> int:
-        fd = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)  # step 1
-        try:
-            image = self._header() + b"".join(self._slots)
-            os.pwrite(fd, image, 0)
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)  # step 2
-            directory_fd = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                # With a directory descriptor Python calls linkat(2), which can follow the link.
-                source = f"/proc/self/fd/{fd}"
-                os.link(source, self.path.name, dst_dir_fd=directory_fd)  # step 3
-            finally:
-                os.close(directory_fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     def _change(self, index: int) -> None:
         self.assert_alive()
@@ -173,56 +160,3 @@ class SessionFile:
     def _state(self) -> bytes:
         state = STATE.pack(self._generation, len(self._slots), *self._ring)
         return state + CRC.pack(zlib.crc32(state))
-
-
-def runtime_directory() -> Path:
-    """Return the directory of this user's session files; it may not exist yet.
-
-    ``$XDG_RUNTIME_DIR/memshare`` when that is ours, else ``/dev/shm/memshare-<uid>``, else
-    ``memshare-<uid>`` in the directory for temporary files.
-    """
-    uid = os.getuid()
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime:
-        with contextlib.suppress(OSError):
-            if os.stat(runtime).st_uid == uid and os.access(runtime, os.W_OK | os.X_OK):
-                return Path(runtime, "memshare")
-    shared = Path("/dev/shm")  # noqa: S108 -- checked in make_directory
-    base = shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-    return base / f"memshare-{uid}"
-
-
-def make_directory(directory: Path) -> None:
-    """Create the runtime directory if need be and check that nobody else can have a hand in it.
-
-    Raises
-    ------
-    RegistryCorruptError
-        It is a link, belongs to another user, or others may enter it.
-    """
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    try:
-        found = directory.lstat()
-    except FileNotFoundError:
-        return  # removed again at once by a session that ended; the caller tries anew
-    if stat.S_ISLNK(found.st_mode):
-        fault = "is a symbolic link"
-    elif not stat.S_ISDIR(found.st_mode):
-        fault = "is not a directory"
-    elif found.st_uid != os.getuid():
-        fault = f"belongs to user {found.st_uid}"
-    elif stat.S_IMODE(found.st_mode) & 0o077:
-        fault = f"has mode {stat.S_IMODE(found.st_mode):o}, so other users can enter it"
-    else:
-        return
-    raise RegistryCorruptError(
-        f"the runtime directory {directory} {fault}; remove it, or set XDG_RUNTIME_DIR to a "
-        "directory of your own",
-        directory=str(directory),
-    )
-
-
-def pid_namespace() -> int:
-    """Return the number of this process's pid namespace: pids mean nothing in another."""
-    return os.stat("/proc/self/ns/pid").st_ino

@@ -8,7 +8,6 @@ import mmap
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,8 +146,8 @@ MAKE = {
     "1 block half filled": ("os.pwrite", 1, "half"),
     "1 trailer half written": ("os.pwrite", 3, "half"),
     "1 filled": (CORE + "segment.map_block", 1, "before"),
-    "1 mapped": (CORE + "segment.seal", 1, "before"),
-    "1 sealed": (CORE + "segment.seal", 1, "after"),
+    "1 mapped": (CORE + "_memfd.MemfdSegment.seal", 1, "before"),
+    "1 sealed": (CORE + "_memfd.MemfdSegment.seal", 1, "after"),
     "2 lock file open": (CORE + "_namelock._lock", 1, "before"),
     "2 locked": (CORE + "_namelock._lock", 1, "after"),
     "3 no rival": (CORE + "lookup.refuse_rivals", 1, "after"),
@@ -281,7 +280,7 @@ def test_a_kill_in_the_name_lock_frees_the_name(child, listed, truth, eventually
     victim = child("process.registry()")
     victim.run(f"at_call('{CORE}lookup.refuse_rivals', 1, 'before', stop)")
     victim.send(REGISTER)
-    eventually(lambda: "T (stopped)" in Path(f"/proc/{victim.pid}/status").read_text())
+    eventually(victim.stopped)
     rival = child("process.registry()")
     rival.send(REGISTER)
     victim.kill()
@@ -408,7 +407,7 @@ def test_counts_equal_the_truth_after_random_kills(child, listed, truth, seed):
 def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth):
     ms.register_variables("n", {"x": np.arange(SIZE)})
     (page,) = ms.snapshot().pages
-    fd = next(iter(process.registry()._pages.values())).page.fd
+    fd = next(iter(process.registry()._pages.values())).page.block.fd
     other = child("os.setgroups([]); os.setgid(65534); os.setuid(65534)")
     for path in (runtime_directory, *runtime_directory.glob("*")):
         with pytest.raises(PermissionError):
@@ -417,8 +416,9 @@ def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth
         with pytest.raises(PermissionError):
             other.run(f"os.open('/proc/{os.getpid()}/fd/{fd}', os.{access})")
     other.run("from memshare_jupyter.core import segment")
+    where = f"bytes.fromhex({page.uuid!r}), {os.getpid()}, segment._proc.pid_namespace(), {fd}"
     with pytest.raises(Exception, match="Permission denied"):
-        other.run(f"segment.attach(bytes.fromhex({page.uuid!r}), {os.getpid()}, {fd})")
+        other.run(f"segment.attach(segment.Address({where}))")
     with pytest.raises(PageNotFoundError):
         other.run(ATTACH)
     other.exit()
@@ -463,8 +463,8 @@ def test_the_descriptor_of_a_view_cannot_be_written(shared):
     (handle,) = process.registry()._views.values()
     page: Page = handle.page
     with pytest.raises(OSError, match=r"Bad file descriptor"):
-        os.pwrite(page.fd, b"x", 0)
-    writable = os.open(f"/proc/self/fd/{page.fd}", os.O_RDWR)
+        os.pwrite(page.block.fd, b"x", 0)
+    writable = os.open(f"/proc/self/fd/{page.block.fd}", os.O_RDWR)
     try:
         with pytest.raises(PermissionError):
             os.pwrite(writable, b"x", 0)
@@ -491,7 +491,7 @@ def test_a_page_cannot_shrink_under_its_viewers(child):
     child(REGISTER)
     view = ms.Namespace("n")["x"]
     (handle,) = process.registry()._views.values()
-    fd = os.open(f"/proc/self/fd/{handle.page.fd}", os.O_RDWR)
+    fd = os.open(f"/proc/self/fd/{handle.page.block.fd}", os.O_RDWR)
     try:
         with pytest.raises(PermissionError):
             os.ftruncate(fd, 0)

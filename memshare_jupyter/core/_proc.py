@@ -1,0 +1,52 @@
+"""What ``/proc`` says of this process; nothing on systems that have none.
+
+See proc(5), pid_namespaces(7), and PR_SET_DUMPABLE in prctl(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from typing import Final
+
+_PR_GET_DUMPABLE: Final = 3
+
+
+def pid_namespace() -> int:
+    """Return the number of this process's pid namespace: pids mean nothing in another.
+
+    It is 0 where there are no such namespaces.
+    """
+    return _pid_namespace_of(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _pid_namespace_of(_pid: int) -> int:
+    # A process never changes its own; a child may have another, but has another pid, too.
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def why_hidden() -> str:
+    """Say why other processes cannot open this one's descriptors; empty when they can."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        return "there is no /proc"
+    if shown != str(os.getpid()):
+        return "/proc is that of another pid namespace"
+    return "" if dumpable() else "the process is not dumpable"
+
+
+def dumpable() -> bool:
+    """Say whether other processes of this user may open this one's descriptors."""
+    # The owner of /proc/self would tell as well, but not root's own processes apart.
+    return bool(_libc().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

@@ -59,6 +59,8 @@ class Page:
         self.block = block
         self.uuid = block.uuid
         try:
+            if block.size_bytes < _TRAILER.size:
+                raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
             self._trailer_at = block.size_bytes - _TRAILER.size
             self._state_at = block.size_bytes + _STATE_AT
             mapping = segment.map_block(block, writable=writable)
@@ -156,7 +158,14 @@ class Page:
         return descriptor
 
 
-def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) -> Page:
+def create(
+    plan: values.Plan,
+    *,
+    writable: bool,
+    ended: Callable[[Page], None],
+    backend: segment.Backend,
+    place: str,
+) -> Page:
     """Make a page of a planned value: allocate, fill, map, then seal.
 
     The mapping is made before the seal, so the owner alone can write to a sealed page.
@@ -166,7 +175,7 @@ def create(plan: values.Plan, *, writable: bool, ended: Callable[[Page], None]) 
     trailer_at = -(-(at + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
-    block = segment.create(uuid, trailer_at + _TRAILER.size)
+    block = segment.create(uuid, trailer_at + _TRAILER.size, backend, place)
     try:
         segment.fill(block, plan.layout)
         segment.write_at(block, plan.descriptor, at)

@@ -23,6 +23,7 @@ it all its entries; the kernel takes back the memory that nobody else has mapped
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, sum
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
+from memshare_jupyter.core.sweeping import Places
 from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
@@ -78,7 +80,8 @@ class Registry:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
-        self._ledger.look()
+        self._places = Places()
+        self._places.sweep(self._ledger.sessions())
         self._pages: dict[PageName, _Handle] = {}
         self._views: dict[bytes, _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
@@ -96,6 +99,8 @@ class Registry:
         *,
         writable: bool = False,
         replace: bool = True,
+        backend: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         """Put values into shared memory; this process owns the pages.
 
@@ -111,6 +116,8 @@ class Registry:
             Let viewers write too.
         replace : bool
             Replace pages of this process that have one of the names.
+        backend, directory : optional
+            What the pages are made of, see `segment.choose`.
 
         Raises
         ------
@@ -123,25 +130,37 @@ class Registry:
             The values would not fit into memory. Nothing was registered.
         LockTimeoutError
             Another process stopped in the middle of registering one of the names.
+        RegistryCorruptError
+            Others have a hand in the directory. Nothing was registered.
         """
+        chosen, place = segment.choose(backend, directory)
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
         needed = sum(plan.size_bytes for plan in plans)
-        memory.require(", ".join(map(str, names)), needed, self.snapshot)
+        for name in names:
+            summary_room(name, place)
+        what = ", ".join(map(str, names))
+        memory.require(what, needed, self.snapshot, place)
+        self._places.use(place)
         made: list[Page] = []
         try:
             for plan in plans:
-                page = pages.create(plan, writable=writable, ended=self._ended)
+                page = pages.create(
+                    plan, writable=writable, ended=self._ended, backend=chosen, place=place
+                )
                 made.append(page)  # one by one: the except below drops what there is
             with self._changing(), self._names.holding(names):  # step 2
                 lookup.refuse_rivals(self._ledger, names, myself=not replace)
                 for name, plan, page in zip(names, plans, made, strict=True):
                     self._publish_page(name, plan, page, writable=writable)
                 made.clear()
-        except BaseException:
+        except BaseException as error:
             for page in made:
                 if all(handle.page is not page for handle in self._pages.values()):
                     page.drop()
+            if isinstance(error, OSError) and error.errno in memory.FULL:
+                found = memory.room(place)
+                raise memory.refusal(what, needed, self.snapshot(), found) from error
             raise
 
     def release(self, namespace: str, variables: Iterable[str]) -> None:
@@ -264,7 +283,9 @@ class Registry:
         Takes no handle. Dead processes' entries are gone at this look.
         """
         with self._changing():
-            return snapshots.take(self._ledger.sessions(), self._ledger.mine, self._was_released)
+            sessions = list(self._ledger.sessions())
+            self._places.sweep(sessions)
+            return snapshots.take(sessions, self._ledger.mine, self._was_released)
 
     def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
@@ -309,6 +330,7 @@ class Registry:
                 handle.page.drop()
             in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
             names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+            self._places.sweep(self._ledger.sessions())
         return names, in_use
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ import memshare_jupyter
 
 PACKAGE_ROOT = Path(memshare_jupyter.__file__).parents[1]
 PATIENCE_S = 30.0  # for what should come at once: a loaded machine is no failure
-_BLOCK = re.compile(r"/memfd:memshare:([0-9a-f]{32}) \(deleted\)")
+_BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")
 
 
 # --- a world of their own ----------------------------------------------------------------
@@ -111,6 +111,20 @@ def _handles() -> tuple[set[str], set[str]]:
     if registry is None:
         return set(), set()
     return set(registry.pages()), set(registry.views())
+
+
+@pytest.fixture(params=["memfd", "file on tmpfs", "file on disk"])
+def pages_as(request, runtime_directory, tmp_path, monkeypatch):
+    """Run a test on every backend; which one it is."""
+    if request.param == "memfd":
+        yield "memfd"
+        return
+    directory = runtime_directory.with_name("pages") if "tmpfs" in request.param else tmp_path / "p"
+    monkeypatch.setenv("MEMSHARE_DIR", str(directory))
+    yield "file"
+    if getattr(request.node, "passed", False) and directory.exists():
+        memshare_jupyter.snapshot()  # whoever looks removes what killed children left
+        assert os.listdir(directory) == [], "files left by the test"
 
 
 # --- waiting -----------------------------------------------------------------------------
@@ -250,6 +264,8 @@ def child(_child_server):
 
     def make(code: str = "") -> Child:
         made.append(Child(_child_server))
+        if directory := os.environ.get("MEMSHARE_DIR"):
+            made[-1].run(f"os.environ['MEMSHARE_DIR'] = {directory!r}")
         if code:
             made[-1].run(code)
         return made[-1]

@@ -69,7 +69,9 @@ class Queue:
     """
 
     def __init__(self, items: int, workers: int) -> None:
-        self._block = segment.create(uuid.uuid4().bytes, _LINE * (1 + workers))
+        self._block = segment.create(
+            uuid.uuid4().bytes, _LINE * (1 + workers), *segment.anonymous()
+        )
         # Never sealed: workers write to it, and its log grows.
         self._control = segment.map_block(self._block, mode="r+")
         where = registry().address(self._block)
@@ -110,7 +112,9 @@ class Claims:
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
         # Seen from here: the caller may know the runtime directory by another path.
-        where = replace(address.block, place=str(runtime_directory()))
+        where = address.block
+        if where.backend == "memfd":
+            where = replace(where, place=str(runtime_directory()))
         self._block = segment.attach(where, writable=True)
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)

@@ -15,6 +15,8 @@ import resource
 import uuid as uuids
 from typing import Final, Literal
 
+from memshare_jupyter.core._gone import SegmentGone
+
 _PREFIX: Final = "memshare:"
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1
@@ -22,10 +24,6 @@ _SPARE_FDS: Final = 64
 
 _held: dict[int, MemfdSegment] = {}
 """The blocks that this process has open, by descriptor."""
-
-
-class SegmentGone(Exception):  # noqa: N818 -- a state the caller handles, not an error
-    """The process named no longer has that block."""
 
 
 class MemfdSegment:
@@ -55,6 +53,15 @@ class MemfdSegment:
         if fd >= 0:
             _held.pop(fd, None)
             os.close(fd)
+
+
+def available() -> bool:
+    """Say whether this system has memfds, and a way to them."""
+    return (
+        hasattr(os, "memfd_create")
+        and hasattr(fcntl, "F_ADD_SEALS")
+        and os.path.exists("/proc/self/fd")
+    )
 
 
 def memfd_name(uuid: bytes) -> str:
@@ -88,6 +95,8 @@ def attach(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) 
     SegmentGone
         That process is dead or of another user, or its descriptor is closed or means something
         else by now.
+    PermissionError
+        `writable`, and the block is sealed against it.
     """
     return adopt(uuid, _open(uuid, pid, fd, writable=writable))
 
@@ -113,13 +122,9 @@ def reopen_held(uuid: bytes, writable: bool) -> int:
     """
     for fd in [fd for fd, held in list(_held.items()) if held.uuid == uuid]:
         try:
-            opened = _open(uuid, "self", fd, writable=writable)
+            return _open(uuid, "self", fd, writable=writable)
         except SegmentGone:
             continue  # let go of at this moment
-        if writable and fcntl.fcntl(opened, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
-            os.close(opened)
-            raise PermissionError("the block is sealed against writing")
-        return opened
     raise LookupError("this process does not have that block")
 
 
@@ -139,9 +144,13 @@ def _open(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -
         link = f"/proc/self/fd/{handle}"
         if os.readlink(link) != memfd_name(uuid):
             raise SegmentGone(f"descriptor {fd} of process {pid} is something else by now")
-        return os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        opened = os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         os.close(handle)
+    if writable and fcntl.fcntl(opened, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
+        os.close(opened)
+        raise PermissionError(errno.EACCES, "the block is sealed against writing")
+    return opened
 
 
 def _keep_fds_spare(fd: int) -> None:

@@ -21,7 +21,12 @@ from memshare_jupyter.core.view import View
 
 
 def register_variables(
-    namespace: str, variables: Mapping[str, Any], *, writable: bool = False
+    namespace: str,
+    variables: Mapping[str, Any],
+    *,
+    writable: bool = False,
+    backend: Literal["memfd", "file"] | None = None,
+    directory: str | os.PathLike[str] | None = None,
 ) -> None:
     """Put values into shared memory under names; this process owns them.
 
@@ -45,9 +50,20 @@ def register_variables(
     writable : bool, default False
         Let viewers ask for write access. Otherwise the operating system refuses every write.
         There is no lock: who writes where is for the writers to agree upon.
+    backend : {"memfd", "file"}, optional
+        What the memory is: a memfd, which nothing can leave behind, or a file, which may lie on a
+        disk and so be larger than memory. By default a memfd, or a file when ``MEMSHARE_DIR``
+        names a directory or the system has no memfds.
+    directory : path, optional
+        Where the file lies: a directory of your own, made if need be. By default
+        ``MEMSHARE_DIR``, else one on ``/dev/shm``.
 
     Raises
     ------
+    ValueError
+        There is no such backend here, or a memfd was asked for in a directory.
+    RegistryCorruptError
+        Others could change the directory.
     InvalidNameError
         A name breaks a rule. As after every error here, nothing was registered.
     UnsupportedValueError
@@ -55,7 +71,8 @@ def register_variables(
     PageExistsError
         Another living process owns a page of one of the names.
     NotEnoughMemoryError
-        The values would not fit into the free memory of the machine or its control group.
+        The values would not fit into the free memory of the machine or its control group, or on
+        the file system of the directory.
     LockTimeoutError
         Another process stopped while it registered one of the names.
 
@@ -68,7 +85,9 @@ def register_variables(
     ['doc.X', 'doc.y']
     >>> ms.release_variables("doc", ["X", "y"])
     """
-    registry().register(namespace, variables, writable=writable)
+    registry().register(
+        namespace, variables, writable=writable, backend=backend, directory=directory
+    )
 
 
 def register_file(

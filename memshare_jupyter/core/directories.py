@@ -12,6 +12,7 @@ from typing import Final
 from memshare_jupyter.errors import RegistryCorruptError
 
 VARIABLE: Final = "MEMSHARE_DIR"
+_DEFAULT: Final = "memshare-{}-pages"
 _SHARED: Final = Path("/dev/shm")  # noqa: S108 -- checked before use
 
 
@@ -37,7 +38,14 @@ def page_directory() -> Path:
     the directory for temporary files. Not below the runtime directory: that is often small.
     """
     chosen = os.environ.get(VARIABLE, "")
-    return Path(chosen).absolute() if chosen else _base() / f"memshare-{os.getuid()}-pages"
+    return Path(chosen).absolute() if chosen else _base() / _DEFAULT.format(os.getuid())
+
+
+def remove_if_default(directory: Path) -> None:
+    """Remove a directory of pages that is empty, unless somebody chose it."""
+    if directory.name == _DEFAULT.format(os.getuid()):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def _base() -> Path:

@@ -28,7 +28,7 @@ from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.reach import Reach
-from memshare_jupyter.core.segment import Address, Backend
+from memshare_jupyter.core.segment import Address, Backend, reclaim
 from memshare_jupyter.core.session import (
     CRC,
     HEADER_BYTES,
@@ -211,13 +211,14 @@ class _Reader(Session):
             return None
         if not is_locked(fd):
             _sweep(fd, path)
-        elif (who := cls._who(os.pread(fd, HEADER_BYTES, 0))) is not None:
+        elif (who := cls.who(os.pread(fd, HEADER_BYTES, 0))) is not None:
             return cls(fd, *who)
         os.close(fd)
         return None
 
     @staticmethod
-    def _who(header: bytes) -> tuple[int, int, bytes, str, float] | None:
+    def who(header: bytes) -> tuple[int, int, bytes, str, float] | None:
+        """Read what a header says of its process; None when it is not one of this version."""
         if len(header) < HEADER_BYTES:
             return None
         magic, version, slot_bytes, pid, namespace, started, token, label = WHO.unpack_from(header)
@@ -259,7 +260,7 @@ class _Reader(Session):
             state = header[STATE_OFFSET : STATE_OFFSET + STATE.size]
             (checksum,) = CRC.unpack_from(header, STATE_OFFSET + STATE.size)
             if checksum == zlib.crc32(state):
-                who = self._who(header)
+                who = self.who(header)
                 if who is not None:
                     self.label = who[3]
                 generation, count, *ring = STATE.unpack(state)
@@ -291,10 +292,24 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
+        with contextlib.suppress(OSError):  # it may be a pipe, a directory, anything
+            for entry in _last_entries(fd):
+                if entry.backend == "file":
+                    reclaim(entry.place, entry.uuid)
         token = path.name.removesuffix(SUFFIX).rpartition("-")[2]
         for left in (path.with_name(token + _socket.SUFFIX), path):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+def _last_entries(fd: int) -> Iterator[Entry]:
+    """Yield what a dead session listed, as far as it can be read."""
+    if _Reader.who(os.pread(fd, HEADER_BYTES, 0)) is not None:
+        slots = os.pread(fd, os.fstat(fd).st_size - HEADER_BYTES, HEADER_BYTES)
+        for at in range(0, len(slots) - SLOT_BYTES + 1, SLOT_BYTES):
+            with contextlib.suppress(TornSlot):
+                if (entry := unpack(slots[at : at + SLOT_BYTES])) is not None:
+                    yield entry
 
 
 class Ledger:

@@ -8,16 +8,22 @@ documentation, "Control Group v2", Memory Interface Files.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core import mounts
 from memshare_jupyter.core.snapshot import Snapshot
 from memshare_jupyter.errors import NotEnoughMemoryError
 
 _ASK_FROM_BYTES: Final = 16 << 20
 """Below this a page cannot make the difference, and asking would cost more than filling it."""
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
+"""What the system says when there is no room, after all."""
+_FILES: Final = "the file system of "
 _MEMINFO: Final = Path("/proc/meminfo")
 _GROUPS_OF_SELF: Final = Path("/proc/self/cgroup")
 _GROUPS: Final = Path("/sys/fs/cgroup")
@@ -40,7 +46,7 @@ class Room:
     limit_bytes: int
 
 
-def require(what: str, size_bytes: int, look: Callable[[], Snapshot]) -> None:
+def require(what: str, size_bytes: int, look: Callable[[], Snapshot], place: str = "") -> None:
     """Raise when a page of `size_bytes` would not fit.
 
     Parameters
@@ -51,22 +57,29 @@ def require(what: str, size_bytes: int, look: Callable[[], Snapshot]) -> None:
         How much it takes.
     look : callable
         Says what shared memory holds now, for the message.
+    place : str
+        The directory of the page's file, if it is to have one. Only on tmpfs does it take memory.
 
     Raises
     ------
     NotEnoughMemoryError
         There is too little memory; the message says how much, what holds it, and what to do.
     """
-    if size_bytes < _ASK_FROM_BYTES or size_bytes <= (found := room()).free_bytes:
-        return
-    largest = sorted(look().pages, key=lambda page: -page.size_bytes)
+    if size_bytes >= _ASK_FROM_BYTES and size_bytes > (found := room(place)).free_bytes:
+        raise refusal(what, size_bytes, look(), found)
+
+
+def refusal(what: str, size_bytes: int, now: Snapshot, found: Room) -> NotEnoughMemoryError:
+    """Return the error for a page that does not fit into `found`."""
+    largest = sorted(now.pages, key=lambda page: -page.size_bytes)
     total = in_units(sum(page.size_bytes for page in largest))
     names = ", ".join(f"{page.name} {in_units(page.size_bytes)}" for page in largest[:3])
-    raise NotEnoughMemoryError(
+    remedy = ", or choose another directory" if found.where.startswith(_FILES) else ""
+    return NotEnoughMemoryError(
         f"cannot register {what}: it needs {in_units(size_bytes)}, and {found.where} has "
         f"{in_units(max(0, found.free_bytes))} of {in_units(found.limit_bytes)} free; shared pages "
         f"hold {total}{f' ({names})' if names else ''}. Release what is no longer needed, delete "
-        "other large arrays, or share a smaller dtype such as float32",
+        f"other large arrays, or share a smaller dtype such as float32{remedy}",
         size_bytes=size_bytes,
         free_bytes=found.free_bytes,
     )
@@ -85,12 +98,16 @@ def in_units(count_bytes: float) -> str:
     return f"{count_bytes:.1f} TB"
 
 
-def room() -> Room:
-    """Return the tightest of all limits that apply to this process."""
-    return min(_rooms(), key=lambda r: r.free_bytes)
+def room(place: str = "") -> Room:
+    """Return the tightest of all limits that apply to this process, and to files in `place`."""
+    return min(_rooms(place), key=lambda r: r.free_bytes)
 
 
-def _rooms() -> Iterator[Room]:
+def _rooms(place: str) -> Iterator[Room]:
+    if place:
+        yield directory(place)
+        if mounts.file_system(Path(place)) not in mounts.IN_MEMORY:
+            return
     yield machine()
     with contextlib.suppress(OSError):
         for line in _GROUPS_OF_SELF.read_text().splitlines():
@@ -102,8 +119,21 @@ def _rooms() -> Iterator[Room]:
                 yield from _groups(_GROUPS / "memory", path, *names)
 
 
+def directory(place: str) -> Room:
+    """Return what the file system of a directory has for this user."""
+    found = os.statvfs(mounts.existing(Path(place)))
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    return Room(_FILES + place, free, total)
+
+
 def machine() -> Room:
-    """Return what the machine has: available memory and free swap."""
+    """Return what the machine has: available memory and free swap.
+
+    Where there is no ``/proc``, what is available is not known, and all memory counts as free.
+    """
+    if not _MEMINFO.exists():
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return Room("this machine", total, total)
     fields = {
         name: int(rest.split()[0]) << 10
         for name, rest in (line.split(":", 1) for line in _MEMINFO.read_text().splitlines())

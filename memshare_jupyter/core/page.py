@@ -106,6 +106,8 @@ class Page:
         self.mode: segment.Mode | Literal["lent"] = mode
         self._sent_mode: segment.Mode = mode
         try:
+            if block.size_bytes < _TRAILER.size:
+                raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
             self._trailer_at = block.size_bytes - _TRAILER.size
             self._state_at = block.size_bytes + _STATE_AT
             mapping = segment.map_block(block, mode=mode)
@@ -210,7 +212,14 @@ class Page:
         return descriptor
 
 
-def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
+def create(
+    plan: values.Plan,
+    *,
+    writable: bool,
+    mappings: Mappings,
+    backend: segment.Backend = "memfd",
+    place: str = "",
+) -> Page:
     """Make a page of a planned value: allocate, fill, map, then seal.
 
     The mapping is made before the seal, so the owner alone can write to a sealed page.
@@ -220,7 +229,7 @@ def create(plan: values.Plan, *, writable: bool, mappings: Mappings) -> Page:
     trailer_at = -(-(at + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
     checksum = zlib.crc32(plan.descriptor)
     trailer = _TRAILER.pack(_MAGIC, _VERSION, 0, uuid, at, len(plan.descriptor), checksum)
-    block = segment.create(uuid, trailer_at + _TRAILER.size)
+    block = segment.create(uuid, trailer_at + _TRAILER.size, backend, place)
     try:
         segment.fill(block, plan.layout)
         segment.write_at(block, plan.descriptor, at)

@@ -36,11 +36,14 @@ class Reach:
     def __init__(self, directory: Path, token: bytes, *, foreign: bool = False) -> None:
         self._path = socket_path(directory, token)
         self._server: _socket.Server | None = None
+        self._possible = _memfd.available()  # a file is reached without its holder's help
         self._hidden = bool(os.environ.get(VARIABLE) or _proc.why_hidden())
         self.foreign = foreign
 
     def look(self) -> None:
         """Serve the socket if others need it by now."""
+        if not self._possible:
+            return
         if self._server is None:
             if self.foreign or self._hidden or not _proc.dumpable():
                 self._begin()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, sum
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
+from memshare_jupyter.core.sweeping import Places
 from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
@@ -117,7 +119,8 @@ class Registry:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
-        self._ledger.look()
+        self._places = Places()
+        self._places.sweep(self._ledger.sessions())
         self._pages: dict[PageName, _Handle] = {}
         self._views: dict[tuple[bytes, str], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
@@ -137,6 +140,8 @@ class Registry:
         *,
         writable: bool = False,
         replace: bool = True,
+        backend: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         """Put values into shared memory; this process owns the pages.
 
@@ -152,6 +157,8 @@ class Registry:
             Let viewers write too.
         replace : bool
             Replace pages of this process that have one of the names.
+        backend, directory : optional
+            What the pages are made of, see `segment.choose`.
 
         Raises
         ------
@@ -164,10 +171,14 @@ class Registry:
             The values would not fit into memory. Nothing was registered.
         LockTimeoutError
             Another process stopped in the middle of registering one of the names.
+        RegistryCorruptError
+            Others have a hand in the directory. Nothing was registered.
         """
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
-        self._register(names, plans, writable=writable, replace=replace)
+        self._register(
+            names, plans, writable=writable, replace=replace, backend=backend, directory=directory
+        )
 
     def register_file(
         self, namespace: str, variable: str, path: Path, *, writable: bool = False
@@ -216,16 +227,29 @@ class Registry:
         *,
         writable: bool,
         replace: bool = True,
+        backend: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
+        chosen, place = segment.choose(backend, directory)
         needed = sum(plan.size_bytes for plan in plans)
-        memory.require(", ".join(map(str, names)), needed, self.snapshot)
+        for name in names:
+            summary_room(name, place)
+        what = ", ".join(map(str, names))
+        memory.require(what, needed, self.snapshot, place)
+        self._places.use(place)
         made: list[Page] = []
         replaced: list[tuple[PageName, Page]] = []
         try:
             for plan in plans:
-                page = pages.create(plan, writable=writable, mappings=self._mappings)
+                page = pages.create(
+                    plan, writable=writable, mappings=self._mappings, backend=chosen, place=place
+                )
                 made.append(page)  # one by one: what there is by then is dropped below
             self._own(names, plans, made, replaced, writable=writable, replace=replace)
+        except OSError as error:
+            if error.errno not in memory.FULL:
+                raise
+            raise memory.refusal(what, needed, self.snapshot(), memory.room(place)) from error
         finally:
             for name, page in [*zip(names, made, strict=False), *replaced]:
                 owned = self._pages.get(name)
@@ -417,7 +441,9 @@ class Registry:
 
         Takes no handle. Dead processes' entries are gone at this look.
         """
-        return self._snapshots.take(self._ledger.sessions(), self._ledger.mine)
+        sessions = list(self._ledger.sessions())
+        self._places.sweep(sessions)
+        return self._snapshots.take(sessions, self._ledger.mine)
 
     @_exclusive
     def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
@@ -463,6 +489,7 @@ class Registry:
             handle.page.drop()
         in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
         names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+        self._places.sweep(self._ledger.sessions())
         return names, in_use
 
     def close(self) -> None:

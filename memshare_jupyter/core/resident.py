@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_MAPPING: Final = re.compile(r"^[0-9a-f]+-[0-9a-f]+ .*?(?:/memfd:memshare:([0-9a-f]{32}).*)?$")
+_BLOCK: Final = r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})"
+_MAPPING: Final = re.compile(rf"^[0-9a-f]+-[0-9a-f]+ .*?(?:{_BLOCK}.*)?$")
 _SHARE: Final = "Pss:"
 
 

@@ -6,7 +6,11 @@ A block is a `Segment` in the process that has it open. A backend, one module ea
 backend    module           another process reaches the block
 =========  ===============  =======================================================================
 ``memfd``  ``_memfd``       through ``/proc`` of any process that has it open, or over its socket
+``file``   ``_file``        by its directory
 =========  ===============  =======================================================================
+
+A memfd is the better one: nothing of it can be left behind, and its seals bind everybody. A file
+can lie on a disk and so be larger than memory, and works on every POSIX system.
 
 Everything above this module handles blocks as segments and by their mappings only.
 """
@@ -18,19 +22,18 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
+from memshare_jupyter.core import _file, _gone, _memfd, _proc, _socket, reach
+from memshare_jupyter.core.directories import VARIABLE, page_directory
 from memshare_jupyter.core.layout import Layout
 
-if sys.platform == "linux":
-    from memshare_jupyter.core import _memfd, _proc, _socket, reach
-else:  # pragma: no cover -- the file backend, which these systems need, does not exist yet
-    raise ImportError("memshare_jupyter needs Linux: it shares memory through sealed memfds")
-
-Backend = Literal["memfd"]
+Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]
 """Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
-SegmentGone = _memfd.SegmentGone
+SegmentGone = _gone.SegmentGone
+sweep: Final = _file.sweep
+reclaim: Final = _file.reclaim
 
 
 class Segment(Protocol):
@@ -64,7 +67,7 @@ class Segment(Protocol):
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
 
     def close(self) -> None:
-        """Let go of the block; to be called once, after its mapping ended."""
+        """Let go of the block, after its mapping ended; once or more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Address:
         What that process knows it as.
     token : bytes
         That process's session; zeros when it has none.
-    backend : {"memfd"}
+    backend : {"memfd", "file"}
         What kind of block it is.
     place : str
         The directory its file lies in; of a block without one, the directory of the session's
@@ -97,11 +100,52 @@ class Address:
     place: str = ""
 
 
-def create(uuid: bytes, size_bytes: int) -> Segment:
+def choose(
+    backend: str | None = None, directory: str | os.PathLike[str] | None = None
+) -> tuple[Backend, str]:
+    """Return backend and place for a block of which the caller said that much.
+
+    A directory means a file. When nothing is said it is a memfd, or a file if ``MEMSHARE_DIR``
+    names a directory or the system has no memfds.
+
+    Raises
+    ------
+    ValueError
+        There is no such backend, not on this system, or it takes no directory.
+    """
+    if backend not in (None, *get_args(Backend)):
+        raise ValueError(f"unknown backend {backend!r}; choose one of {get_args(Backend)}")
+    if backend == "memfd":
+        if directory is not None:
+            raise ValueError("a memfd lies in no directory; leave it out, or choose 'file'")
+        if not _memfd.available():
+            raise ValueError("this system has no memfds; choose 'file'")
+    if directory is not None:
+        return "file", os.path.abspath(directory)
+    if backend == "file" or (backend is None and os.environ.get(VARIABLE)):
+        return "file", str(page_directory())
+    return anonymous()
+
+
+def anonymous() -> tuple[Backend, str]:
+    """Return backend and place for memory that is to be fast, whatever was chosen for pages."""
+    return ("memfd", "") if _memfd.available() else ("file", str(page_directory()))
+
+
+def create(uuid: bytes, size_bytes: int, backend: Backend, place: str) -> Segment:
     """Return a new block of zeros, which no other process can reach before it has the address.
 
     It can be written to, and grows when written past its end, until it is sealed.
+
+    Raises
+    ------
+    OSError
+        There is no room for it.
+    RegistryCorruptError
+        The directory `place` cannot be trusted.
     """
+    if backend == "file":
+        return _file.create(uuid, size_bytes, place)
     return _memfd.create(uuid, size_bytes)
 
 
@@ -111,10 +155,12 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     Raises
     ------
     SegmentGone
-        That process is dead, or no longer has the block.
+        That process is dead or no longer has the block, or nobody has the file any more.
     PermissionError
         `writable`, and the block is sealed against it.
     """
+    if address.backend == "file":
+        return _file.attach(address.uuid, address.place, writable=writable)
     if address.pid_namespace != _proc.pid_namespace():
         return _over_socket(address, writable=writable)
     try:

@@ -243,7 +243,7 @@ class Registry:
         replaced: list[tuple[PageName, Page]] = []
         refilled: dict[PageName, Page] = {}
         try:
-            if replace:
+            if replace and any(name in self._pages for name in names):
                 self._begin_refill(names, plans, refilled, writable, chosen, place)
             self._make(names, plans, made, refilled, writable=writable, backend=chosen, place=place)
             self._own(names, plans, made, replaced, writable=writable, replace=replace)

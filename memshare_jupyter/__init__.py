@@ -1,7 +1,8 @@
 """Register an array once in shared memory; attach it by name in every kernel and engine.
 
-Imports go in one direction: errors <- core <- compute <- cluster <- apply <- magics. Nothing that
-needs ipyparallel, scipy or IPython is loaded before it is asked for.
+Imports go in one direction: errors <- core <- compute <- cluster <- apply <- magics, and likewise
+apply <- information <- selection. Nothing that needs ipyparallel, scipy or IPython is loaded before
+it is asked for.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ if TYPE_CHECKING:
         NotOwnerError,
         PageExistsError,
         PageNotFoundError,
+        ReadOnlyPageError,
         RegistryCorruptError,
         UnsupportedValueError,
     )
+    from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
+    from memshare_jupyter.plots import class_densities, mutual_info_figure
+    from memshare_jupyter.selection import SelectedFeatures, select_features
 
 __version__ = "0.1.0"
 
@@ -73,9 +78,13 @@ _WHERE: Final = {
         "NotOwnerError",
         "PageExistsError",
         "PageNotFoundError",
+        "ReadOnlyPageError",
         "RegistryCorruptError",
         "UnsupportedValueError",
     ],
+    "information": ["mutual_info_matrix", "mutual_info_score_func"],
+    "plots": ["class_densities", "mutual_info_figure"],
+    "selection": ["SelectedFeatures", "select_features"],
 }
 _MODULE_OF: Final = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -92,14 +101,20 @@ __all__ = [
     "NotOwnerError",
     "PageExistsError",
     "PageNotFoundError",
+    "ReadOnlyPageError",
     "RegistryCorruptError",
+    "SelectedFeatures",
     "UnsupportedValueError",
     "View",
     "__version__",
+    "class_densities",
     "local_cluster",
     "memapply",
     "memlapply",
     "memshare_gc",
+    "mutual_info_figure",
+    "mutual_info_matrix",
+    "mutual_info_score_func",
     "mutualinfo",
     "page_list",
     "register_variables",
@@ -107,6 +122,7 @@ __all__ = [
     "release_views",
     "retrieve_metadata",
     "retrieve_views",
+    "select_features",
     "snapshot",
     "view_list",
 ]

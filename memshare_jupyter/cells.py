@@ -59,7 +59,7 @@ def _is_data(value: Any) -> bool:
         plan = values.Plan(value)
     except UnsupportedValueError:
         return False
-    return "shape" in plan.summary and plan.layout.holds_arrays
+    return plan.summary.shape is not None and plan.layout.holds_arrays
 
 
 def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> Callable[..., Any]:

@@ -6,14 +6,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from memshare_jupyter._local import local_cluster
+from memshare_jupyter._local import LocalCluster, local_cluster
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from ipyparallel import AsyncResult, Client, Cluster, DirectView
 
-    AnyCluster: TypeAlias = Client | DirectView | Cluster | None
+    AnyCluster: TypeAlias = Client | DirectView | Cluster | LocalCluster | None
 
 Engine = tuple["Client", int]
 
@@ -28,8 +28,8 @@ def engines(cluster: AnyCluster = None, max_cores: int | None = None) -> list[En
 
     Parameters
     ----------
-    cluster : Client, DirectView, Cluster or None
-        ipyparallel's; None means the local cluster, which is started if need be.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
+        ipyparallel's, or ours; None means the local cluster, which is started if need be.
     max_cores : int, optional
         Use at most so many engines; with no `cluster`, start so many. The default is all of
         them, and with no `cluster` the cores less one, at least one.
@@ -45,6 +45,8 @@ def engines(cluster: AnyCluster = None, max_cores: int | None = None) -> list[En
         raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
     if cluster is None:
         cluster = local_cluster(max_cores).view(max_cores)
+    if isinstance(cluster, LocalCluster):
+        cluster = cluster.view()
     client, ids = _client_and_ids(cluster)
     if not ids:
         raise ClusterError(
@@ -59,6 +61,7 @@ def call(
     function: Callable[..., Any],
     arguments: Sequence[Any],
     stop: Callable[[], None],
+    watch: Callable[[], None] = lambda: None,
 ) -> list[Any]:
     """Send each engine one message and wait for all answers.
 
@@ -72,6 +75,8 @@ def call(
         The function's argument for each engine.
     stop : callable
         Tells the engines to stop early; called when waiting is interrupted or an engine fails.
+    watch : callable, optional
+        Called every twentieth of a second while waiting.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def call(
             pending.append(client[engine].apply_async(function, argument))
         for (_, engine), answer in zip(targets, pending, strict=True):
             while not answer.wait(_POLL_S):
-                pass
+                watch()
             if not answer.successful():
                 raise _lost(engine, answer)
     except BaseException:

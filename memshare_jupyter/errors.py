@@ -8,6 +8,7 @@
     ├── PageExistsError        (FileExistsError)  another living process owns that name
     ├── PageNotFoundError      (KeyError)         no such page, or no such view here
     ├── NotOwnerError          (PermissionError)  only a page's owner may do that
+    ├── ReadOnlyPageError      (PermissionError)  its owner did not share it for writing
     ├── NotEnoughMemoryError   (MemoryError)      a page would not fit
     ├── HeaderMismatchError    (ValueError)       a page of another format or version
     ├── RegistryCorruptError   (RuntimeError)     the runtime directory cannot be trusted
@@ -74,6 +75,10 @@ class NotOwnerError(MemshareError, PermissionError):
     """Only the process that registered a page may do that."""
 
 
+class ReadOnlyPageError(MemshareError, PermissionError):
+    """A page was not registered as writable."""
+
+
 class NotEnoughMemoryError(MemshareError, MemoryError):
     """The machine, or the control group of this process, has too little memory for a page."""
 
@@ -100,8 +105,10 @@ class MemApplyError(MemshareError, RuntimeError):
     Attributes
     ----------
     index : int or None
-        Position of the row, column or list element; None when the engine failed before it
-        reached an item.
+        Position of the row, column or list element, the first one of a batch; None when the
+        engine failed before it reached an item.
+    items : range or None
+        All items that the function was given: more than one with ``batch=True``.
     engine : int
         Id of the engine.
     remote_traceback : str
@@ -109,6 +116,7 @@ class MemApplyError(MemshareError, RuntimeError):
     """
 
     index: int | None
+    items: range | None
     engine: int
     remote_traceback: str
 

@@ -147,7 +147,7 @@ class MemshareMagics(Magics):
             if arguments.cluster is not None:
                 options["cluster"] = self._user_value(arguments.cluster)
             if magic == "memapply":
-                result = memapply(X, arguments.margin, fun, **options)
+                result = memapply(X, arguments.margin, fun, **options, batch=arguments.batch)
             else:
                 result = memlapply(X, fun, **options)
         if arguments.o is None:
@@ -248,6 +248,11 @@ def _apply_parser(magic: str) -> MagicArgumentParser:
     if magic == "memapply":
         parser.add_argument(
             *("--margin", "-m"), choices=["rows", "cols"], default="cols", help="default: cols"
+        )
+        parser.add_argument(
+            "--batch",
+            action="store_true",
+            help="give the function a matrix of many at once; it returns one result for each",
         )
     parser.add_argument(
         "--vars", nargs="+", default=[], help="further arguments of the function, by name"

@@ -15,6 +15,8 @@ import gc
 import os
 import pickle
 import pkgutil
+import random
+import re
 import select
 import signal
 import socket
@@ -104,10 +106,48 @@ def at_event(count: int, act) -> list[int]:
     return seen
 
 
-def interrupt() -> None:
-    """Do what Ctrl-C does."""
-    sys.settrace(None)
-    raise KeyboardInterrupt
+def interrupted(deed, rounds: int, within_s: float, check) -> int:
+    """Run `deed` time and again, each with an interrupt at a random moment, and `check`.
+
+    Returns how many of them were interrupted.
+    """
+
+    def strike(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    rng = random.Random(rounds)  # noqa: S311 -- nothing secret
+    count = 0
+    for _ in range(rounds):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, within_s))
+            try:
+                deed()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            count += 1
+        check()
+    signal.signal(signal.SIGALRM, before)
+    return count
+
+
+def held_here() -> list[str]:
+    """Return the pages this process has mapped, once for every mapping."""
+    maps = Path("/proc/self/maps").read_text()
+    return sorted(re.findall(r"/memfd:memshare:([0-9a-f]{32}) \(deleted\)", maps))
+
+
+def pss_bytes() -> int:
+    """Return the memory of this process; what is shared by n processes counts 1/n."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def listed_here() -> list[str]:
+    """Return the pages this process is listed with, once for every handle."""
+    pages = ms.snapshot().pages
+    return sorted(page.uuid for page in pages for holder in page.holders if holder.here)
 
 
 def run(code: str, scope: dict[str, object]) -> None:

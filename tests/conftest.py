@@ -54,6 +54,7 @@ def runtime_directory():
 def _left_behind(private: str) -> list[str]:
     gc.collect()
     if (process := sys.modules.get("memshare_jupyter.core.process")) is not None:
+        process.registry().snapshot()  # whoever looks removes what killed children left
         process.close()
     deadline = time.monotonic() + PATIENCE_S
     while _pids_of(private) and time.monotonic() < deadline:
@@ -92,7 +93,7 @@ def pytest_runtest_makereport(item, call):
 def nothing_left_in_this_process(request, runtime_directory):
     """A test ends its handles; if it fails to, the next one does not suffer."""
     pages_before, views_before = _handles()
-    yield
+    yield _blocks(os.getpid())
     gc.collect()
     pages, views = _handles()
     pages, views = pages - pages_before, views - views_before
@@ -195,6 +196,10 @@ class Child:
         """SIGKILL it and wait until it is gone."""
         self.reap()
 
+    def stopped(self) -> bool:
+        """Say whether it stands still."""
+        return "State:\tT" in Path(f"/proc/{self.pid}/status").read_text()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         signal.pidfd_send_signal(self._pidfd, number)
@@ -210,7 +215,7 @@ class Child:
         """End it in whatever state it is; once or more often."""
         if self._connection.closed:
             return
-        # The signal first: at the connection's end a child releases what it has and exits.
+        # First the signal: a child whose connection ends exits in good order.
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._connection.close()
@@ -313,7 +318,7 @@ def _ours() -> set[int]:
 @pytest.fixture
 def truth(nothing_left_in_this_process):
     """Say who holds which page, as the kernel knows it: a Counter of (pid, uuid)."""
-    before = {os.getpid(): _blocks(os.getpid())}
+    before = {os.getpid(): nothing_left_in_this_process}
 
     def look() -> Counter[tuple[int, str]]:
         found: Counter[tuple[int, str]] = Counter()

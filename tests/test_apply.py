@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
+import sys
 import threading
 import time
 
@@ -133,6 +135,124 @@ def test_a_list_among_the_variables_arrives_as_a_list(view):
 def test_no_items_give_no_results_and_empty_items_are_items(view, shape):
     assert ms.memapply(np.zeros(shape), "rows", len, cluster=view) == [shape[1]] * shape[0]
     assert ms.memlapply([], len, cluster=view) == []
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("margin", "axis"), [("rows", 1), ("cols", 0)])
+def test_a_batch_function_gets_whole_matrices_and_gives_one_result_for_each_item(
+    view, order, margin, axis
+):
+    X = np.asarray(np.random.default_rng(0).normal(size=(70, 45)), order=order)
+
+    def spread(batch, scale):
+        assert (batch.ndim, batch.shape[axis], batch.flags.writeable) == (2, X.shape[axis], False)
+        return batch.std(axis=axis) * scale
+
+    found = ms.memapply(X, margin, spread, None, view, {"scale": np.array(3.0)}, batch=True)
+    np.testing.assert_allclose(found, 3 * X.std(axis=axis), rtol=1e-12)
+
+
+def test_batches_are_the_chunks_of_the_queue_up_to_16_mb(view, study):
+    study["X"] = np.zeros((2**18, 24))  # 2 MB a column, the first chunk of one engine is 4
+    study["wide"] = np.zeros((2**18, 100), dtype=np.uint8).T
+
+    def sizes(batch):
+        return [batch.shape[1]] * batch.shape[1]
+
+    assert ms.memapply("X", 2, sizes, "study", view, None, 1, batch=True)[:4] == [4] * 4
+    # The first chunk has 43,691 of 262,144 columns of 100 bytes.
+    wide = ms.memapply("wide", 2, sizes, "study", view, None, 1, batch=True)
+    assert wide[0] == 43_691
+    study["X"] = np.zeros((2**19, 60))  # 4 MB a column, of which the first chunk has 10
+    assert max(ms.memapply("X", 2, sizes, "study", view, None, 1, batch=True)) == 4
+
+
+def test_results_of_a_batch_may_be_any_sequence_also_of_parts_of_it(view):
+    for same in (list, tuple, np.asarray, np.copy):
+        rows = ms.memapply(WIDE, "rows", same, cluster=view, batch=True)
+        np.testing.assert_array_equal(rows, WIDE)
+    words = ms.memapply(WIDE, 2, lambda b: [f"{c[0]:.0f}" for c in b.T], cluster=view, batch=True)
+    assert words == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([1.0], r"array of \d+ results.*but it returned 1$"),
+        (np.ones(99), "but it returned 99$"),
+        (np.float64(3), "but it returned one float64$"),
+        (np.array(3), "but it returned one ndarray$"),
+        ("four", "but it returned one str$"),
+        ({"a": 1}, "but it returned one dict$"),
+        (None, "but it returned one NoneType$"),
+    ],
+)
+def test_a_wrong_number_of_results_is_an_error_that_names_the_batch(view, found, says):
+    with pytest.raises(ms.MemApplyError, match=says) as caught:
+        ms.memapply(np.zeros((1, 40)), 2, lambda _: found, None, view, None, 1, batch=True)
+    assert caught.value.items == range(7)
+    assert caught.value.index == 0
+    assert "fun failed in the batch of items 0 to 6 on engine" in str(caught.value)
+
+
+def test_an_error_in_a_batch_names_its_items(view):
+    def picky(batch):
+        assert not (batch == 77).any(), "no 77 please"
+        return batch[0]
+
+    with pytest.raises(ms.MemApplyError, match=r"batch of items .*no 77 please") as caught:
+        ms.memapply(np.arange(100).reshape(1, 100), "cols", picky, cluster=view, batch=True)
+    assert 77 in caught.value.items
+
+
+def test_blas_has_one_thread_during_a_call_and_its_own_number_after_it(view):
+    def threads(_=None):
+        from threadpoolctl import threadpool_info
+
+        return [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+
+    before = view.apply_sync(threads)
+    inside = ms.memapply(np.zeros((20, 1)), "rows", threads, cluster=view)
+    assert {n for found in inside for n in found} == {1}
+    assert view.apply_sync(threads) == before
+
+    def fails(_):
+        raise ValueError
+
+    with pytest.raises(ms.MemApplyError):
+        ms.memapply(np.zeros((20, 1)), "rows", fails, cluster=view)
+    assert view.apply_sync(threads) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def slow(_):
+    time.sleep(0.005)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_bar_counts_items_in_a_terminal(view, monkeypatch, batch):
+    def some(rows):
+        time.sleep(0.005 * len(rows))
+        return rows[:, 0]
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    fun = some if batch else slow
+    ms.memapply(np.zeros((60, 1)), 1, fun, cluster=view, batch=batch, progress_after=0.0)
+    shown = sys.stderr.getvalue()
+    assert "| 60/60 [" in shown
+    assert "item/s]" in shown
+    assert len(shown.split("/60")) > 3  # it moved
+
+
+@pytest.mark.parametrize(("file", "after"), [(io.StringIO, 0.0), (Terminal, None), (Terminal, 9)])
+def test_there_is_no_bar_in_files_nor_before_its_time(view, monkeypatch, file, after):
+    monkeypatch.setattr(sys, "stderr", file())
+    ms.memlapply([np.zeros(1)] * 40, slow, cluster=view, progress_after=after)
+    assert sys.stderr.getvalue() == ""
 
 
 def failing(column):

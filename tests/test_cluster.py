@@ -24,9 +24,10 @@ def local():
     cluster.stop()
 
 
-def test_a_client_means_all_its_engines_and_a_view_those_it_has(local):
+def test_a_client_or_cluster_means_all_its_engines_and_a_view_those_it_has(local):
     pids = local.view().apply_sync(os.getpid)
     many = np.zeros((200, 1))
+    assert set(ms.memapply(many, 1, pid_of_engine, cluster=local)) <= set(pids)
     assert set(ms.memapply(many, 1, pid_of_engine, cluster=local.client)) <= set(pids)
     only = local.client[local.client.ids[1]]
     assert set(ms.memapply(many, 1, pid_of_engine, cluster=only)) == {pids[1]}

@@ -201,6 +201,12 @@ def test_the_item_can_have_another_name(rna):
     assert rna("%%memapply rna.X --margin rows --item gene\ngene.max()") == [3.0, 7.0, 11.0]
 
 
+def test_a_batch_of_columns_or_rows_is_a_matrix(rna):
+    rna("def best(columns, y): return y @ columns")
+    assert rna("%memapply rna.X --fn best --vars y --batch") == [20.0, 23.0, 26.0, 29.0]
+    assert rna("%%memapply rna.X -m rows --batch\nv.max(axis=1)") == [3.0, 7.0, 11.0]
+
+
 def test_memlapply_works_on_lists(run):
     run("parts = [np.arange(i) for i in range(4)]\n%memshare register rna parts")
     assert run("%%memlapply rna.parts\nint(el.sum())") == [0, 0, 1, 3]

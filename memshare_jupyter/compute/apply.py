@@ -6,15 +6,19 @@ import gc
 import inspect
 import linecache
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cloudpickle
 import numpy as np
 
+from memshare_jupyter.compute._threads import one_blas_thread
 from memshare_jupyter.compute.queue import Claims, QueueAddress
 from memshare_jupyter.core.process import registry
+
+Results = Sequence[Any] | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Task:
         The worker's number in this call; the engine's id in the cluster.
     source : tuple of str and list of str
         Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
+    batch : int
+        Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
     """
 
     items: Any
@@ -47,13 +53,14 @@ class Task:
     worker: int
     engine: int
     source: tuple[str, list[str]]
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The first item at which the function failed on this worker."""
+    """The first item, or batch of items, at which the function failed on this worker."""
 
-    index: int | None
+    items: range | None
     engine: int
     error: str
     remote_traceback: str
@@ -62,9 +69,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a worker sends back: results by the index of the first item of each chunk."""
+    """What a worker sends back: results by the index of the first of these items."""
 
-    results: dict[int, list[Any]]
+    results: dict[int, Results]
     failure: Failure | None = None
 
 
@@ -97,7 +104,7 @@ class _Progress:
     """How far a task is, for the report of a failure."""
 
     engine: int = -1
-    index: int | None = None
+    items: range | None = None
 
 
 def _work(task: Task, progress: _Progress) -> bytes:
@@ -106,25 +113,79 @@ def _work(task: Task, progress: _Progress) -> bytes:
     name, lines = task.source
     if lines and not linecache.getlines(name):
         linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-    items = _items(task)
-    results: dict[int, list[Any]] = {}
+    task = replace(task, items=_items(task))
+    results: dict[int, Results] = {}
+    work = _one_by_one if task.batch == 0 else _in_batches
     claims = Claims(task.queue, task.worker)
     try:
-        for chunk in claims:
-            results[chunk.start] = done = []
-            for index in chunk:
-                if claims.cancelled:
-                    break
-                progress.index = index
-                done.append(task.fun(items[index], **task.variables))
-            claims.count(len(done))
-        progress.index = None
+        with one_blas_thread():
+            for chunk in claims:
+                work(task, chunk, claims, results, progress)
+        progress.items = None
         return _pickled(results, progress)
     except BaseException:
         claims.cancel()
         raise
     finally:
         claims.close()
+
+
+def _one_by_one(
+    task: Task,
+    chunk: range,
+    claims: Claims,
+    results: dict[int, Results],
+    progress: _Progress,
+) -> None:
+    done: list[Any] = []
+    results[chunk.start] = done
+    for index in chunk:
+        if claims.cancelled:
+            break
+        progress.items = range(index, index + 1)
+        done.append(task.fun(task.items[index], **task.variables))
+    claims.count(len(done))
+
+
+def _in_batches(
+    task: Task,
+    chunk: range,
+    claims: Claims,
+    results: dict[int, Results],
+    progress: _Progress,
+) -> None:
+    for start in range(chunk.start, chunk.stop, task.batch):
+        if claims.cancelled:
+            break
+        progress.items = some = range(start, min(start + task.batch, chunk.stop))
+        # Strided columns are not gathered. For 16 MB of a row-wise matrix that takes 3 ms, whereas
+        # functions that work along its rows are as fast without it (a product with a vector 1 ms
+        # and 4, a standard deviation 6 and 8); only those that go column by column gain (24, 6).
+        batch = task.items[some.start : some.stop]
+        found = task.fun(batch if task.margin == 1 else batch.T, **task.variables)
+        results[start] = _one_each(found, len(some))
+        claims.count(len(some))
+
+
+def _one_each(found: Any, count: int) -> Results:
+    """Check that these are so many results, and let go of the memory that they are views of."""
+    try:
+        number = None if isinstance(found, str | bytes | Mapping | AbstractSet) else len(found)
+    except TypeError:  # no container, or an array of no dimension
+        number = None
+    if number != count:
+        given = f"one {type(found).__name__}" if number is None else str(number)
+        raise ValueError(
+            f"with batch=True the function must return a sequence or array of {count} results, "
+            f"one for each item of this batch, but it returned {given}"
+        )
+    if isinstance(found, np.ndarray):
+        return _own(found)
+    return [_own(result) if isinstance(result, np.ndarray) else result for result in found]
+
+
+def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array if array.base is None else array.copy()
 
 
 def _items(task: Task) -> Any:
@@ -135,19 +196,20 @@ def _items(task: Task) -> Any:
     return matrix if task.margin == 1 else matrix.T
 
 
-def _pickled(results: dict[int, list[Any]], progress: _Progress) -> bytes:
+def _pickled(results: dict[int, Results], progress: _Progress) -> bytes:
     try:
         return bytes(cloudpickle.dumps(Outcome(results)))
     except Exception:
         for start, done in results.items():
-            for progress.index, result in enumerate(done, start):
+            for index, result in enumerate(done, start):
+                progress.items = range(index, index + 1)
                 try:
                     cloudpickle.dumps(result)
                 except Exception as error:
                     raise TypeError(
                         f"the result, a {type(result).__name__}, cannot be pickled: {error}"
                     ) from error
-        progress.index = None
+        progress.items = None
         raise
 
 
@@ -162,4 +224,4 @@ def _failure(error: BaseException, progress: _Progress) -> Failure:
         frames = frames.tb_next  # begin at the user's code
     text = "".join(traceback.format_exception(type(error), error, frames))
     said = "".join(traceback.format_exception_only(error)).strip()
-    return Failure(progress.index, progress.engine, said, text, pickled)
+    return Failure(progress.items, progress.engine, said, text, pickled)

@@ -73,7 +73,7 @@ class Queue:
             uuid.uuid4().bytes, _LINE * (1 + workers), *segment.anonymous()
         )
         # Never sealed: workers write to it, and its log grows.
-        self._control = segment.map_block(self._block, writable=True)
+        self._control = segment.map_block(self._block, mode="r+")
         where = registry().address(self._block)
         self.address = QueueAddress(where, items, workers)
 
@@ -119,7 +119,7 @@ class Claims:
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
-        self._control = segment.map_block(self._block, writable=True, size_bytes=self._log_at)
+        self._control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self._chunks = chunks(address.items, address.workers)
         self._record = _CLAIM.pack(worker)
         self._count_at = _LINE * (1 + worker)

@@ -77,10 +77,13 @@ class FileSegment:
         os.fchmod(self.fd, 0o600 if writable else 0o400)
 
     def close(self) -> None:
-        """Let go of it; the last holder removes the file."""
-        _held.pop(self.fd, None)
-        self.remove_if_last()
-        os.close(self.fd)
+        """Let go of it, once or more often; the last holder removes the file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _held.pop(fd, None)
+            if self._locked:
+                _remove_if_last(fd, self.place, self.uuid)
+            os.close(fd)
 
     def remove_if_last(self) -> None:
         """Give up the lock, and remove the file if nobody else has one; mappings stay valid."""

@@ -48,9 +48,11 @@ class MemfdSegment:
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals | more)
 
     def close(self) -> None:
-        """Let go of it."""
-        _held.pop(self.fd, None)
-        os.close(self.fd)
+        """Let go of it; once or more often."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _held.pop(fd, None)
+            os.close(fd)
 
 
 def available() -> bool:

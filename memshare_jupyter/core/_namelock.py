@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +32,8 @@ class NameLocks:
         self._path = directory / FILE_NAME
         self._fd: int | None = None
 
-    @contextlib.contextmanager
-    def holding(self, names: Iterable[PageName], timeout_s: float = TIMEOUT_S) -> Iterator[None]:
-        """Hold the locks of all `names`; taken in one order by everybody, so never in a ring.
+    def lock(self, names: Iterable[PageName], timeout_s: float = TIMEOUT_S) -> None:
+        """Lock all `names`; locks are taken in one order by everybody, so never in a ring.
 
         Raises
         ------
@@ -43,20 +42,19 @@ class NameLocks:
         """
         by_byte = {_byte(name): name for name in names}
         deadline = time.monotonic() + timeout_s
-        fd = self._open()
-        try:
+        while True:
+            fd = self._open()
             for byte in sorted(by_byte):
                 _lock(fd, byte, by_byte[byte], deadline, timeout_s)
             # Whoever left last may have removed the file between our open and our lock.
-            while os.fstat(fd).st_nlink == 0:
-                self.close()
-                fd = self._open()
-                for byte in sorted(by_byte):
-                    _lock(fd, byte, by_byte[byte], deadline, timeout_s)
-            yield
-        finally:
-            if self._fd is not None:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+            if os.fstat(fd).st_nlink:
+                return
+            self.close()
+
+    def unlock(self) -> None:
+        """Unlock all names."""
+        if self._fd is not None:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def remove_if_last(self) -> None:
         """Remove lock file and directory when no session is left in it."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.segment import Mode
 from memshare_jupyter.core.snapshot import PageInfo, Snapshot
 from memshare_jupyter.core.values import Elements
 
@@ -42,6 +43,7 @@ def register_variables(
         any other.
     writable : bool, default False
         Let viewers ask for write access. Otherwise the operating system refuses every write.
+        There is no lock: who writes where is for the writers to agree upon.
     backend : {"memfd", "file"}, optional
         What the memory is: a memfd, which nothing can leave behind, or a file, which may lie on a
         disk and so be larger than memory. By default a memfd, or a file when ``MEMSHARE_DIR``
@@ -105,7 +107,7 @@ def release_variables(namespace: str, names: str | Iterable[str]) -> None:
     registry().release(namespace, _several(names))
 
 
-def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]:
+def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r") -> dict[str, Any]:
     """Attach pages by name, without a copy.
 
     This process then counts as a holder of each page until `release_views`, or until it ends.
@@ -117,16 +119,22 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
         Name of the sharing context.
     names : str or iterable of str
         Variables to attach.
+    mode : {"r", "r+", "c"}, default: "r"
+        As in `numpy.memmap`: read only; read and write, for pages that were registered with
+        ``writable=True``; or private copy on write, in which what you write to is copied, page of
+        memory by page of memory, and nobody else sees it.
 
     Returns
     -------
     dict of str to View
-        By variable: a read-only array, or what was registered, rebuilt on the shared memory.
+        By variable: an array, or what was registered, rebuilt on the shared memory.
 
     Raises
     ------
     PageNotFoundError
-        No living process has such a page; the message says what there is.
+        No living process has such a page; the message says what there is. Nothing was attached.
+    ReadOnlyPageError
+        Mode "r+" for a page that was registered for reading only.
     HeaderMismatchError
         The page was written by another version of this package.
     UnsupportedValueError
@@ -147,7 +155,8 @@ def retrieve_views(namespace: str, names: str | Iterable[str]) -> dict[str, Any]
     []
     >>> ms.release_variables("doc", ["X"])
     """
-    return {name: _value(registry().attach(namespace, name)) for name in _several(names)}
+    attached = registry().attach_all(namespace, _several(names), mode=mode)
+    return {name: _value(value) for name, value in attached.items()}
 
 
 def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:

@@ -59,9 +59,17 @@ def make_directory(directory: Path) -> None:
     Raises
     ------
     RegistryCorruptError
-        It is a link, belongs to another user, or others may enter it.
+        It is a link, belongs to another user, or others may enter it; or there is no place
+        for it any more.
     """
-    fault = _fault(directory, 0o077, "so other users can enter it")
+    try:
+        fault = _fault(directory, 0o077, "so other users can enter it")
+    except FileNotFoundError:
+        raise RegistryCorruptError(
+            f"the runtime directory {directory} cannot be made, because {directory.parent} is "
+            "gone, as after a logout; set XDG_RUNTIME_DIR to a directory that stays, and restart",
+            directory=str(directory),
+        ) from None
     if fault:
         raise RegistryCorruptError(
             f"the runtime directory {directory} {fault}; remove it, or set XDG_RUNTIME_DIR to a "

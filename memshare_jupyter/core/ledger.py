@@ -138,6 +138,7 @@ class Table:
         self.slots: dict[int, Entry] = {}
         self._by_name: dict[PageName, set[int]] = {}
         self._by_uuid: dict[bytes, set[int]] = {}
+        self._by_place: dict[str, set[int]] = {}
 
     def put(self, index: int, entry: Entry | None) -> None:
         """Set or (None) empty a slot."""
@@ -145,10 +146,14 @@ class Table:
         if old is not None:
             _forget(self._by_name, old.name, index)
             _forget(self._by_uuid, old.uuid, index)
+            if old.place:
+                _forget(self._by_place, old.place, index)
         if entry is not None:
             self.slots[index] = entry
             self._by_name.setdefault(entry.name, set()).add(index)
             self._by_uuid.setdefault(entry.uuid, set()).add(index)
+            if entry.place:
+                self._by_place.setdefault(entry.place, set()).add(index)
 
     def named(self, name: PageName) -> list[Entry]:
         """Return the entries of that name."""
@@ -157,6 +162,12 @@ class Table:
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""
         return [self.slots[i] for i in self._by_uuid.get(uuid, ())]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield place and uuid of each page that is a file."""
+        for place, indexes in self._by_place.items():
+            for index in indexes:
+                yield place, self.slots[index].uuid
 
 
 def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:
@@ -205,7 +216,8 @@ class _Reader(Session):
     def open(cls, path: Path) -> _Reader | None:
         """Open a living session; None when it is dead (and now removed) or not one of ours."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # Nonblocking, so that a pipe of that name cannot stop us.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         if not is_locked(fd):
@@ -235,6 +247,11 @@ class _Reader(Session):
             _sweep(self._fd, path)
         return alive
 
+    def forget(self) -> None:
+        """Read everything at the next refresh."""
+        self.table = Table()
+        self._generation = -1
+
     def refresh(self) -> None:
         """Bring the table up to date (steps 3 and 4)."""
         generation, count, ring = self._state()
@@ -263,7 +280,8 @@ class _Reader(Session):
         return self._generation, 0, (0,) * RING  # damaged: keep what was known
 
     def _read_all(self, count: int) -> None:
-        image = os.pread(self._fd, count * SLOT_BYTES, HEADER_BYTES)
+        room = os.fstat(self._fd).st_size - HEADER_BYTES  # a damaged count may be any number
+        image = os.pread(self._fd, max(0, min(count * SLOT_BYTES, room)), HEADER_BYTES)
         for index in range(len(image) // SLOT_BYTES):
             try:
                 entry = unpack(image[index * SLOT_BYTES : (index + 1) * SLOT_BYTES])
@@ -285,12 +303,13 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
-        for entry in _last_entries(fd):
-            if entry.backend == "file":
-                reclaim(entry.place, entry.uuid)
+        with contextlib.suppress(OSError):
+            for entry in _last_entries(fd):
+                if entry.backend == "file":
+                    reclaim(entry.place, entry.uuid)
         token = path.name.removesuffix(SUFFIX).rpartition("-")[2]
         for left in (path.with_name(token + _socket.SUFFIX), path):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 left.unlink()
 
 
@@ -333,10 +352,23 @@ class Ledger:
         self.mine.table.put(index, entry)
         return index
 
-    def withdraw(self, index: int) -> None:
-        """Take a handle of this process off the list."""
-        self.file.clear(index)
-        self.mine.table.put(index, None)
+    def withdraw(self, index: int, entry: Entry) -> None:
+        """Take a handle of this process off the list, unless its slot is another's by now."""
+        if self.mine.table.slots.get(index) is entry:
+            self.file.clear(index)
+            self.mine.table.put(index, None)
+
+    def rewrite(self, entries: dict[int, Entry]) -> None:
+        """List exactly these handles, by slot, and read everybody else's anew.
+
+        An interrupt or a failure may have left file and tables in any state.
+        """
+        self.mine.table = Table()
+        for index, entry in entries.items():
+            self.mine.table.put(index, entry)
+        for other in self._others.values():
+            other.forget()
+        self.file.rewrite({index: entry.pack() for index, entry in entries.items()})
 
     def address(self, session: Session, entry: Entry) -> Address:
         """Return where the block of an entry is reached through the session that lists it."""
@@ -358,8 +390,7 @@ class Ledger:
     def _living(self) -> list[_Reader]:
         mine = self.file.path.name
         try:
-            with os.scandir(self.file.directory) as found:
-                all_names = {f.name for f in found}
+            all_names = set(os.listdir(self.file.directory))
         except FileNotFoundError:
             all_names = set()
         names = {name for name in all_names if name.endswith(SUFFIX)} - {mine}
@@ -368,15 +399,16 @@ class Ledger:
                 sweep_hidden(self.file.directory / name)
         for gone in self._others.keys() - names:  # step 1
             self._others.pop(gone).close()
+        for name, other in list(self._others.items()):
+            if not other.lives(self.file.directory / name):  # step 2
+                self._others.pop(name).close()
+        # After that, because a file that was put back is another file of the same name.
         for name in names - self._others.keys():
             if (reader := _Reader.open(self.file.directory / name)) is not None:
                 self._others[name] = reader
                 self.reach.foreign |= reader.pid_namespace != self.mine.pid_namespace
-        for name, other in list(self._others.items()):
-            if other.lives(self.file.directory / name):  # step 2
-                other.refresh()
-            else:
-                self._others.pop(name).close()
+        for other in self._others.values():
+            other.refresh()
         self.reach.look()
         return list(self._others.values())
 

@@ -7,7 +7,12 @@ from typing import Final
 
 from memshare_jupyter.core.ledger import PAGE, Entry, Ledger, Session
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.errors import NotOwnerError, PageExistsError, PageNotFoundError
+from memshare_jupyter.errors import (
+    NotOwnerError,
+    PageExistsError,
+    PageNotFoundError,
+    ReadOnlyPageError,
+)
 
 Claim = tuple[Session, Entry]
 _SHOWN_NAMES: Final = 8
@@ -91,6 +96,15 @@ def not_mine(ledger: Ledger, name: PageName) -> PageNotFoundError | NotOwnerErro
         f"cannot release {name}: {_who(owner)} owns it; release it there",
         name=str(name),
         pid=owner.pid,
+    )
+
+
+def read_only(name: PageName) -> ReadOnlyPageError:
+    """Return the error for asking to write to a page that its owner did not share for that."""
+    return ReadOnlyPageError(
+        f"cannot write to {name}: it was registered for reading; register it with writable=True, "
+        "or attach it with mode='c' to write to a private copy",
+        name=str(name),
     )
 
 

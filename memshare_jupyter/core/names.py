@@ -47,23 +47,27 @@ def check_namespace(namespace: object) -> str:
     return _check("namespace", namespace)
 
 
-def parse(text: str) -> PageName:
+def parse(text: str, namespace: str | None = None) -> PageName:
     """Read ``namespace.variable``; the last dot outside backticks separates the two.
+
+    If a `namespace` is given, a text that does not begin with it is a variable in it.
 
     Raises
     ------
     InvalidNameError
         The text has no such dot, or a part cannot be a name.
     """
+    if namespace is not None and not text.startswith(f"{namespace}."):
+        return page_name(namespace, text)
     if text.endswith("`") and ".`" in text:
-        namespace, _, variable = text[:-1].partition(".`")
+        before, _, variable = text[:-1].partition(".`")
     else:
-        namespace, dot, variable = text.rpartition(".")
+        before, dot, variable = text.rpartition(".")
         if not dot:
             raise InvalidNameError(
                 f"{text!r} is not a page; write namespace.variable, as in rna.X", name=text
             )
-    return page_name(namespace, variable)
+    return page_name(before, variable)
 
 
 def _check(what: str, name: object) -> str:

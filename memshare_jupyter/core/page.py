@@ -19,6 +19,7 @@ import struct
 import uuid as uuids
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -37,43 +38,85 @@ _STATE_AT: Final = 12 - _TRAILER.size
 RELEASED: Final = 1
 
 
+class Mappings:
+    """What a process has mapped although no table knows it any more: arrays still use it.
+
+    Parameters
+    ----------
+    settle : callable
+        Called after a page's memory was unmapped, in whatever thread that happened.
+
+    Attributes
+    ----------
+    gone : deque of weak references to mappings
+        Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
+        the page.
+    """
+
+    def __init__(self, settle: Callable[[object], None]) -> None:
+        self.gone: deque[Mapping] = deque()
+        self._settle = settle
+        self._dropped: set[Page] = set()
+
+    def watch(self, mapping: mmap.mmap) -> tuple[object, Mapping]:
+        """Have `mapping` put among those gone when it ends, and then `settle` called."""
+        # The last array may die at any moment, and an exception in a callback is lost: an
+        # interrupt at the wrong moment would lose the page. So it goes to the list by a function
+        # written in C, which no interrupt can break. The newest callback is called first.
+        settle = weakref.ref(mapping, self._settle)
+        ended = Mapping(mapping, self.gone.append)
+        ended.page = None
+        return settle, ended
+
+    def dropped(self, page: Page) -> None:
+        """Keep `page` until it is closed, even if nobody but arrays uses it."""
+        self._dropped.add(page)
+
+    def close(self, page: Page) -> None:
+        """Close a page that is gone."""
+        page.close()
+        self._dropped.discard(page)
+
+
+class Mapping(weakref.ref[mmap.mmap]):
+    """A weak reference to a mapping, and the page it was the mapping of, once dropped."""
+
+    __slots__ = ("page",)
+    page: Page | None
+
+
 class Page:
     """A page as one process has it open and mapped.
 
-    The mapping lives until `drop` was called *and* the last array on it is gone; `ended` then
-    runs, in whatever thread that happens.
+    The mapping lives until `drop` was called *and* the last array on it is gone.
 
     Parameters
     ----------
     block : Segment
         Its memory; the page owns it and closes it when it is unmapped.
-    writable : bool
-        Map it for writing.
-    ended : callable
-        Called with the page after its memory was unmapped.
+    mode : {"r", "r+", "c"}
+        How to map it.
+    mappings : Mappings
+        Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(
-        self, block: segment.Segment, *, writable: bool, ended: Callable[[Page], None]
-    ) -> None:
+    def __init__(self, block: segment.Segment, mode: segment.Mode, mappings: Mappings) -> None:
         self.block = block
         self.uuid = block.uuid
+        self.mode = mode
         try:
             if block.size_bytes < _TRAILER.size:
                 raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
             self._trailer_at = block.size_bytes - _TRAILER.size
             self._state_at = block.size_bytes + _STATE_AT
-            mapping = segment.map_block(block, writable=writable)
+            mapping = segment.map_block(block, mode=mode)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
+            self._held: mmap.mmap | None = mapping
+            self._mappings = mappings
+            self._settle, self._mapping = mappings.watch(mapping)
         except BaseException:
-            block.close()
+            self.close()
             raise
-        self._held: mmap.mmap | None = mapping
-
-        self._mapping = weakref.ref(mapping)
-        # A finalizer and not a callback of the reference: it must run even when nobody but the
-        # arrays knows this page any more. Not at exit: arrays may be used until the very end.
-        weakref.finalize(mapping, self._unmapped, ended).atexit = False
 
     @property
     def mapped(self) -> bool:
@@ -97,13 +140,23 @@ class Page:
         self._held = self._mapping()
         return self._held is not None
 
-    def _unmapped(self, ended: Callable[[Page], None]) -> None:
+    def close(self) -> None:
+        """Close the block; once or more often."""
         self.block.close()
-        ended(self)
 
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
-        self._held = None
+        self._mapping.page = self  # not before: so a page that was lost on its way just ends
+        held, self._held = self._held, None  # before the call, at which an interrupt can come
+        try:
+            if held is not None:
+                self._mappings.dropped(self)
+        finally:
+            del held  # or the interrupt's traceback would keep it
+
+    def __del__(self) -> None:
+        if hasattr(self, "block"):  # or an interrupt came before there was one
+            self.close()
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.
@@ -121,7 +174,7 @@ class Page:
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
-            made.by_reference(rebuild, *name, self.uuid)
+            made.by_reference(rebuild, *name, self.uuid, self.mode)
         return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
@@ -133,7 +186,7 @@ class Page:
     def _maker(
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
-        source = Source(name.namespace, name.variable, self.uuid, self.address, rebuild)
+        source = Source(*name, self.uuid, self.mode, self.address, rebuild)
 
         def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
             view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
@@ -160,9 +213,9 @@ class Page:
 
 def create(
     plan: values.Plan,
+    mappings: Mappings,
     *,
     writable: bool,
-    ended: Callable[[Page], None],
     backend: segment.Backend,
     place: str,
 ) -> Page:
@@ -183,8 +236,12 @@ def create(
     except BaseException:
         block.close()
         raise
-    page = Page(block, writable=True, ended=ended)
-    block.seal(writable=writable)
+    page = Page(block, "r+", mappings)
+    try:
+        block.seal(writable=writable)
+    except BaseException:
+        page.drop()
+        raise
     return page
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import Registry
+from memshare_jupyter.core.segment import Mode
 
 _registry: Registry | None = None
 _lock = threading.Lock()
@@ -33,9 +34,9 @@ def close() -> None:
             ended.close()
 
 
-def attach_reference(namespace: str, variable: str, uuid: bytes, *form: Any) -> Any:
+def attach_reference(namespace: str, variable: str, uuid: bytes, mode: Mode, *form: Any) -> Any:
     """Rebuild a pickled view or list; this is the function that its pickle names."""
-    return registry().attach_reference(PageName(namespace, variable), uuid, form)
+    return registry().attach_reference(PageName(namespace, variable), uuid, mode, form)
 
 
 def _before_fork() -> None:

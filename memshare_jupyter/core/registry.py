@@ -23,13 +23,14 @@ it all its entries; the kernel takes back the memory that nobody else has mapped
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
 from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
@@ -41,10 +42,43 @@ from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
 from memshare_jupyter.core.sweeping import Places
-from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
+from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
 _PATIENCE_S: Final = 5.0
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _exclusive(
+    method: Callable[Concatenate[Registry, _P], _R],
+) -> Callable[Concatenate[Registry, _P], _R]:
+    """Let one thread at a time into the methods of a registry, and leave the ledger right.
+
+    Plain statements and not a context manager of ours: an interrupt between two of its steps
+    could leave the lock taken for ever.
+    """
+
+    @functools.wraps(method)
+    def change(self: Registry, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            with self._lock:
+                try:
+                    self._begin()
+                    try:
+                        return method(self, *args, **kwargs)
+                    finally:
+                        self._withdraw_unmapped()
+                except MemshareError:
+                    raise
+                except BaseException:
+                    self._unsure = True
+                    self._repair()
+                    raise
+        finally:
+            self._settle()
+
+    return change
 
 
 class _Handle:
@@ -83,12 +117,14 @@ class Registry:
         self._places = Places()
         self._places.sweep(self._ledger.sessions())
         self._pages: dict[PageName, _Handle] = {}
-        self._views: dict[bytes, _Handle] = {}
+        self._views: dict[tuple[bytes, segment.Mode], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
-        # also while this thread is in the middle of a change. See _ended.
+        # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
-        self._unmapped: deque[Page] = deque()
+        self._mappings = pages.Mappings(self._settle)
+        self._snapshots = snapshots.Snapshots(self._was_released)
         self._closed = False
+        self._unsure = False  # an interrupt may have left ledger or tables half changed
 
     # --- pages ---------------------------------------------------------------------------
 
@@ -143,26 +179,52 @@ class Registry:
         memory.require(what, needed, self.snapshot, place)
         self._places.use(place)
         made: list[Page] = []
+        replaced: list[tuple[PageName, Page]] = []
         try:
             for plan in plans:
-                page = pages.create(
-                    plan, writable=writable, ended=self._ended, backend=chosen, place=place
-                )
-                made.append(page)  # one by one: the except below drops what there is
-            with self._changing(), self._names.holding(names):  # step 2
-                lookup.refuse_rivals(self._ledger, names, myself=not replace)
-                for name, plan, page in zip(names, plans, made, strict=True):
-                    self._publish_page(name, plan, page, writable=writable)
-                made.clear()
-        except BaseException as error:
-            for page in made:
-                if all(handle.page is not page for handle in self._pages.values()):
+                try:
+                    page = pages.create(
+                        *(plan, self._mappings), writable=writable, backend=chosen, place=place
+                    )
+                except OSError as error:
+                    memory.explain(error, what, needed, self.snapshot, place)
+                    raise
+                made.append(page)  # one by one: what there is by then is dropped below
+            self._own(names, plans, made, replaced, writable=writable, replace=replace)
+        finally:
+            for name, page in [*zip(names, made, strict=False), *replaced]:
+                owned = self._pages.get(name)
+                if owned is None or owned.page is not page:
                     page.drop()
-            if isinstance(error, OSError) and error.errno in memory.FULL:
-                found = memory.room(place)
-                raise memory.refusal(what, needed, self.snapshot(), found) from error
-            raise
 
+    @_exclusive
+    def _own(
+        self,
+        names: list[PageName],
+        plans: list[values.Plan],
+        made: list[Page],
+        replaced: list[tuple[PageName, Page]],
+        *,
+        writable: bool,
+        replace: bool,
+    ) -> None:
+        """List pages under their names; what they replace is added to `replaced`."""
+        try:
+            self._names.lock(names)  # step 2
+            lookup.refuse_rivals(self._ledger, names, myself=not replace)
+            handles = {
+                name: self._publish_page(name, plan, page, writable=writable)
+                for name, plan, page in zip(names, plans, made, strict=True)
+            }
+            old = [self._pages[name] for name in names if name in self._pages]
+            replaced += [(handle.entry.name, handle.page) for handle in old]
+            self._pages.update(handles)  # all at once; after a failure before this, none
+            for handle in old:
+                self._withdraw_page(handle)  # step 5
+        finally:
+            self._names.unlock()
+
+    @_exclusive
     def release(self, namespace: str, variables: Iterable[str]) -> None:
         """End this process's ownership; memory that nobody views is free at once.
 
@@ -174,16 +236,17 @@ class Registry:
             Another process owns it. Nothing was released.
         """
         names = [page_name(namespace, variable) for variable in variables]
-        with self._changing():
-            missing = next((name for name in names if name not in self._pages), None)
-            if missing is not None:
-                raise lookup.not_mine(self._ledger, missing)
-            for name in dict.fromkeys(names):
-                self._drop_page(self._pages.pop(name))
+        missing = next((name for name in names if name not in self._pages), None)
+        if missing is not None:
+            raise lookup.not_mine(self._ledger, missing)
+        for name in dict.fromkeys(names):
+            self._drop_page(name)
 
     # --- views ---------------------------------------------------------------------------
 
-    def attach(self, namespace: str, variable: str, *, hold: bool = True) -> Any:
+    def attach(
+        self, namespace: str, variable: str, *, hold: bool = True, mode: segment.Mode = "r"
+    ) -> Any:
         """Return the value of a page, built on shared memory without a copy.
 
         An array comes as a `View`, a list as the `Elements` that build its arrays on demand.
@@ -194,21 +257,55 @@ class Registry:
             The page's name.
         hold : bool
             Keep the handle until `detach`. Otherwise it ends with the last array on the page.
+        mode : {"r", "r+", "c"}
+            Read only; read and write; or write to a private copy of what is written to.
 
         Raises
         ------
         PageNotFoundError
             No living process has such a page.
+        ReadOnlyPageError
+            Mode "r+", and the page was not registered as writable.
         HeaderMismatchError
             The page was written by another version of this package.
         """
-        name = page_name(namespace, variable)
-        find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
-        with self._changing(), self._view(name, find) as handle:
-            handle.kept = handle.kept or hold
-            return handle.page.value(name, self._rebuild)
+        return self.attach_all(namespace, [variable], hold=hold, mode=mode)[variable]
 
-    def attach_reference(self, name: PageName, uuid: bytes, form: tuple[Any, ...] = ()) -> Any:
+    @_exclusive
+    def attach_all(
+        self,
+        namespace: str,
+        variables: Iterable[str],
+        *,
+        hold: bool = True,
+        mode: segment.Mode = "r",
+    ) -> dict[str, Any]:
+        """Return the values of several pages, by variable: all, or none and an error.
+
+        Parameters and errors are those of `attach`.
+        """
+        if mode not in get_args(segment.Mode):
+            raise ValueError(f"mode must be 'r', 'r+' or 'c', as in numpy.memmap, not {mode!r}")
+        names = [page_name(namespace, variable) for variable in variables]
+        made: dict[str, Any] = {}
+        handles = []
+        try:
+            for name in names:
+                find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
+                with self._view(name, mode, find) as handle:
+                    made[name.variable] = handle.page.value(name, self._rebuild)
+                    handles.append(handle)
+        except BaseException:
+            made.clear()  # or the traceback would keep them
+            raise
+        for handle in handles if hold else ():
+            handle.kept = handle.page.hold()
+        return made
+
+    @_exclusive
+    def attach_reference(
+        self, name: PageName, uuid: bytes, mode: segment.Mode, form: tuple[Any, ...] = ()
+    ) -> Any:
         """Return a page that is known by its uuid, or an array in it: what unpickling does.
 
         Parameters
@@ -217,6 +314,8 @@ class Registry:
             For messages.
         uuid : bytes
             The page.
+        mode : {"r", "r+"}
+            As the view that was sent.
         form : tuple, optional
             dtype, shape, strides and offset of the array; the whole value by default.
 
@@ -226,11 +325,12 @@ class Registry:
             The last holder of the page has let it go.
         """
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
-        with self._changing(), self._view(name, find) as handle:
+        with self._view(name, mode, find) as handle:
             if form:
                 return handle.page.array(name, self._rebuild, form)
             return handle.page.value(name, self._rebuild)
 
+    @_exclusive
     def detach(self, namespace: str, variables: Iterable[str]) -> list[str]:
         """End this process's views.
 
@@ -247,55 +347,51 @@ class Registry:
         """
         names = list(dict.fromkeys(page_name(namespace, variable) for variable in variables))
         in_use = []
-        with self._changing():
-            found = {name: self._my_views(name) for name in names}
-            for name in names:
-                if not found[name]:
-                    have = sorted(str(handle.entry.name) for handle in self._views.values())
-                    raise PageNotFoundError(
-                        f"this process has no view of {name} (it has: {lookup.listed(have)}); "
-                        "attach it first",
-                        name=str(name),
-                    )
-            for name, handles in found.items():
-                for handle in handles:
-                    handle.kept = False
-                    handle.page.drop()
-                if any(handle.page.mapped for handle in handles):
-                    in_use.append(str(name))
+        found = {name: self._my_views(name) for name in names}
+        for name in names:
+            if not found[name]:
+                have = sorted(str(handle.entry.name) for handle in self._views.values())
+                raise PageNotFoundError(
+                    f"this process has no view of {name} (it has: {lookup.listed(have)}); "
+                    "attach it first",
+                    name=str(name),
+                )
+        for name, handles in found.items():
+            for handle in handles:
+                handle.kept = False
+                handle.page.drop()
+            if any(handle.page.mapped for handle in handles):
+                in_use.append(str(name))
         return in_use
 
     # --- looking -------------------------------------------------------------------------
 
+    @_exclusive
     def pages(self) -> list[str]:
         """Return the pages this process owns, as ``namespace.variable``."""
-        with self._changing():
-            return sorted(map(str, self._pages))
+        return sorted(map(str, self._pages))
 
+    @_exclusive
     def views(self) -> list[str]:
         """Return the pages this process has views of, as ``namespace.variable``."""
-        with self._changing():
-            return sorted({str(handle.entry.name) for handle in self._views.values()})
+        return sorted({str(handle.entry.name) for handle in self._views.values()})
 
+    @_exclusive
     def snapshot(self) -> snapshots.Snapshot:
         """Return every page of this user on this host, and who holds it.
 
         Takes no handle. Dead processes' entries are gone at this look.
         """
-        with self._changing():
-            sessions = list(self._ledger.sessions())
-            self._places.sweep(sessions)
-            return snapshots.take(sessions, self._ledger.mine, self._was_released)
+        sessions = list(self._ledger.sessions())
+        self._places.sweep(sessions)
+        return self._snapshots.take(sessions, self._ledger.mine)
 
+    @_exclusive
     def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
-        with self._changing():
-            claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-            uuid = claims[0][1].uuid
-            sessions = [s for s in self._ledger.sessions() if s.table.of(uuid)]
-            everything = snapshots.take(sessions, self._ledger.mine, self._was_released)
-        return next(page for page in everything.pages if page.uuid == uuid.hex())
+        claims = lookup.claims_by_name(self._ledger, name, self._was_released)
+        return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
 
     def address(self, block: segment.Segment) -> segment.Address:
         """Return where other processes reach a block of this one that is no page."""
@@ -303,13 +399,14 @@ class Registry:
         who = (mine.pid, mine.pid_namespace, block.fd, mine.token)
         return segment.Address(block.uuid, *who, block.backend, block.place)
 
+    @_exclusive
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
-        with self._changing():
-            self._ledger.file.relabel(label)
+        self._ledger.file.relabel(label)
 
     # --- ending --------------------------------------------------------------------------
 
+    @_exclusive
     def gc(self, namespace: str | None = None) -> tuple[list[str], list[str]]:
         """Release all pages and detach all views of this process, or those of one namespace.
 
@@ -320,17 +417,16 @@ class Registry:
         """
         if namespace is not None:
             check_namespace(namespace)
-        with self._changing():
-            owned = [n for n in self._pages if namespace in (None, n.namespace)]
-            views = [h for h in self._views.values() if namespace in (None, h.entry.name.namespace)]
-            for name in owned:
-                self._drop_page(self._pages.pop(name))
-            for handle in views:
-                handle.kept = False
-                handle.page.drop()
-            in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
-            names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
-            self._places.sweep(self._ledger.sessions())
+        owned = [n for n in self._pages if namespace in (None, n.namespace)]
+        views = [h for h in self._views.values() if namespace in (None, h.entry.name.namespace)]
+        for name in owned:
+            self._drop_page(name)
+        for handle in views:
+            handle.kept = False
+            handle.page.drop()
+        in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
+        names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+        self._places.sweep(self._ledger.sessions())
         return names, in_use
 
     def close(self) -> None:
@@ -339,12 +435,15 @@ class Registry:
         Arrays stay valid, but are no longer counted.
         """
         self.gc()
-        with self._changing():
-            self._closed = True
-            self._ledger.look()
-            self._ledger.close()
-            self._ledger.file.end()
-            self._names.remove_if_last()
+        self._end()
+
+    @_exclusive
+    def _end(self) -> None:
+        self._closed = True
+        self._ledger.look()  # which removes the files of the dead
+        self._ledger.close()
+        self._ledger.file.end()
+        self._names.remove_if_last()
 
     # --- forking -------------------------------------------------------------------------
 
@@ -355,6 +454,7 @@ class Registry:
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._lock.release()
+        self._settle()
 
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views."""
@@ -368,101 +468,119 @@ class Registry:
         )
         owned, self._pages = self._pages, {}
         views, self._views = self._views, {}
-        with self._changing():
+        with self._lock:
             for handle in views.values():
                 if handle.page.mapped:
                     self._publish_view(handle.page, handle.entry).kept = handle.kept
             for handle in owned.values():
-                if handle.page.uuid not in self._views:
+                if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
                     self._attach(self._ledger.mine, handle.entry).kept = True
                 handle.page.drop()
 
     # --- inside --------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the lock; on the way out end the handles whose memory was unmapped meanwhile."""
-        with self._lock:
-            try:
-                yield
-            except BaseException:
-                self._withdraw_strays()
-                raise
-            finally:
-                self._withdraw_unmapped()
-        self._settle()
+    def _begin(self) -> None:
+        """Begin a change: be listed, and let nothing be left over from the last."""
+        self._ledger.file.assert_alive()
+        if self._unsure:
+            self._repair()
+        self._withdraw_unmapped()
 
-    def _ended(self, page: Page) -> None:
-        # Runs in any thread, at any point where an object may die. Whoever holds the lock now
-        # settles it when letting go; if nobody does, we do.
-        self._unmapped.append(page)
-        self._settle()
+    def _settle(
+        self, _: object = None, *, finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        """Withdraw pages whose memory is gone, unless somebody is in the middle of a change.
 
-    def _settle(self) -> None:
-        while self._unmapped and self._lock.acquire(blocking=False):
-            try:
-                self._withdraw_unmapped()
-            finally:
-                self._lock.release()
+        Runs when the last array on a page dies, in any thread and at any point. Whoever has
+        the lock then settles it when letting go.
+        """
+        while self._mappings.gone and not finalizing() and not self._lock.locked():
+            with self._lock:
+                try:
+                    self._withdraw_unmapped()
+                except BaseException:
+                    self._unsure = True
+                    raise
 
     def _withdraw_unmapped(self) -> None:
-        while self._unmapped:
-            page = self._unmapped.popleft()
-            handle = self._views.get(page.uuid)
-            if handle is not None and handle.page is page and not self._closed:
-                del self._views[page.uuid]
-                self._ledger.withdraw(handle.slot)
+        gone = self._mappings.gone
+        while gone:
+            page = gone[0].page
+            if page is not None:
+                handle = self._views.get((page.uuid, page.mode))
+                if handle is not None and handle.page is page and not self._closed:
+                    self._ledger.withdraw(handle.slot, handle.entry)
+                    del self._views[page.uuid, page.mode]
+                self._mappings.close(page)
+            gone.popleft()  # last, so that an interrupt loses none
 
-    def _withdraw_strays(self) -> None:
-        """Take off the list what an interrupt left listed but not held."""
-        held = {h.slot for table in (self._pages, self._views) for h in table.values()}
-        for slot in self._ledger.mine.table.slots.keys() - held:
-            self._ledger.withdraw(slot)
+    def _repair(self) -> None:
+        """List what is held and nothing else, after a failure or an interrupt anywhere."""
+        if self._closed:
+            return
+        for handle in self._views.values():
+            if not handle.kept:
+                handle.page.drop()
+        self._pages = {name: h for name, h in self._pages.items() if h.page.mapped}
+        self._views = {key: h for key, h in self._views.items() if h.page.mapped}
+        handles = (*self._pages.values(), *self._views.values())
+        self._ledger.rewrite({handle.slot: handle.entry for handle in handles})
+        self._unsure = False
 
     def _publish_page(
         self, name: PageName, plan: values.Plan, page: Page, *, writable: bool
-    ) -> None:
+    ) -> _Handle:
         now = time.time()
         entry = Entry(
             *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            snapshots.pack_summary(plan.summary, summary_room(name, page.block.place)),
+            plan.summary.pack(summary_room(name, page.block.place)),
             *(page.block.backend, page.block.place),
         )
-        replaced = self._pages.get(name)
-        self._pages[name] = _Handle(page, entry, self._ledger.publish(entry))  # step 4
-        if replaced is not None:
-            self._drop_page(replaced)  # step 5
+        return _Handle(page, entry, self._ledger.publish(entry))  # step 4
 
-    def _drop_page(self, handle: _Handle) -> None:
+    def _withdraw_page(self, handle: _Handle) -> None:
         handle.page.mark_released()
-        self._ledger.withdraw(handle.slot)
-        handle.page.drop()
+        self._ledger.withdraw(handle.slot, handle.entry)
+
+    def _drop_page(self, name: PageName) -> None:
+        handle = self._pages[name]
+        try:
+            self._withdraw_page(handle)
+        finally:
+            handle.page.drop()
+            del self._pages[name]  # last, so that after an interrupt it can be released again
 
     @contextlib.contextmanager
-    def _view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> Iterator[_Handle]:
+    def _view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> Iterator[_Handle]:
         """Attach the page that `find` leads to, or use this process's handle on it.
 
         The page stays mapped inside; afterwards only if the handle is kept or arrays use it.
         """
-        handle = self._find_view(name, find)
+        handle = self._find_view(name, mode, find)
         try:
             yield handle
         finally:
             if not handle.kept:
                 handle.page.drop()
 
-    def _find_view(self, name: PageName, find: Callable[[], list[lookup.Claim]]) -> _Handle:
+    def _find_view(
+        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
+    ) -> _Handle:
         gone: Exception | None = None
         deadline = time.monotonic() + _PATIENCE_S
         for attempt in range(_ATTEMPTS):
             for session, entry in find():
-                handle = self._views.get(entry.uuid)
+                handle = self._views.get((entry.uuid, mode))
                 if handle is not None and handle.page.hold():
                     return handle
+                if mode == "r+" and not entry.writable:
+                    raise lookup.read_only(name)
                 try:
-                    return self._attach(session, entry)
+                    return self._attach(session, entry, mode)
                 except segment.SegmentGone as error:
                     gone = error
             if time.monotonic() > deadline:
@@ -474,23 +592,28 @@ class Registry:
             name=str(name),
         )
 
-    def _attach(self, session: Session, entry: Entry) -> _Handle:
-        block = segment.attach(self._ledger.address(session, entry))  # step 2
-        page = Page(block, writable=False, ended=self._ended)
-        return self._publish_view(page, entry)
+    def _attach(self, session: Session, entry: Entry, mode: segment.Mode = "r") -> _Handle:
+        address = self._ledger.address(session, entry)
+        block = segment.attach(address, writable=mode == "r+")  # step 2
+        page = Page(block, mode, self._mappings)
+        try:
+            return self._publish_view(page, entry)
+        except BaseException:
+            page.drop()
+            raise
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
         view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
-        stale = self._views.pop(page.uuid, None)
+        stale = self._views.pop((page.uuid, page.mode), None)
         handle = _Handle(page, view, self._ledger.publish(view))  # step 3
-        self._views[page.uuid] = handle
+        self._views[page.uuid, page.mode] = handle
         if stale is not None:
-            self._ledger.withdraw(stale.slot)
+            self._ledger.withdraw(stale.slot, stale.entry)
         return handle
 
     def _was_released(self, session: Session, entry: Entry) -> bool:
         """Say whether a page whose owner is dead had been released before."""
-        handle = self._views.get(entry.uuid)
+        handle = self._views.get((entry.uuid, "r"))
         if handle is not None and handle.page.mapped:
             return handle.page.released
         try:

@@ -29,6 +29,8 @@ from memshare_jupyter.core.directories import VARIABLE, page_directory
 from memshare_jupyter.core.layout import Layout
 
 Backend = Literal["memfd", "file"]
+Mode = Literal["r", "r+", "c"]
+"""Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
 SegmentGone = _gone.SegmentGone
 sweep: Final = _file.sweep
 reclaim: Final = _file.reclaim
@@ -206,7 +208,7 @@ def write_at(segment: Segment, data: bytes | memoryview, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def map_block(segment: Segment, *, writable: bool, size_bytes: int | None = None) -> mmap.mmap:
+def map_block(segment: Segment, *, mode: Mode, size_bytes: int | None = None) -> mmap.mmap:
     """Map a block, or its first `size_bytes`.
 
     The mapping ends when the returned object and all arrays on it are gone.
@@ -214,8 +216,9 @@ def map_block(segment: Segment, *, writable: bool, size_bytes: int | None = None
     from under arrays that use it.
     """
     length = segment.size_bytes if size_bytes is None else size_bytes
-    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    flags = mmap.MAP_PRIVATE if mode == "c" else mmap.MAP_SHARED
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if mode != "r" else 0)
     if sys.version_info >= (3, 13):
         # Without trackfd the mapping keeps no second descriptor open.
-        return mmap.mmap(segment.fd, length, mmap.MAP_SHARED, protection, trackfd=False)
-    return mmap.mmap(segment.fd, length, mmap.MAP_SHARED, protection)
+        return mmap.mmap(segment.fd, length, flags, protection, trackfd=False)
+    return mmap.mmap(segment.fd, length, flags, protection)

@@ -64,11 +64,9 @@ class SessionFile:
         The runtime directory, see `runtime_directory`.
     label : str
         What lists call this process, such as ``"kernel"``.
-    slots : list of bytes, optional
-        Slots to begin with.
     """
 
-    def __init__(self, directory: Path, label: str = "", slots: list[bytes] | None = None) -> None:
+    def __init__(self, directory: Path, label: str = "") -> None:
         self.directory = directory
         self.label = label
         self.token = uuid.uuid4().bytes
@@ -76,20 +74,19 @@ class SessionFile:
         self.pid_namespace = pid_namespace()
         self.path = directory / f"{self.pid}-{self.token.hex()}{SUFFIX}"
         self.started = time.time()
-        self._slots = slots if slots is not None else []
-        self._free = [i for i, slot in enumerate(self._slots) if not any(slot[:8])]
+        self._slots: list[bytes] = []
+        self._free: set[int] = set()
         self._generation = 0
         self._ring = [0] * RING
         self._fd = self._begin()
 
     def put(self, slot: bytes) -> int:
         """Write a slot into a free place and return its index."""
-        if self._free:
-            index = self._free.pop()
-            self._slots[index] = slot
-        else:
-            index = len(self._slots)
-            self._slots.append(slot)
+        if not self._free:
+            self._slots.append(bytes(SLOT_BYTES))
+            self._free.add(len(self._slots) - 1)
+        index = self._free.pop()
+        self._slots[index] = slot
         self._change(index)
         return index
 
@@ -97,7 +94,17 @@ class SessionFile:
         """Empty a slot."""
         self._slots[index] = bytes(SLOT_BYTES)
         self._change(index)
-        self._free.append(index)
+        self._free.add(index)
+
+    def rewrite(self, slots: dict[int, bytes]) -> None:
+        """Have exactly these slots, in whatever state a failed change left the file."""
+        empty = bytes(SLOT_BYTES)
+        self._slots = [slots.get(index, empty) for index in range(len(self._slots))]
+        self._free = set(range(len(self._slots))) - slots.keys()
+        self.assert_alive()
+        os.pwrite(self._fd, b"".join(self._slots), HEADER_BYTES)
+        self._generation += RING + 1  # more than the ring holds: readers read every slot
+        os.pwrite(self._fd, self._state(), STATE_OFFSET)
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""
@@ -110,8 +117,8 @@ class SessionFile:
         """Take the lock again and put the file back if somebody removed it."""
         try_lock(self._fd)
         if os.fstat(self._fd).st_nlink == 0:
-            os.close(self._fd)
-            self._fd = self._begin()
+            gone, self._fd = self._fd, self._begin()
+            os.close(gone)
 
     def end(self) -> None:
         """Remove the file: all handles of this process count for nothing from here on."""
@@ -121,7 +128,9 @@ class SessionFile:
 
     def abandon(self) -> None:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
-        os.close(self._fd)
+        # Not kept: by its number a late write would reach some other file that got it since.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def _begin(self) -> int:
         while True:

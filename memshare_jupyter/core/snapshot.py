@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from memshare_jupyter.core import summary as summaries
 from memshare_jupyter.core.ledger import PAGE, Entry, Session
 from memshare_jupyter.core.names import PageName
 
 State = Literal["active", "writable", "draining", "orphaned"]
+
+_Claims = list[Entry]
+_Labels = list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,82 +121,89 @@ class Snapshot:
         return sum(page.size_bytes * len({h.pid for h in page.holders}) for page in self.pages)
 
 
-def take(
-    sessions: Iterable[Session], mine: Session, released: Callable[[Session, Entry], bool]
-) -> Snapshot:
-    """Put the entries of all sessions together, page by page.
+class Snapshots:
+    """Takes snapshots; what did not change since the last one is not put together again.
 
     Parameters
     ----------
-    sessions : iterable of Session
-        The living sessions.
-    mine : Session
-        This process's.
     released : callable
         Says whether a page whose owner is dead had been released before.
     """
-    living: set[bytes] = set()
-    by_uuid: dict[bytes, list[tuple[Session, Entry]]] = {}
-    for session in sessions:
-        living.add(session.token)
-        for entry in session.table.slots.values():
-            by_uuid.setdefault(entry.uuid, []).append((session, entry))
-    pages = []
-    for claims in by_uuid.values():
-        claims.sort(key=lambda claim: (claim[1].kind, claim[1].since))
+
+    def __init__(self, released: Callable[[Session, Entry], bool]) -> None:
+        self._released = released
+        self._known: dict[bytes, tuple[_Claims, _Labels, bool, PageInfo]] = {}
+
+    def take(self, sessions: Iterable[Session], mine: Session) -> Snapshot:
+        """Put the entries of living sessions together, page by page.
+
+        Parameters
+        ----------
+        sessions : iterable of Session
+            The living sessions, or those of interest.
+        mine : Session
+            This process's.
+        """
+        living: set[bytes] = set()
+        by_uuid: dict[bytes, list[tuple[Session, Entry]]] = {}
+        for session in sessions:
+            living.add(session.token)
+            for entry in session.table.slots.values():
+                by_uuid.setdefault(entry.uuid, []).append((session, entry))
+        known, self._known = self._known, {}
+        for uuid, claims in by_uuid.items():
+            entries = [entry for _, entry in claims]
+            labels = [session.label for session, _ in claims]
+            lives = entries[0].owner_token in living
+            before = known.get(uuid)
+            if before is not None and before[:3] == (entries, labels, lives):
+                self._known[uuid] = before
+            else:
+                page = self._page(claims, mine, owner_lives=lives)
+                self._known[uuid] = (entries, labels, lives, page)
+        pages = sorted(
+            (page for *_, page in self._known.values()),
+            key=lambda p: (p.namespace, p.variable, p.created),
+        )
+        return Snapshot(tuple(pages))
+
+    def page(self, sessions: Iterable[Session], mine: Session, uuid: bytes) -> PageInfo:
+        """Put the entries of one page together."""
+        living = set()
+        claims = []
+        for session in sessions:
+            living.add(session.token)
+            claims += [(session, entry) for entry in session.table.of(uuid)]
+        return self._page(claims, mine, owner_lives=claims[0][1].owner_token in living)
+
+    def _page(
+        self, claims: list[tuple[Session, Entry]], mine: Session, *, owner_lives: bool
+    ) -> PageInfo:
+        if len(claims) > 1:
+            claims = sorted(claims, key=lambda claim: (claim[1].kind, claim[1].since))
         session, entry = claims[0]
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
-        elif entry.owner_token in living or released(session, entry):
+        elif owner_lives or self._released(session, entry):
             state = "draining"
         else:
             state = "orphaned"
-        pages.append(_page(claims, mine, state))
-    return Snapshot(tuple(sorted(pages, key=lambda p: (p.namespace, p.variable, p.created))))
-
-
-def _page(claims: list[tuple[Session, Entry]], mine: Session, state: State) -> PageInfo:
-    entry = claims[0][1]
-    about = summary(entry)
-    holders = tuple(
-        Holder(s.pid, s.label, "owner" if e.kind == PAGE else "view", e.since, s is mine)
-        for s, e in claims
-    )
-    return PageInfo(
-        namespace=entry.name.namespace,
-        variable=entry.name.variable,
-        kind=str(about.get("kind", "?")),
-        dtype=str(about.get("dtype", "")),
-        shape=tuple(about.get("shape", ())),
-        order=str(about.get("order", "")),
-        size_bytes=entry.size_bytes,
-        writable=entry.writable,
-        created=entry.created,
-        owner_pid=entry.owner_pid,
-        state=state,
-        holders=holders,
-        uuid=entry.uuid.hex(),
-    )
-
-
-def pack_summary(about: dict[str, object], limit_bytes: int) -> bytes:
-    """Return what lists show of a value as JSON of at most `limit_bytes`.
-
-    The one part that can be long is the dtype of a structured array; it is cut.
-    """
-    text = json.dumps(about, separators=(",", ":")).encode()
-    if len(text) > limit_bytes and "dtype" in about:
-        about = {**about, "dtype": f"{str(about['dtype'])[:40]}..."}
-        text = json.dumps(about, separators=(",", ":")).encode()
-    if len(text) > limit_bytes:
-        text = json.dumps({"kind": about["kind"]}).encode()
-    return text
-
-
-def summary(entry: Entry) -> dict[str, Any]:
-    """Read what `pack_summary` wrote; empty when it is damaged."""
-    try:
-        about = json.loads(entry.summary)
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
+        about = summaries.unpack(entry.summary)
+        return PageInfo(
+            namespace=entry.name.namespace,
+            variable=entry.name.variable,
+            kind=about.kind,
+            dtype=about.dtype,
+            shape=about.shape or (),
+            order=about.order,
+            size_bytes=entry.size_bytes,
+            writable=entry.writable,
+            created=entry.created,
+            owner_pid=entry.owner_pid,
+            state=state,
+            holders=tuple(
+                Holder(s.pid, s.label, "owner" if e.kind == PAGE else "view", e.since, s is mine)
+                for s, e in claims
+            ),
+            uuid=entry.uuid.hex(),
+        )

@@ -35,6 +35,7 @@ import numpy as np
 from memshare_jupyter.core import arrays
 from memshare_jupyter.core.arrays import ArrayBuilder
 from memshare_jupyter.core.layout import Layout
+from memshare_jupyter.core.summary import Summary
 from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import HeaderMismatchError, MemshareError, UnsupportedValueError
 
@@ -56,8 +57,8 @@ class Plan:
         Its data.
     descriptor : bytes
         How to rebuild it.
-    summary : dict
-        What lists show: kind and, where it has them, dtype, shape and order.
+    summary : Summary
+        What lists show.
 
     Raises
     ------
@@ -253,20 +254,19 @@ def _describe_pickle(value: Any, layout: Layout) -> dict[str, Any]:
     return {"data": (layout.place(text, alignment=1), len(text)), "buffers": places}
 
 
-def _summary(value: Any, kind: str) -> dict[str, Any]:
+def _summary(value: Any, kind: str) -> Summary:
     if kind == "array":
-        shape, dtype = value.shape, str(value.dtype)
-        return {"kind": kind, "dtype": dtype, "shape": shape, "order": arrays.order(value)}
+        return Summary(kind, str(value.dtype), arrays.order(value), value.shape)
     if kind != "pickle":
-        return {"kind": kind, "shape": (len(value),)}
+        return Summary(kind, shape=(len(value),))
     package = type(value).__module__.partition(".")[0]
     name = type(value).__qualname__
-    summary: dict[str, Any] = {"kind": name if package == "builtins" else f"{package}.{name}"}
+    dtype, shape = "", None
     with contextlib.suppress(Exception):  # attributes of that name may mean anything
-        summary["shape"] = tuple(operator.index(n) for n in value.shape)
+        shape = tuple(operator.index(n) for n in value.shape)
     with contextlib.suppress(Exception):
-        summary["dtype"] = str(np.dtype(value.dtype))
-    return summary
+        dtype = str(np.dtype(value.dtype))
+    return Summary(name if package == "builtins" else f"{package}.{name}", dtype, "", shape)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ class Source:
     namespace: str
     variable: str
     uuid: bytes
+    mode: str
     address: int
     rebuild: Callable[..., Any]
 
@@ -26,8 +27,9 @@ class Source:
 class View(np.ndarray[Any, Any]):
     """A numpy array on shared memory, attached by name and without a copy.
 
-    Views are made by `retrieve_views` or by ``Namespace[...]``, never directly. A view is
-    read-only: the operating system refuses every write to it, also from compiled code.
+    Views are made by `retrieve_views` or by ``Namespace[...]``, never directly. Unless it was
+    attached with another mode, a view is read-only: the operating system refuses every write to
+    it, also from compiled code.
 
     Slices, reshapes and transposes of a view are views of the same page. Results of
     arithmetic, copies and fancy indexing are plain arrays. The memory stays valid as long as
@@ -65,21 +67,14 @@ class View(np.ndarray[Any, Any]):
         # numpy also calls this for fresh results that merely take our type.
         self._source = source if source is not None and np.may_share_memory(self, obj) else None
 
-    def __array_ufunc__(
-        self, ufunc: np.ufunc, method: Any, *inputs: Any, out: Any = (), **kwargs: Any
-    ) -> Any:
-        for target in out:
-            _refuse_write(target)
-        if out:
-            kwargs["out"] = tuple(_plain(target) for target in out)
-        result = getattr(ufunc, method)(*(_plain(value) for value in inputs), **kwargs)
-        return out[0] if len(out) == 1 else result
-
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         result = super().__array_function__(func, types, args, kwargs)
         return _settled(result)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    # There is no __array_ufunc__ on purpose: when one raises in a reduction, as x.sum(axis=9)
+    # does, numpy (2.4) never lets go of the operands, and the page would stay for good.
+    # numpy 1 does not say return_scalar; [()] makes a number of what has no dimensions.
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = True) -> Any:
         return array[()] if return_scalar else np.asarray(array)
 
     def __getitem__(self, key: Any) -> Any:
@@ -97,6 +92,10 @@ class View(np.ndarray[Any, Any]):
         """Return a plain array of another dtype; a view when nothing had to be copied."""
         return _settled(super().astype(dtype, *args, **kwargs))
 
+    def squeeze(self, axis: Any = None) -> Any:
+        """Return a view without the axes of length one."""
+        return self.reshape(np.asarray(self).squeeze(axis).shape)
+
     def __copy__(self) -> Any:
         return self.copy()
 
@@ -105,15 +104,54 @@ class View(np.ndarray[Any, Any]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         source = self._source
-        if source is None:
+        if source is None or source.mode == "c":  # nobody else has what was written to it
             return np.asarray(self).__reduce_ex__(protocol)
         offset = self.__array_interface__["data"][0] - source.address
         place = (self.dtype, self.shape, self.strides, offset)
-        return source.rebuild, (source.namespace, source.variable, source.uuid, *place)
+        return source.rebuild, (
+            *(source.namespace, source.variable, source.uuid, source.mode),
+            *place,
+        )
 
 
-def _plain(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, View) else value
+def _settling(name: str) -> Callable[..., Any]:
+    method = getattr(np.ndarray, name)
+
+    def settled(self: View, *args: Any, **kwargs: Any) -> Any:
+        return _settled(method(self, *args, **kwargs))
+
+    return _named(settled, name)
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    method = getattr(np.ndarray, name)
+
+    def refusing(self: View, *args: Any, **kwargs: Any) -> Any:
+        _refuse_write(self)
+        return method(self, *args, **kwargs)
+
+    return _named(refusing, name)
+
+
+def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    method.__name__ = name
+    method.__qualname__ = f"View.{name}"
+    method.__doc__ = f"See `numpy.ndarray.{name}`."
+    return method
+
+
+# numpy gives the results of these our type, also where they are copies.
+for _name in (
+    *("argpartition", "argsort", "byteswap", "choose", "compress", "dot", "flatten", "ravel"),
+    *("repeat", "reshape", "take"),
+):
+    setattr(View, _name, _settling(_name))
+for _name in (
+    *("__iadd__", "__iand__", "__ifloordiv__", "__ilshift__", "__imatmul__", "__imod__"),
+    *("__imul__", "__ior__", "__ipow__", "__irshift__", "__isub__", "__itruediv__", "__ixor__"),
+    *("fill", "partition", "put", "sort"),
+):
+    setattr(View, _name, _refusing(_name))
 
 
 def _settled(result: Any) -> Any:
@@ -128,5 +166,6 @@ def _refuse_write(target: Any) -> None:
         name = target.page
         raise ValueError(
             f"this view of {name} is read-only: other processes read the same memory; "
-            "work on a copy (x = x.copy()), or register the new values under the name"
+            "work on a copy (x = x.copy()), attach it with mode='c' for a private copy of what you "
+            "change, or register the new values under the name"
         )

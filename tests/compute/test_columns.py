@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
+from memshare_jupyter import mutual_info_matrix
 from memshare_jupyter.compute import columns
-from memshare_jupyter.compute.columns import ColumnMutualInfo, mutual_info_matrix
+from memshare_jupyter.compute.columns import ColumnMutualInfo
 from memshare_jupyter.compute.mutual_info import mutualinfo
 
 

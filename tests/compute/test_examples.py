@@ -8,10 +8,8 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["columns", "density", "mutual_info", "selection"])
+@pytest.mark.parametrize("name", ["columns", "density", "mutual_info"])
 def test_examples(name):
-    if name == "selection":
-        pytest.importorskip("sklearn")
     module = importlib.import_module(f"memshare_jupyter.compute.{name}")
     found = doctest.testmod(module)
     assert found.attempted > 0

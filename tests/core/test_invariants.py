@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,7 +295,7 @@ def test_a_kill_in_the_name_lock_frees_the_name(child, listed, truth, eventually
     victim = child("process.registry()")
     victim.run(f"at_call('{CORE}lookup.refuse_rivals', 1, 'before', stop)")
     victim.send(REGISTER)
-    eventually(lambda: "T (stopped)" in Path(f"/proc/{victim.pid}/status").read_text())
+    eventually(victim.stopped)
     rival = child("process.registry()")
     rival.send(REGISTER)
     victim.kill()

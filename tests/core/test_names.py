@@ -100,3 +100,11 @@ def test_parsing_any_text_gives_a_page_or_the_one_error(text):
     except InvalidNameError:
         return
     assert page_name(*name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("X", "study.X"), ("study.X", "study.X"), ("other.X", "study.`other.X`")],
+)
+def test_with_a_namespace_a_variable_of_it_is_enough(text, name):
+    assert str(parse(text, "study")) == name

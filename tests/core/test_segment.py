@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from memshare_jupyter.core import _file, _memfd, _proc, _socket, segment
+from memshare_jupyter.core import _memfd, _proc, _socket, segment
 
 SIZE = 3 * mmap.PAGESIZE
 TEXT = b"written by its maker"
@@ -51,10 +51,8 @@ class SegmentContract:
             return blocks[-1]
 
         yield make
-        held = (*_memfd._held.values(), *_file._held.values())
         for block in blocks:
-            if block in held:
-                block.close()
+            block.close()
 
     def address(self, block):
         who = (os.getpid(), _proc.pid_namespace(), block.fd, bytes(16))
@@ -88,7 +86,7 @@ class SegmentContract:
 
     def test_an_attacher_reads_what_the_maker_wrote(self, made):
         block = segment.attach(self.address(made()))
-        mapping = segment.map_block(block, writable=False)
+        mapping = segment.map_block(block, mode="r")
         assert mapping[: len(TEXT)] == TEXT
         assert len(mapping) == block.size_bytes == SIZE
         mapping.close()
@@ -98,14 +96,14 @@ class SegmentContract:
         one, where = holder()
         other = child("import pickle")
         other.run(f"block = segment.attach(pickle.loads({pickle.dumps(where)!r}))")
-        other.run("mapping = segment.map_block(block, writable=False)")
+        other.run("mapping = segment.map_block(block, mode='r')")
         assert other.eval("bytes(mapping[:20])") == TEXT
         other.run("mapping.close(); block.close()")
         one.run("block.close()")
 
     def test_what_is_written_through_an_old_mapping_is_seen_by_all(self, made):
         block = made(sealed=False)
-        writing = segment.map_block(block, writable=True)
+        writing = segment.map_block(block, mode="r+")
         block.seal(writable=False)
         other = segment.attach(self.address(block))
         writing[:5] = b"later"
@@ -115,11 +113,11 @@ class SegmentContract:
 
     def test_an_attacher_cannot_write(self, made):
         block = segment.attach(self.address(made()))
-        mapping = segment.map_block(block, writable=False)
+        mapping = segment.map_block(block, mode="r")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.pwrite(block.fd, b"x", 0)
         with pytest.raises(PermissionError):
-            segment.map_block(block, writable=True)
+            segment.map_block(block, mode="r+")
         with pytest.raises(TypeError):
             mapping[0] = 0
         pointer = ctypes.c_void_p(_address_of(mapping))
@@ -136,7 +134,7 @@ class SegmentContract:
     def test_a_writable_block_is_written_by_attachers(self, made):
         block = made(writable=True)
         other = segment.attach(self.address(block), writable=True)
-        mapping = segment.map_block(other, writable=True)
+        mapping = segment.map_block(other, mode="r+")
         mapping[:2] = b"OK"
         assert os.pread(block.fd, 2, 0) == b"OK"
         mapping.close()
@@ -181,7 +179,7 @@ class SegmentContract:
     def test_a_block_lives_as_long_as_an_attacher(self, holder):
         one, where = holder()
         block = segment.attach(where)
-        mapping = segment.map_block(block, writable=False)
+        mapping = segment.map_block(block, mode="r")
         one.kill()
         if block.backend == "file":
             segment.sweep(block.place, ())
@@ -194,7 +192,7 @@ class SegmentContract:
 
     def test_a_mapping_outlives_everything(self, made):
         block = made()
-        mapping = segment.map_block(block, writable=False)
+        mapping = segment.map_block(block, mode="r")
         block.close()
         if block.place:
             assert os.listdir(block.place) == []

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .columns import ColumnMutualInfo, mutual_info_matrix
+from memshare_jupyter.apply import memapply
+from memshare_jupyter.compute.columns import ColumnMutualInfo
+from memshare_jupyter.information import mutual_info_matrix, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from memshare_jupyter.cluster import AnyCluster
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +57,8 @@ class SelectedFeatures:
 
 
 def select_features(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | str,
+    y: ArrayLike | str,
     *,
     k: int | None = None,
     threshold: float | None = None,
@@ -62,16 +66,20 @@ def select_features(
     y_discrete: bool = True,
     permutations: int = 0,
     seed: int | None = 0,
+    cluster: AnyCluster = None,
+    namespace: str | None = None,
+    max_cores: int | None = None,
+    progress_after: float | None = 2.0,
     **options: Any,
 ) -> SelectedFeatures:
     """Select the columns with the highest mutual information with y.
 
     Parameters
     ----------
-    X : array_like of shape (n_samples, n_features)
-        One feature per column: an array, a view of shared memory, or a frame.
-    y : array_like of shape (n_samples,)
-        The classes, or with ``y_discrete=False`` a continuous variable.
+    X : array_like of shape (n_samples, n_features), or str
+        One feature per column: an array, a view of shared memory, a frame, or the name of a page.
+    y : array_like of shape (n_samples,), or str
+        The classes, or with ``y_discrete=False`` a continuous variable; or the name of its page.
     k : int, optional
         Select so many. Exactly one of `k` and `threshold` must be given.
     threshold : float, optional
@@ -82,9 +90,11 @@ def select_features(
     permutations : int, default: 0
         Estimate p-values of the selected columns from so many permutations of y: the share of
         permutations, the given order included, with at least the same mutual information. Each
-        takes as long as the selected columns do.
+        takes as long as the selected columns do, of which a copy is made.
     seed : int or None, default: 0
         Of the permutations; None for another each time.
+    cluster, namespace, max_cores, progress_after
+        As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
         The other arguments of `mutualinfo`.
 
@@ -93,9 +103,17 @@ def select_features(
     SelectedFeatures
         Best first; of equal ones the first in X.
 
+    Raises
+    ------
+    ValueError
+        Neither `k` nor `threshold` is given, or both; or `names` are not as many as the columns.
+    ValueError, TypeError, PageNotFoundError, ClusterError
+        As in `mutual_info_matrix`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from memshare_jupyter import select_features
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, size=500)
     >>> X = rng.normal(size=(500, 4))
@@ -104,62 +122,52 @@ def select_features(
     >>> select_features(X, y, k=2, names=["a", "b", "c", "d"]).names
     ['a', 'c']
     """
-    if names is None:
-        names = getattr(X, "columns", None)
-    matrix = np.asarray(X)
+    if (k is None) == (threshold is None):
+        raise ValueError("give either k (how many features) or threshold (how much at least)")
+    engines: dict[str, Any] = {
+        "cluster": cluster,
+        "max_cores": max_cores,
+        "progress_after": progress_after,
+    }
     options["y_discrete"] = y_discrete
-    values = mutual_info_matrix(matrix, y, **options)
+    values = mutual_info_matrix(X, y, namespace=namespace, **engines, **options)
+    table, labels = value_of(X, namespace), value_of(y, namespace)
+    names = getattr(table, "columns", None) if names is None else names
     if names is not None and len(names) != values.size:
         raise ValueError(f"there are {len(names)} names for the {values.size} columns of X")
     order = np.argsort(-values, kind="stable")
-    if k is not None and threshold is None:
-        chosen = order[:k]
-    elif k is None and threshold is not None:
-        chosen = order[: np.count_nonzero(values >= threshold)]
-    else:
-        raise ValueError("give either k (how many features) or threshold (how much at least)")
+    chosen = order[:k] if threshold is None else order[: np.count_nonzero(values >= threshold)]
+    found = values[chosen]
     # The rank is one more than the number of better ones.
-    ranks = np.searchsorted(-values[order], -values[chosen]) + 1
+    ranks = np.searchsorted(-values[order], -found) + 1
     p_values = None
-    if permutations:
-        p_values = np.ones(chosen.size)
-        rng = np.random.default_rng(seed)
-        for _ in range(permutations):
-            score = ColumnMutualInfo(rng.permutation(np.asarray(y)), **options)
-            # Values equal but for rounding count as equal.
-            p_values += score(matrix[:, chosen]) >= values[chosen] * (1 - 1e-12)
-        p_values /= permutations + 1
-    labels = [int(c) if names is None else names[c] for c in chosen]
-    return SelectedFeatures(labels, chosen, values[chosen], ranks, p_values)
+    if permutations and chosen.size:
+        part = np.asfortranarray(np.asarray(table)[:, chosen])
+        reached = _Permuted(np.asarray(labels), found, seed, options)
+        numbers = np.arange(permutations)[:, None]
+        if isinstance(X, str) or cluster is not None or max_cores is not None:
+            each = memapply(numbers, 1, reached, "select_features", vars={"X": part}, **engines)
+        else:
+            each = [reached(number, part) for number in numbers]
+        p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
+    chosen_names = [int(c) if names is None else names[c] for c in chosen]
+    return SelectedFeatures(chosen_names, chosen, found, ranks, p_values)
 
 
-def mutual_info_score_func(
-    X: ArrayLike, y: ArrayLike, *, y_discrete: bool = True, **options: Any
-) -> NDArray[np.float64]:
-    """Mutual information of each column with y, as scikit-learn's selectors want it.
+class _Permuted:
+    """Says which columns have as much mutual information with a permutation of y as with y."""
 
-    Parameters
-    ----------
-    X : array_like of shape (n_samples, n_features)
-    y : array_like of shape (n_samples,)
-    y_discrete : bool, default: True
-        For a continuous y pass ``functools.partial(mutual_info_score_func, y_discrete=False)``.
-    **options
-        The other arguments of `mutualinfo`.
+    def __init__(
+        self, y: NDArray[Any], values: NDArray[np.float64], seed: int | None, options: Any
+    ) -> None:
+        self._y = y
+        # Values equal but for rounding count as equal.
+        self._values = values * (1 - 1e-12)
+        self._seed: Any = np.random.SeedSequence(seed).entropy
+        self._options = options
 
-    Returns
-    -------
-    ndarray of shape (n_features,), float64
-        In nats; there are no p-values.
-
-    Examples
-    --------
-    >>> from sklearn.feature_selection import SelectKBest
-    >>> import numpy as np
-    >>> y = np.repeat([0, 1], 50)
-    >>> X = np.random.default_rng(0).normal(size=(100, 3))
-    >>> X[:, 1] += 2 * y
-    >>> SelectKBest(mutual_info_score_func, k=1).fit(X, y).get_support()
-    array([False,  True, False])
-    """
-    return mutual_info_matrix(X, y, y_discrete=y_discrete, **options)
+    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> NDArray[np.bool_]:
+        """Do so for a permutation by its number, whichever process it falls to."""
+        rng = np.random.default_rng([self._seed, int(number[0])])
+        score = ColumnMutualInfo(rng.permutation(self._y), **self._options)
+        return score(X) >= self._values

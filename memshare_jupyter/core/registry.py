@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
 from memshare_jupyter.core import lookup, memory, segment, values
@@ -37,7 +38,8 @@ from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
 from memshare_jupyter.core.directories import runtime_directory
-from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
+from memshare_jupyter.core.entry import PAGE, VIEW, Entry, summary_room
+from memshare_jupyter.core.ledger import Ledger, Session
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
@@ -392,6 +394,16 @@ class Registry:
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
         return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
+
+    @property
+    def serving(self) -> bool:
+        """Whether other processes can reach this one's blocks over a socket, too."""
+        return self._ledger.reach.serving
+
+    @property
+    def session_file(self) -> Path:
+        """The file in which this process lists its handles."""
+        return self._ledger.file.path
 
     def address(self, block: segment.Segment) -> segment.Address:
         """Return where other processes reach a block of this one that is no page."""

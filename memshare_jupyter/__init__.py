@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from memshare_jupyter.core.api import (
         Namespace,
         page_list,
+        register_file,
         register_variables,
         release_variables,
         release_views,
@@ -58,6 +59,7 @@ _WHERE: Final = {
     "core.api": [
         "Namespace",
         "page_list",
+        "register_file",
         "register_variables",
         "release_variables",
         "release_views",
@@ -117,6 +119,7 @@ __all__ = [
     "mutual_info_score_func",
     "mutualinfo",
     "page_list",
+    "register_file",
     "register_variables",
     "release_variables",
     "release_views",

@@ -12,7 +12,7 @@ from memshare_jupyter.compute.columns import ColumnMutualInfo
 from memshare_jupyter.information import mutual_info_matrix, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -89,8 +89,9 @@ def select_features(
     y_discrete : bool, default: True
     permutations : int, default: 0
         Estimate p-values of the selected columns from so many permutations of y: the share of
-        permutations, the given order included, with at least the same mutual information. Each
-        takes as long as the selected columns do, of which a copy is made.
+        permutations, the given order included, with at least the same mutual information. With
+        classes and continuous columns each takes a quarter of the time that the selected columns
+        take, otherwise as long. A copy of these columns is made.
     seed : int or None, default: 0
         Of the permutations; None for another each time.
     cluster, namespace, max_cores, progress_after
@@ -161,6 +162,7 @@ class _Permuted:
         self, y: NDArray[Any], values: NDArray[np.float64], seed: int | None, options: Any
     ) -> None:
         self._y = y
+        self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
         # Values equal but for rounding count as equal.
         self._values = values * (1 - 1e-12)
         self._seed: Any = np.random.SeedSequence(seed).entropy
@@ -169,5 +171,6 @@ class _Permuted:
     def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> NDArray[np.bool_]:
         """Do so for a permutation by its number, whichever process it falls to."""
         rng = np.random.default_rng([self._seed, int(number[0])])
-        score = ColumnMutualInfo(rng.permutation(self._y), **self._options)
-        return score(X) >= self._values
+        if self._score is None:  # once in each process, which sees one X only
+            self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
+        return self._score(rng.permutation(self._y.size)) >= self._values

@@ -19,9 +19,11 @@ LAYERS = [
     {"errors"},
     {"core"},
     {"compute"},
-    {"_tether", "_local", "_members", "cluster"},
+    {"_local", "_members", "_tether", "_tether_link", "cluster", "plots", "progress"},
     {"apply"},
-    {"cells", "display", "magics", "panel"},
+    {"information"},
+    {"selection"},
+    {"__main__", "cells", "cli", "display", "magics", "panel"},
 ]
 
 

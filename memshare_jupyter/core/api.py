@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsIndex
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.segment import Mode
 from memshare_jupyter.core.snapshot import PageInfo, Snapshot
 from memshare_jupyter.core.values import Elements
+from memshare_jupyter.core.view import View
 
 
 def register_variables(
@@ -82,6 +88,47 @@ def register_variables(
     registry().register(
         namespace, variables, writable=writable, backend=backend, directory=directory
     )
+
+
+def register_file(
+    namespace: str, name: str, path: str | os.PathLike[str], *, writable: bool = False
+) -> None:
+    """Read a ``.npy`` file straight into shared memory; this process owns the page.
+
+    There is no other copy at any time, so the file may be as large as the free memory.
+
+    Parameters
+    ----------
+    namespace, name : str
+        The page's name, as in `register_variables`.
+    path : path
+        A file that `numpy.save` wrote.
+    writable : bool, default False
+        As in `register_variables`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    UnsupportedValueError
+        It is no ``.npy`` file, is cut short, or holds Python objects.
+    InvalidNameError, PageExistsError, NotEnoughMemoryError, LockTimeoutError
+        As in `register_variables`. After every error nothing was registered.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import memshare_jupyter as ms
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "x.npy")
+    ...     np.save(path, np.arange(5))
+    ...     ms.register_file("doc", "x", path)
+    >>> ms.retrieve_metadata("doc", "x")["x"].shape
+    (5,)
+    >>> ms.release_variables("doc", "x")
+    """
+    registry().register_file(namespace, name, Path(path), writable=writable)
 
 
 def release_variables(namespace: str, names: str | Iterable[str]) -> None:
@@ -252,6 +299,57 @@ class Namespace(MutableMapping[str, Any]):
     def __init__(self, name: str) -> None:
         self.name = check_namespace(name)
 
+    def empty(
+        self,
+        variable: str,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike = float,
+        order: Literal["C", "F"] = "C",
+        *,
+        writable: bool = False,
+    ) -> View:
+        """Register an array of zeros and return it, to be filled in place: no second copy.
+
+        Parameters
+        ----------
+        variable : str
+            Its name. A page of that name is replaced.
+        shape : int or tuple of int
+            Its shape.
+        dtype : dtype, default float
+            Any without Python objects.
+        order : {"C", "F"}
+            Its memory layout.
+        writable : bool, default False
+            Let viewers write too. This process may in any case.
+
+        Returns
+        -------
+        View
+            Of the given shape, writable here. Others who attach the page see at once what is
+            written. It stays valid after the page was released.
+
+        Raises
+        ------
+        InvalidNameError, UnsupportedValueError, PageExistsError, NotEnoughMemoryError
+            As `register_variables`.
+
+        Examples
+        --------
+        >>> from memshare_jupyter import Namespace
+        >>> with Namespace("doc") as ns:
+        ...     out = ns.empty("out", (2, 3))
+        ...     out[:] = 7
+        ...     float(ns["out"].sum())
+        42.0
+        """
+        if order not in {"C", "F"}:
+            raise ValueError(f"order must be 'C' or 'F', not {order!r}")
+        dimensions = _dimensions(shape)
+        return registry().empty(
+            self.name, variable, dimensions, np.dtype(dtype), order, writable=writable
+        )
+
     def __getitem__(self, variable: str) -> Any:
         return _value(registry().attach(self.name, variable, hold=False))
 
@@ -297,6 +395,14 @@ class Namespace(MutableMapping[str, Any]):
             for page in registry().snapshot().pages
             if page.namespace == self.name and page.state != "draining"
         ]
+
+
+def _dimensions(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    sizes = (shape,) if isinstance(shape, SupportsIndex) else tuple(shape)
+    dimensions = tuple(operator.index(n) for n in sizes)
+    if min(dimensions, default=0) < 0:
+        raise ValueError(f"a shape has no negative dimensions: {shape}")
+    return dimensions
 
 
 def _several(names: str | Iterable[str]) -> list[str]:

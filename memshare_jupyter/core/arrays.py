@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from memshare_jupyter.core.layout import Layout
+from memshare_jupyter.core.layout import FilePart, Layout
+from memshare_jupyter.core.summary import Summary
+from memshare_jupyter.errors import UnsupportedValueError
 
 _DTYPE: Final = re.compile(r"[<>|][biufcmMSUV]\d*(\[\w+\])?", re.ASCII)
 """What ``dtype.str`` looks like for dtypes that are plain data."""
@@ -47,6 +50,51 @@ def describe(array: np.ndarray[Any, Any], layout: Layout) -> dict[str, Any]:
         "strides": strides,
         "offset": layout.place(array.transpose(axes)),
     }
+
+
+def describe_empty(
+    dtype: np.dtype[Any], shape: tuple[int, ...], order: str, layout: Layout
+) -> dict[str, Any]:
+    """Reserve room for an array that its owner will fill, and return its form."""
+    return _form(dtype, shape, order, layout.reserve(math.prod(shape) * dtype.itemsize))
+
+
+def describe_file(path: Path, layout: Layout) -> tuple[dict[str, Any], Summary]:
+    """Place the array of a ``.npy`` file, without reading it, and return its form and summary.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    UnsupportedValueError
+        It is no ``.npy`` file, is cut short, or holds Python objects.
+    """
+    try:
+        # The header only: the mapping of the data ends with this function.
+        found = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise UnsupportedValueError(
+            f"cannot share {path}: {error}; it must be a .npy file of plain data, as numpy.save "
+            "writes it"
+        ) from None
+    dtype, shape = found.dtype, found.shape
+    memory_order = "F" if found.flags.f_contiguous and not found.flags.c_contiguous else "C"
+    offset = layout.place(FilePart(path, found.offset, found.nbytes))
+    summary = Summary("array", str(dtype), memory_order, shape)
+    return _form(dtype, shape, memory_order, offset), summary
+
+
+def _form(
+    dtype: np.dtype[Any], shape: tuple[int, ...], memory_order: str, offset: int
+) -> dict[str, Any]:
+    axes = range(len(shape)) if memory_order == "C" else reversed(range(len(shape)))
+    strides = [0] * len(shape)
+    step = dtype.itemsize
+    for axis in reversed(list(axes)):
+        strides[axis] = step
+        step *= shape[axis]
+    code = _encode_dtype(dtype)
+    return {"dtype": code, "shape": shape, "strides": strides, "offset": offset}
 
 
 def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarray[Any, Any]:

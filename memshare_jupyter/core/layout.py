@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from memshare_jupyter.errors import UnsupportedValueError
 
 ALIGNMENT: Final = 64
 """Data begin at multiples of this: a cache line, and what Arrow and vector units ask for."""
 
 _BLOCK_BYTES: Final = 4 << 20
 
-Part = np.ndarray[Any, Any] | bytes | memoryview
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Bytes that stand in a file and go from there straight into the page."""
+
+    path: Path
+    offset: int
+    nbytes: int
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Read the bytes, a few megabytes at a time, into one buffer."""
+        buffer = memoryview(bytearray(min(self.nbytes, _BLOCK_BYTES)))
+        done = 0
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while done < self.nbytes:
+                count = file.readinto(buffer[: self.nbytes - done])
+                if not count:
+                    raise UnsupportedValueError(f"{self.path} ends too early: was it cut short?")
+                yield buffer[:count]
+                done += count
+
+
+Part = np.ndarray[Any, Any] | bytes | memoryview | FilePart
 
 
 class Layout:
@@ -43,14 +70,21 @@ class Layout:
         """Whether any part is an array or a buffer, and not just text."""
         return any(not isinstance(part, bytes) for _, part in self._parts)
 
+    def reserve(self, size_bytes: int) -> int:
+        """Reserve room that stays as the page is made, all zeros; return where it begins."""
+        offset = self.place(b"")
+        self.size_bytes += size_bytes
+        return offset
+
     def blocks(self) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yield (offset, contiguous buffer) in ascending order; no array is copied whole."""
         for offset, part in self._parts:
-            if not isinstance(part, np.ndarray):
+            if isinstance(part, bytes | memoryview):
                 yield offset, part
                 continue
+            blocks = part.blocks() if isinstance(part, FilePart) else _contiguous_blocks(part)
             at = offset
-            for block in _contiguous_blocks(part):
+            for block in blocks:
                 yield at, block
                 at += block.nbytes
 

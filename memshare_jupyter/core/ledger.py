@@ -219,7 +219,7 @@ class _Reader(Session):
 def _sweep(fd: int, path: Path) -> None:
     # A file without a name was swept already, and its name may be a living session's again.
     if os.fstat(fd).st_nlink:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it may be a pipe, a directory, anything
             for entry in _last_entries(fd):
                 if entry.backend == "file":
                     reclaim(entry.place, entry.uuid)

@@ -21,7 +21,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class Page:
     block : Segment
         Its memory; the page owns it and closes it when it is unmapped.
     mode : {"r", "r+", "c"}
-        How to map it.
+        How to map it; ``"lent"`` from when its owner released it while arrays of its own use it.
     mappings : Mappings
         Where it is kept from `drop` until its memory is gone.
     """
@@ -103,7 +103,8 @@ class Page:
     def __init__(self, block: segment.Segment, mode: segment.Mode, mappings: Mappings) -> None:
         self.block = block
         self.uuid = block.uuid
-        self.mode = mode
+        self.mode: segment.Mode | Literal["lent"] = mode
+        self._sent_mode: segment.Mode = mode
         try:
             if block.size_bytes < _TRAILER.size:
                 raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
@@ -174,7 +175,7 @@ class Page:
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         made = values.build(self._descriptor(page), page, make, trusted=trusted)
         if isinstance(made, values.Elements):
-            made.by_reference(rebuild, *name, self.uuid, self.mode)
+            made.by_reference(rebuild, *name, self.uuid, self._sent_mode)
         return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
@@ -186,7 +187,7 @@ class Page:
     def _maker(
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
-        source = Source(*name, self.uuid, self.mode, self.address, rebuild)
+        source = Source(*name, self.uuid, self._sent_mode, self.address, rebuild)
 
         def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
             view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
@@ -237,6 +238,7 @@ def create(
         block.close()
         raise
     page = Page(block, "r+", mappings)
+    page._sent_mode = "r+" if writable else "r"  # the owner may write; whom it sends views may not
     try:
         block.seal(writable=writable)
     except BaseException:

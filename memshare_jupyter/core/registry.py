@@ -31,7 +31,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
+
+import numpy as np
 
 from memshare_jupyter.core import lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
@@ -44,6 +46,7 @@ from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
 from memshare_jupyter.core.sweeping import Places
+from memshare_jupyter.core.view import View
 from memshare_jupyter.errors import MemshareError, PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
@@ -86,7 +89,8 @@ def _exclusive(
 class _Handle:
     """One claim of this process on one page, and the slot that lists it.
 
-    ``kept`` says that the claim ends by `Registry.detach`, not with the last array.
+    ``kept`` says that the claim ends by `Registry.detach`, not with the last array; of a page, that
+    arrays were made on the owner's own mapping.
     """
 
     __slots__ = ("entry", "kept", "page", "slot")
@@ -119,7 +123,7 @@ class Registry:
         self._places = Places()
         self._places.sweep(self._ledger.sessions())
         self._pages: dict[PageName, _Handle] = {}
-        self._views: dict[tuple[bytes, segment.Mode], _Handle] = {}
+        self._views: dict[tuple[bytes, str], _Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
         # also while this thread is in the middle of a change. See _settle.
         self._lock = threading.Lock()
@@ -171,9 +175,63 @@ class Registry:
         RegistryCorruptError
             Others have a hand in the directory. Nothing was registered.
         """
-        chosen, place = segment.choose(backend, directory)
         names = [page_name(namespace, variable) for variable in variables]
         plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
+        self._register(
+            names, plans, writable=writable, replace=replace, backend=backend, directory=directory
+        )
+
+    def register_file(
+        self, namespace: str, variable: str, path: Path, *, writable: bool = False
+    ) -> None:
+        """Put the array of a ``.npy`` file into shared memory, without a copy of it in between.
+
+        Raises
+        ------
+        FileNotFoundError, UnsupportedValueError
+            There is no such file, or it is not one of an array of plain data.
+        """
+        self._register(
+            [page_name(namespace, variable)], [values.Plan.file(path)], writable=writable
+        )
+
+    def empty(
+        self,
+        namespace: str,
+        variable: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        order: Literal["C", "F"],
+        *,
+        writable: bool = False,
+    ) -> View:
+        """Register an array of zeros and return it, for this process to fill in place.
+
+        The array can be written to, also when others cannot; it stays valid after the page was
+        released.
+        """
+        name = page_name(namespace, variable)
+        self._register([name], [values.Plan.empty(shape, dtype, order)], writable=writable)
+        return self._lend(name)
+
+    @_exclusive
+    def _lend(self, name: PageName) -> View:
+        handle = self._pages[name]
+        handle.kept = True
+        view: View = handle.page.value(name, self._rebuild)
+        return view
+
+    def _register(
+        self,
+        names: list[PageName],
+        plans: list[values.Plan],
+        *,
+        writable: bool,
+        replace: bool = True,
+        backend: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        chosen, place = segment.choose(backend, directory)
         needed = sum(plan.size_bytes for plan in plans)
         for name in names:
             summary_room(name, place)
@@ -393,7 +451,11 @@ class Registry:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
         claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-        return self._snapshots.page(self._ledger.sessions(), self._ledger.mine, claims[0][1].uuid)
+        sessions, mine = self._ledger.sessions(), self._ledger.mine
+        page = self._snapshots.page(sessions, mine, claims[0][1].uuid)
+        if page is None:  # its last holder ended between the two looks
+            raise lookup.not_found(self._ledger, name)
+        return page
 
     @property
     def serving(self) -> bool:
@@ -554,6 +616,9 @@ class Registry:
 
     def _withdraw_page(self, handle: _Handle) -> None:
         handle.page.mark_released()
+        if handle.kept:  # arrays of ours may still use it: then it goes on as a view
+            handle.page.mode = "lent"
+            self._publish_view(handle.page, handle.entry)
         self._ledger.withdraw(handle.slot, handle.entry)
 
     def _drop_page(self, name: PageName) -> None:

@@ -67,7 +67,7 @@ class Segment(Protocol):
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
 
     def close(self) -> None:
-        """Let go of the block; to be called once, after its mapping ended."""
+        """Let go of the block, after its mapping ended; once or more often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,13 +168,15 @@ class Snapshots:
         )
         return Snapshot(tuple(pages))
 
-    def page(self, sessions: Iterable[Session], mine: Session, uuid: bytes) -> PageInfo:
-        """Put the entries of one page together."""
+    def page(self, sessions: Iterable[Session], mine: Session, uuid: bytes) -> PageInfo | None:
+        """Put the entries of one page together; None when nobody has it any more."""
         living = set()
         claims = []
         for session in sessions:
             living.add(session.token)
             claims += [(session, entry) for entry in session.table.of(uuid)]
+        if not claims:
+            return None
         return self._page(claims, mine, owner_lives=claims[0][1].owner_token in living)
 
     def _page(

@@ -28,6 +28,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -72,6 +73,27 @@ class Plan:
             form = _describe(value, self.layout)
         self.descriptor = _json(form)
         self.summary = _summary(value, form["kind"])
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: np.dtype[Any], order: str) -> Plan:
+        """Plan an array of zeros for its owner to fill."""
+        if not arrays.is_plain(dtype):
+            raise UnsupportedValueError(f"cannot share an array of dtype {dtype}: no plain data")
+        made = cls.__new__(cls)
+        made.layout = Layout()
+        form = arrays.describe_empty(dtype, shape, order, made.layout)
+        made.descriptor = _json({"kind": "array", **form})
+        made.summary = Summary("array", str(dtype), order, shape)
+        return made
+
+    @classmethod
+    def file(cls, path: Path) -> Plan:
+        """Plan the array of a ``.npy`` file, to go from there straight into the page."""
+        made = cls.__new__(cls)
+        made.layout = Layout()
+        form, made.summary = arrays.describe_file(path, made.layout)
+        made.descriptor = _json({"kind": "array", **form})
+        return made
 
     @property
     def size_bytes(self) -> int:

@@ -96,6 +96,11 @@ def pss_mb(processes):
     return total / 1024
 
 
+def cpu_s(processes):
+    """CPU time of some processes: what they would need if nobody else were running."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
 class Peak(threading.Thread):
     """Samples the memory of this process and all it has started until it is stopped."""
 
@@ -141,16 +146,17 @@ def on_engines(genes, engines, rounds):
         warm = ms.mutual_info_matrix(namespace["X"][:, :100], y, y_discrete=True, cluster=cluster)
         print(f"\n{CASES:,} x {genes:,} float64, {data_mb:,.0f} MB, on {engines} engines")
         print(f"shared in {shared:.1f} s, once")
+        workers = [psutil.Process(pid) for pid in cluster.view().apply_sync(os.getpid)]
         times = []
         for _ in range(rounds):
-            load = os.getloadavg()[0]
+            load, cpu = os.getloadavg()[0], cpu_s(workers)
             start = time.perf_counter()
             found = scores()
             times.append(time.perf_counter() - start)
             rate = genes / times[-1]
             print(
                 f"{times[-1]:8.2f} s {rate:10,.0f} genes/s {rate / R_GENES_S:8.0f} x R"
-                f"    (load before it {load:.1f})",
+                f"    ({cpu_s(workers) - cpu:.1f} s of CPU; load before it {load:.1f})",
                 flush=True,
             )
         np.testing.assert_allclose(found[:100], warm, rtol=1e-12)

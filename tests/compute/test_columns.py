@@ -132,3 +132,27 @@ def test_fewer_than_three_samples_give_zeros(n):
 
 def test_no_columns_give_no_values():
     assert mutual_info_matrix(np.ones((5, 0)), np.arange(5), y_discrete=True).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"y_discrete": True},
+        {"y_discrete": True, "base": 2},
+        {"y_discrete": True, "na_rm": True},
+        {"y_discrete": True, "estimator": "kde"},
+        {"x_discrete": True, "y_discrete": True},
+        {},
+    ],
+    ids=str,
+)
+def test_a_permuter_gives_what_permuted_labels_give(options):
+    X, y = study(100)
+    X = X if "x_discrete" not in options else np.round(X)
+    if options.get("na_rm"):
+        X[3, 4] = np.nan
+    permuter = ColumnMutualInfo(y, **options).permuter(X)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(y.size)
+        expected = mutual_info_matrix(X, y[order], **options)
+        np.testing.assert_allclose(permuter(order), expected, rtol=1e-11, atol=1e-15)

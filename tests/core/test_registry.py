@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core import lookup, process
 from memshare_jupyter.errors import (
     InvalidNameError,
     NotOwnerError,
@@ -338,6 +338,20 @@ def test_metadata_says_what_a_page_holds_and_takes_no_view(child, listed):
     assert (about["l"].kind, about["l"].shape) == ("list", (2,))
     assert ms.view_list() == []
     ms.release_variables("n", ["x", "l"])
+
+
+def test_metadata_of_a_page_whose_owner_ends_between_two_looks_is_not_found(child, monkeypatch):
+    owner = child("ms.register_variables('n', {'x': np.ones(2)})")
+    find = lookup.claims_by_name
+
+    def find_and_kill(*arguments):
+        found = find(*arguments)
+        owner.kill()
+        return found
+
+    monkeypatch.setattr(lookup, "claims_by_name", find_and_kill)
+    with pytest.raises(PageNotFoundError, match=r"no page n\.x"):
+        ms.retrieve_metadata("n", "x")
 
 
 def test_the_snapshot_tells_shared_bytes_from_what_copies_would_cost(page, child):

@@ -78,10 +78,11 @@ class FileSegment:
 
     def close(self) -> None:
         """Let go of it, once or more often; the last holder removes the file."""
-        if self.fd >= 0:
-            _held.pop(self.fd, None)
-            self.remove_if_last()
-            fd, self.fd = self.fd, -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _held.pop(fd, None)
+            if self._locked:
+                _remove_if_last(fd, self.place, self.uuid)
             os.close(fd)
 
     def remove_if_last(self) -> None:

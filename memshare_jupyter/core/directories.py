@@ -102,6 +102,14 @@ def make_page_directory(directory: Path) -> None:
 def _fault(directory: Path, closed: int, why: str) -> str:
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
+    return why_unsafe(directory, closed, why)
+
+
+def why_unsafe(directory: Path, closed: int = 0o022, why: str = "for others to write to") -> str:
+    """Say what is wrong with a directory; empty when nothing is, or it does not exist.
+
+    `closed` are the bits of its mode that must not be set, and `why` what they would allow.
+    """
     try:
         found = directory.lstat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The ledger: what a handle's slot says, and the union of all living sessions.
+"""The ledger: the union of all living sessions.
 
 There is no shared table. Every process publishes its handles in its own session file (the
 protocol of one change stands in `session`); the ledger is the union of the files whose process
@@ -14,21 +14,21 @@ lives. Readers take no lock:
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import struct
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar, get_args
+from typing import Any, Final, NamedTuple, TypeVar
 
 from memshare_jupyter.core import _socket
 from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
+from memshare_jupyter.core.entry import Entry, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.reach import Reach
-from memshare_jupyter.core.segment import Address, Backend, reclaim
+from memshare_jupyter.core.segment import Address, reclaim
 from memshare_jupyter.core.session import (
     CRC,
     HEADER_BYTES,
@@ -42,93 +42,9 @@ from memshare_jupyter.core.session import (
     WHO,
     SessionFile,
 )
-from memshare_jupyter.errors import InvalidNameError
 
-PAGE: Final = 1
-VIEW: Final = 2
-_SLOT: Final = struct.Struct("<IBBBBBB16siIQdd16sB")
-"""checksum, kind, writable, backend, length of namespace, of variable and of place, uuid,
-descriptor number, pid of the page's owner, bytes, page's and handle's time of birth, token of the
-owner, length of summary"""
-_BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
-_SUMMARY_BYTES: Final = 168
-_LEAST_SUMMARY_BYTES: Final = 64
 _TRIES: Final = 200
 _Key = TypeVar("_Key")
-
-
-class Entry(NamedTuple):
-    """One handle: one process's claim on one page."""
-
-    kind: int
-    name: PageName
-    uuid: bytes
-    fd: int
-    size_bytes: int
-    writable: bool
-    created: float
-    since: float
-    owner_pid: int
-    owner_token: bytes
-    summary: bytes
-    backend: Backend = "memfd"
-    place: str = ""
-
-    def pack(self) -> bytes:
-        """Return the entry as the bytes of a slot."""
-        namespace, variable = self.name.namespace.encode(), self.name.variable.encode()
-        place = os.fsencode(self.place)
-        body = _SLOT.pack(
-            *(0, self.kind, self.writable, _BACKENDS.index(self.backend)),
-            *(len(namespace), len(variable), len(place), self.uuid, self.fd, self.owner_pid),
-            *(self.size_bytes, self.created, self.since, self.owner_token, len(self.summary)),
-        )
-        slot = b"".join((body, namespace, variable, place, self.summary)).ljust(SLOT_BYTES, b"\0")
-        return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
-
-
-class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an error
-    """The slot is being written."""
-
-
-def unpack(slot: bytes) -> Entry | None:
-    """Read a slot; None when it is empty, `TornSlot` when its checksum is wrong."""
-    head = _SLOT.unpack_from(slot)
-    checksum, kind, writable, backend, n, v, p, *numbers, s = head
-    if not checksum and not kind:
-        return None
-    if checksum != zlib.crc32(slot[4:]):
-        raise TornSlot
-    uuid, fd, owner_pid, size_bytes, created, since, token = numbers
-    ends = itertools.accumulate((n, v, p, s), initial=_SLOT.size)
-    namespace, variable, place, summary = (slot[a:b] for a, b in itertools.pairwise(ends))
-    try:
-        name = PageName(namespace.decode(), variable.decode())
-        where = (_BACKENDS[backend], os.fsdecode(place))
-    except (UnicodeDecodeError, IndexError):
-        raise TornSlot from None
-    about = (size_bytes, bool(writable), created, since, owner_pid, token, summary)
-    return Entry(kind, name, uuid, fd, *about, *where)
-
-
-def summary_room(name: PageName, place: str = "") -> int:
-    """Return how many bytes of summary fit into a slot with that name and place.
-
-    Raises
-    ------
-    InvalidNameError
-        Too few; the directory is what has to be shorter.
-    """
-    taken = len(name.namespace.encode()) + len(name.variable.encode())
-    most = min(SLOT_BYTES - _SLOT.size - taken - _LEAST_SUMMARY_BYTES, 255)
-    if (length := len(os.fsencode(place))) > most:
-        raise InvalidNameError(
-            f"cannot register {name}: with that name its directory may be {most} bytes long, and "
-            f"{place} has {length}; use a shorter path",
-            name=str(name),
-            directory=place,
-        )
-    return min(SLOT_BYTES - _SLOT.size - taken - length, _SUMMARY_BYTES)
 
 
 class Table:
@@ -138,6 +54,7 @@ class Table:
         self.slots: dict[int, Entry] = {}
         self._by_name: dict[PageName, set[int]] = {}
         self._by_uuid: dict[bytes, set[int]] = {}
+        self._by_place: dict[str, set[int]] = {}
 
     def put(self, index: int, entry: Entry | None) -> None:
         """Set or (None) empty a slot."""
@@ -145,10 +62,14 @@ class Table:
         if old is not None:
             _forget(self._by_name, old.name, index)
             _forget(self._by_uuid, old.uuid, index)
+            if old.place:
+                _forget(self._by_place, old.place, index)
         if entry is not None:
             self.slots[index] = entry
             self._by_name.setdefault(entry.name, set()).add(index)
             self._by_uuid.setdefault(entry.uuid, set()).add(index)
+            if entry.place:
+                self._by_place.setdefault(entry.place, set()).add(index)
 
     def named(self, name: PageName) -> list[Entry]:
         """Return the entries of that name."""
@@ -157,6 +78,12 @@ class Table:
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""
         return [self.slots[i] for i in self._by_uuid.get(uuid, ())]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield place and uuid of each page that is a file."""
+        for place, indexes in self._by_place.items():
+            for index in indexes:
+                yield place, self.slots[index].uuid
 
 
 def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:
@@ -300,6 +227,39 @@ def _sweep(fd: int, path: Path) -> None:
         for left in (path.with_name(token + _socket.SUFFIX), path):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+class Seen(NamedTuple):
+    """A living session, as far as a process of any version can read it."""
+
+    pid: int
+    label: str
+    pid_namespace: int
+    same_version: bool
+
+
+def survey(directory: Path, mine: Path) -> list[Seen]:
+    """Return the living sessions in a directory, of whatever version, but not this process's.
+
+    Closing one's own session file would drop its lock, so it is not opened.
+    """
+    found = []
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        if path == mine:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if is_locked(fd):
+                    who = _Reader.who(os.pread(fd, HEADER_BYTES, 0))
+                    if who is not None:
+                        found.append(Seen(who[0], who[3], who[1], same_version=True))
+                    else:  # of the file's name every version begins with the pid
+                        pid = int(path.name.partition("-")[0])
+                        found.append(Seen(pid, "", 0, same_version=False))
+            finally:
+                os.close(fd)
+    return found
 
 
 def _last_entries(fd: int) -> Iterator[Entry]:

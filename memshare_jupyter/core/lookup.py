@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from memshare_jupyter.core.ledger import PAGE, Entry, Ledger, Session
+from memshare_jupyter.core.entry import PAGE, Entry
+from memshare_jupyter.core.ledger import Ledger, Session
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import (
     NotOwnerError,

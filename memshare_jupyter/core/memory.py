@@ -66,10 +66,18 @@ def require(what: str, size_bytes: int, look: Callable[[], Snapshot], place: str
         There is too little memory; the message says how much, what holds it, and what to do.
     """
     if size_bytes >= _ASK_FROM_BYTES and size_bytes > (found := room(place)).free_bytes:
-        raise refusal(what, size_bytes, look(), found)
+        raise _refusal(what, size_bytes, look(), found)
 
 
-def refusal(what: str, size_bytes: int, now: Snapshot, found: Room) -> NotEnoughMemoryError:
+def explain(
+    error: OSError, what: str, size_bytes: int, look: Callable[[], Snapshot], place: str
+) -> None:
+    """Raise what `require` would have, if `error` says that there was no room after all."""
+    if error.errno in FULL:
+        raise _refusal(what, size_bytes, look(), room(place)) from error
+
+
+def _refusal(what: str, size_bytes: int, now: Snapshot, found: Room) -> NotEnoughMemoryError:
     """Return the error for a page that does not fit into `found`."""
     largest = sorted(now.pages, key=lambda page: -page.size_bytes)
     total = in_units(sum(page.size_bytes for page in largest))

@@ -256,8 +256,8 @@ def create(
     mappings: Mappings,
     *,
     writable: bool,
-    backend: segment.Backend = "memfd",
-    place: str = "",
+    backend: segment.Backend,
+    place: str,
 ) -> Page:
     """Make a page of a planned value: allocate, fill, map, then seal.
 

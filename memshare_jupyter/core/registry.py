@@ -45,7 +45,8 @@ from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
 from memshare_jupyter.core.directories import runtime_directory
-from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, Session, summary_room
+from memshare_jupyter.core.entry import PAGE, VIEW, Entry, summary_room
+from memshare_jupyter.core.ledger import Ledger, Session
 from memshare_jupyter.core.names import PageName, check_namespace, page_name
 from memshare_jupyter.core.page import Page
 from memshare_jupyter.core.session import SessionFile
@@ -280,9 +281,8 @@ class Registry:
                 )
                 made.append(page)
         except OSError as error:
-            if error.errno not in memory.FULL:
-                raise
-            raise memory.refusal(what, needed, self.snapshot(), memory.room(place)) from error
+            memory.explain(error, what, needed, self.snapshot, place)
+            raise
         for name, plan in zip(names, plans, strict=True):
             if name in refilled:
                 refilled[name].refill(plan)  # last, since it is what cannot be undone
@@ -545,6 +545,16 @@ class Registry:
         if page is None:  # its last holder ended between the two looks
             raise lookup.not_found(self._ledger, name)
         return page
+
+    @property
+    def serving(self) -> bool:
+        """Whether other processes can reach this one's blocks over a socket, too."""
+        return self._ledger.reach.serving
+
+    @property
+    def session_file(self) -> Path:
+        """The file in which this process lists its handles."""
+        return self._ledger.file.path
 
     def address(self, block: segment.Segment) -> segment.Address:
         """Return where other processes reach a block of this one that is no page."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memshare_jupyter.core import summary as summaries
-from memshare_jupyter.core.ledger import PAGE, Entry, Session
+from memshare_jupyter.core.entry import PAGE, Entry
+from memshare_jupyter.core.ledger import Session
 from memshare_jupyter.core.names import PageName
 
 State = Literal["active", "writable", "draining", "orphaned"]

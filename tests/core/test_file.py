@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import _file, ledger, memory
+from memshare_jupyter.core import _file, entry, memory
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import InvalidNameError, NotEnoughMemoryError, RegistryCorruptError
 
@@ -98,7 +98,7 @@ def test_a_directory_in_no_directory_is_an_error(place):
 
 def test_a_long_path_fits_beside_long_names_or_is_refused_with_the_number(tmp_path):
     name = PageName("n" * 120, "v" * 120)
-    room = 512 - ledger._SLOT.size - 240 - ledger._LEAST_SUMMARY_BYTES
+    room = 512 - entry._SLOT.size - 240 - entry._LEAST_SUMMARY_BYTES
     base = str(tmp_path)
     fits, too_long = (base + "/" + "d" * (n - len(base) - 1) for n in (room, room + 1))
     ms.register_variables(name.namespace, {name.variable: X}, directory=fits)

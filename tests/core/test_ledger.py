@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import directories, ledger, process, session
-from memshare_jupyter.core.ledger import PAGE, VIEW, Entry, Ledger, TornSlot, unpack
+from memshare_jupyter.core import directories, process, session
+from memshare_jupyter.core import entry as slots
+from memshare_jupyter.core.entry import PAGE, VIEW, Entry, TornSlot, unpack
+from memshare_jupyter.core.ledger import Ledger
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.session import HEADER_BYTES, RING, SLOT_BYTES, SessionFile
 from memshare_jupyter.core.summary import Summary
@@ -33,7 +35,7 @@ entries = st.builds(
     since=st.floats(0, 1e12),
     owner_pid=st.integers(1, 2**22),
     owner_token=st.binary(min_size=16, max_size=16),
-    summary=st.binary(max_size=ledger._SUMMARY_BYTES),
+    summary=st.binary(max_size=slots._SUMMARY_BYTES),
 )
 
 
@@ -54,7 +56,7 @@ def test_an_entry_reads_back_as_it_was_written(entry):
 
 def test_the_longest_names_and_summary_fit_a_slot():
     name = PageName("n" * 128, "v" * 128)
-    longest = entry()._replace(name=name, summary=b"s" * ledger._SUMMARY_BYTES)
+    longest = entry()._replace(name=name, summary=b"s" * slots._SUMMARY_BYTES)
     assert len(longest.pack()) == SLOT_BYTES
     assert unpack(longest.pack()) == longest
 
@@ -83,7 +85,7 @@ def test_a_half_written_slot_is_noticed(old, new, at):
     "dtype", [np.dtype([(f"field number {i}", "f8") for i in range(40)]), np.dtype("f8")]
 )
 def test_a_summary_never_outgrows_its_slot(dtype):
-    room = ledger.summary_room(PageName("n" * 128, "v" * 128))
+    room = slots.summary_room(PageName("n" * 128, "v" * 128))
     packed = Summary("array", str(dtype), "C", (10**9,) * 4).pack(room)
     assert len(packed) <= room
     shown = unpack_summary(packed)
@@ -98,7 +100,7 @@ def test_a_summary_never_outgrows_its_slot(dtype):
 def writer(child, tmp_path):
     """Another process with a session file in a directory of its own, and a reader of it."""
     one = child(
-        f"from pathlib import Path\nfrom memshare_jupyter.core.ledger import Entry, PAGE\n"
+        f"from pathlib import Path\nfrom memshare_jupyter.core.entry import Entry, PAGE\n"
         f"from memshare_jupyter.core.names import PageName\n"
         f"file = session.SessionFile(Path({str(tmp_path / 'm')!r}), 'other')\n"
         "def entry(number, name='x'):\n"

@@ -329,6 +329,7 @@ class Life:
         self.quiet = False
 
     def kill(self):
+        self.quiet = False  # from now until its pidfd says that it is gone
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 

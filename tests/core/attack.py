@@ -327,9 +327,10 @@ class Life:
         self.pidfd = os.pidfd_open(pid)
         self.connection = None
         self.quiet = False
+        self.struck = False
 
     def kill(self):
-        self.quiet = False  # from now until its pidfd says that it is gone
+        self.quiet, self.struck = False, True  # until its pidfd says that it is gone
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
@@ -427,7 +428,7 @@ class Attack:
             elif ready in by_connection:
                 with contextlib.suppress(EOFError, ConnectionError):  # its pidfd will say so
                     kind, faults = ready.recv()
-                    by_connection[ready].quiet = True
+                    by_connection[ready].quiet = not by_connection[ready].struck
                     for fault in faults:
                         self.report("errors" if kind == "quiet" else "lost", fault)
                     continue

@@ -643,7 +643,11 @@ class Registry:
                 if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
                     self._attach(self._ledger.mine, handle.entry).kept = True
+                if handle.kept:  # the child has the arrays on it, too: it counts until they end
+                    handle.page.mode = "lent"
+                    self._publish_view(handle.page, handle.entry)
                 handle.page.drop()
+        self._settle()
 
     # --- inside --------------------------------------------------------------------------
 

@@ -61,7 +61,8 @@ def _left_behind(private: str) -> list[str]:
         time.sleep(0.02)
     faults = [f"process {pid}: {_command(pid)}" for pid in _pids_of(private)]
     faults += [f"block {block} in this process" for block in _blocks(os.getpid())]
-    faults += glob.glob(f"{private}/memshare/*.session")
+    for left in ("memshare/*.session", "memshare/.*", "memshare/*.socket", "*/*.page"):
+        faults += glob.glob(f"{private}/{left}")
     return faults
 
 

@@ -67,20 +67,29 @@ class Server:
         except BaseException:
             self.abandon()
             raise
-        self._thread = threading.Thread(target=self._run, name="memshare socket", daemon=True)
-        self._thread.start()
+        self.resume()
 
     @property
     def serving(self) -> bool:
         """Whether the socket can still be found."""
         return self._path.exists()
 
+    def resume(self) -> None:
+        """Serve, those first who came during a pause."""
+        self._thread = threading.Thread(target=self._run, name="memshare socket", daemon=True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """End the thread; who comes now waits."""
+        self._stop.send(b"x")
+        self._thread.join()
+        self._stopped.recv(1)
+
     def end(self) -> None:
         """Stop, and remove the socket."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        self._stop.send(b"x")
-        self._thread.join(_PATIENCE_S)
+        self.pause()
         self.abandon()
 
     def abandon(self) -> None:
@@ -93,6 +102,8 @@ class Server:
     def _run(self) -> None:
         poll = select.poll()
         poll.register(self._stopped, select.POLLIN)
+        for fd in self._clients:
+            poll.register(fd, select.POLLIN)
         while True:
             # A full house takes nobody in until somebody leaves or is shown out.
             full = len(self._clients) >= _MOST_CLIENTS

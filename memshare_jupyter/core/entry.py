@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
 import zlib
@@ -61,21 +60,26 @@ class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an e
 def unpack(slot: bytes) -> Entry | None:
     """Read a slot; None when it is empty, `TornSlot` when its checksum is wrong."""
     head = _SLOT.unpack_from(slot)
-    checksum, kind, writable, backend, n, v, p, *numbers, s = head
+    checksum, kind, writable, backend, n, v, p, uuid = head[:8]
+    fd, owner_pid, size_bytes, created, since, token, s = head[8:]
     if not checksum and not kind:
         return None
     if checksum != zlib.crc32(slot[4:]):
         raise TornSlot
-    uuid, fd, owner_pid, size_bytes, created, since, token = numbers
-    ends = itertools.accumulate((n, v, p, s), initial=_SLOT.size)
-    namespace, variable, place, summary = (slot[a:b] for a, b in itertools.pairwise(ends))
+    v_at = _SLOT.size + n
+    p_at = v_at + v
+    s_at = p_at + p
     try:
-        name = PageName(namespace.decode(), variable.decode())
-        where = (_BACKENDS[backend], os.fsdecode(place))
+        name = PageName(slot[_SLOT.size : v_at].decode(), slot[v_at:p_at].decode())
+        place = os.fsdecode(slot[p_at:s_at]) if p else ""
+        made_of = _BACKENDS[backend]
     except (UnicodeDecodeError, IndexError):
         raise TornSlot from None
-    about = (size_bytes, bool(writable), created, since, owner_pid, token, summary)
-    return Entry(kind, name, uuid, fd, *about, *where)
+    # By position: keywords would double what a list of thousands costs.
+    return Entry(
+        *(kind, name, uuid, fd, size_bytes, bool(writable), created, since, owner_pid, token),
+        *(slot[s_at : s_at + s], made_of, place),
+    )
 
 
 def summary_room(name: PageName, place: str = "") -> int:

@@ -1,7 +1,7 @@
 """How other processes reach the memfds of this one: through ``/proc``, or over a socket.
 
-``/proc/<pid>/fd`` costs nothing, so it is the rule. A socket needs a thread, and from Python 3.12
-on `os.fork` warns in a process with threads, so it is served only when it must be:
+``/proc/<pid>/fd`` costs nothing, so it is the rule. A socket needs a thread, which is no good
+company for a fork (it pauses then), so it is served only when it must be:
 
 - others cannot open this process's descriptors (`_proc.why_hidden`);
 - a living session of another pid namespace was seen, for which our pid has no meaning;
@@ -61,6 +61,16 @@ class Reach:
     def serving(self) -> bool:
         """Whether there is a socket."""
         return self._server is not None
+
+    def before_fork(self) -> None:
+        """End the thread: `os.fork` is for processes with one, and warns from Python 3.12 on."""
+        if self._server is not None:
+            self._server.pause()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._server is not None:
+            self._server.resume()
 
     def end(self) -> None:
         """Stop serving."""

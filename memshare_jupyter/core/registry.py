@@ -617,9 +617,11 @@ class Registry:
     def before_fork(self) -> None:
         """Let no change be half done in the child's copy of this registry."""
         self._lock.acquire()
+        self._ledger.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
+        self._ledger.reach.after_fork_in_parent()
         self._lock.release()
         self._settle()
 

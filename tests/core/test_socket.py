@@ -375,3 +375,41 @@ def test_a_holder_that_serves_no_socket_yet_is_named_with_the_way_out(elsewhere,
     owner.run("ms.snapshot()")
     assert there.eval("ms.retrieve_views('n', 'x')['x'].sum()") == f"ok {SUM}"
     owner.exit()
+
+
+# --- forking beside a thread -------------------------------------------------------------
+
+
+def test_during_a_pause_there_is_no_thread_and_clients_wait(tmp_path, server):
+    with connected(tmp_path) as early:
+        fetched(tmp_path)  # by now the early one was let in, too
+        server.pause()
+        assert not server._thread.is_alive()
+        with connected(tmp_path) as late:
+            request = _socket._REQUEST.pack(_socket._MAGIC, bytes(16), False)
+            late.send(request)
+            early.send(request)
+            server.resume()
+            assert early.recv(1) == late.recv(1) == _socket._GONE
+    fetched(tmp_path)
+
+
+def test_a_process_that_serves_forks_with_one_thread_and_goes_on_serving(child, runtime_directory):
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    owner.run(
+        "del os.environ['MEMSHARE_SOCKET']\n"
+        "threads = []\n"
+        "server = process.registry()._ledger.reach._server\n"
+        "pause = server.pause\n"
+        "def paused():\n"
+        "    pause(); threads.append(threading.active_count())\n"
+        "server.pause = paused\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)"
+    )
+    assert owner.eval("threads, threading.active_count()") == ([1], 2)
+    (path,) = runtime_directory.glob("*.socket")
+    uuid = owner.eval("bytes.fromhex(ms.snapshot().pages[0].uuid)")
+    os.close(_socket.fetch(path, uuid, writable=False))
+    owner.exit()

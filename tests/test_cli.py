@@ -109,7 +109,7 @@ def test_the_command_line_needs_no_notebook(interpreter):
 
 def test_the_doctor_tells_backend_memory_and_limits(memshare):
     said = memshare("doctor")
-    for what in ("kernel", "runtime directory", "memfd", "open files", "memory"):
+    for what in ("system", "runtime directory", "memfd", "open files", "memory"):
         assert what in said.lower()
     checks = json.loads(memshare("doctor", "--json"))
     assert {check["state"] for check in checks} <= {"ok", "warn"}

@@ -38,7 +38,6 @@ def test_a_page_filled_by_two_threads_is_the_same(willing, value):
             assert got[2] == "text"
         else:
             np.testing.assert_array_equal(got, value)
-            assert got.flags.f_contiguous == value.flags.f_contiguous or value.size == 0
 
 
 @pytest.mark.parametrize(

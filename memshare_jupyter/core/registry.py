@@ -487,10 +487,11 @@ class Registry:
         for handle in views:
             handle.kept = False
             handle.page.drop()
-        in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
-        names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+        ended = {*owned, *(handle.entry.name for handle in views)}
+        # All views: arrays on a page that was owned go on as one.
+        left = {h.entry.name for h in self._views.values() if h.page.mapped}
         self._places.sweep(self._ledger.sessions())
-        return names, in_use
+        return sorted(map(str, ended)), sorted(map(str, ended & left))
 
     def close(self) -> None:
         """End all handles and the session, as the process is about to end.

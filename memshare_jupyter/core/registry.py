@@ -35,7 +35,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_arg
 
 import numpy as np
 
-from memshare_jupyter.core import lookup, memory, segment, values
+from memshare_jupyter.core import _descriptors, lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
@@ -79,6 +79,9 @@ def _exclusive(
                     self._unsure = True
                     self._repair()
                     raise
+        except OSError as error:
+            _descriptors.raise_if_run_out(error)
+            raise
         finally:
             self._settle()
 
@@ -247,6 +250,7 @@ class Registry:
                 made.append(page)  # one by one: what there is by then is dropped below
             self._own(names, plans, made, replaced, writable=writable, replace=replace)
         except OSError as error:
+            _descriptors.raise_if_run_out(error)
             if error.errno not in memory.FULL:
                 raise
             raise memory.refusal(what, needed, self.snapshot(), memory.room(place)) from error
@@ -490,6 +494,7 @@ class Registry:
         ended = {*owned, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
         left = {h.entry.name for h in self._views.values() if h.page.mapped}
+        self._withdraw_unmapped()  # a look needs descriptors, and there may be none before this
         self._places.sweep(self._ledger.sessions())
         return sorted(map(str, ended)), sorted(map(str, ended & left))
 

@@ -544,12 +544,14 @@ class Registry:
             for handle in owned.values():
                 if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
-                    self._attach(self._ledger.mine, handle.entry).kept = True
+                    # Without a descriptor left for it, the child goes without this page.
+                    with contextlib.suppress(OSError, segment.SegmentGone):
+                        self._attach(self._ledger.mine, handle.entry).kept = True
                 if handle.kept:  # the child has the arrays on it, too: it counts until they end
                     handle.page.mode = "lent"
                     self._publish_view(handle.page, handle.entry)
                 handle.page.drop()
-        self._settle()
+                self._withdraw_unmapped()  # now, so that the next one can have its descriptors
 
     # --- inside --------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         PageNotFoundError,
         ReadOnlyPageError,
         RegistryCorruptError,
+        TooManyFilesError,
         UnsupportedValueError,
     )
     from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
@@ -82,6 +83,7 @@ _WHERE: Final = {
         "PageNotFoundError",
         "ReadOnlyPageError",
         "RegistryCorruptError",
+        "TooManyFilesError",
         "UnsupportedValueError",
     ],
     "information": ["mutual_info_matrix", "mutual_info_score_func"],
@@ -106,6 +108,7 @@ __all__ = [
     "ReadOnlyPageError",
     "RegistryCorruptError",
     "SelectedFeatures",
+    "TooManyFilesError",
     "UnsupportedValueError",
     "View",
     "__version__",

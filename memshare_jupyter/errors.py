@@ -10,6 +10,7 @@
     ├── NotOwnerError          (PermissionError)  only a page's owner may do that
     ├── ReadOnlyPageError      (PermissionError)  its owner did not share it for writing
     ├── NotEnoughMemoryError   (MemoryError)      a page would not fit
+    ├── TooManyFilesError      (OSError)          no file descriptor is left for a page
     ├── HeaderMismatchError    (ValueError)       a page of another format or version
     ├── RegistryCorruptError   (RuntimeError)     the runtime directory cannot be trusted
     ├── LockTimeoutError       (TimeoutError)     a name stayed locked by another process
@@ -81,6 +82,10 @@ class ReadOnlyPageError(MemshareError, PermissionError):
 
 class NotEnoughMemoryError(MemshareError, MemoryError):
     """The machine, or the control group of this process, has too little memory for a page."""
+
+
+class TooManyFilesError(MemshareError, OSError):
+    """This process, or the machine, may not open another file, and every page needs one."""
 
 
 class HeaderMismatchError(MemshareError, ValueError):

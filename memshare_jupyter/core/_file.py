@@ -35,6 +35,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Final, Literal
 
+from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core._gone import SegmentGone
 from memshare_jupyter.core.directories import make_page_directory, remove_if_default
 from memshare_jupyter.errors import RegistryCorruptError
@@ -66,6 +67,7 @@ class FileSegment:
         self.fd = fd
         self.size_bytes = size_bytes
         self._locked = True
+        _descriptors.keep_spare(fd)
         _held[fd] = self
 
     def seal(self, *, writable: bool) -> None:

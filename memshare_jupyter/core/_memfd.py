@@ -11,16 +11,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import uuid as uuids
 from typing import Final, Literal
 
+from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core._gone import SegmentGone
 
 _PREFIX: Final = "memshare:"
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1
-_SPARE_FDS: Final = 64
 
 _held: dict[int, MemfdSegment] = {}
 """The blocks that this process has open, by descriptor."""
@@ -38,7 +37,7 @@ class MemfdSegment:
         self.uuid = uuid
         self.fd = fd
         self.size_bytes = size_bytes
-        _keep_fds_spare(fd)
+        _descriptors.keep_spare(fd)
         _held[fd] = self
 
     def seal(self, *, writable: bool) -> None:
@@ -151,11 +150,3 @@ def _open(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -
         os.close(opened)
         raise PermissionError(errno.EACCES, "the block is sealed against writing")
     return opened
-
-
-def _keep_fds_spare(fd: int) -> None:
-    """Raise the soft limit of open files when `fd` comes close to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and fd > soft - _SPARE_FDS:
-        most = 2 * soft if hard == resource.RLIM_INFINITY else min(hard, 2 * soft)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -73,6 +73,8 @@ def register_variables(
     NotEnoughMemoryError
         The values would not fit into the free memory of the machine or its control group, or on
         the file system of the directory.
+    TooManyFilesError
+        This process has as many files open as it may; every page needs one or two.
     LockTimeoutError
         Another process stopped while it registered one of the names.
 
@@ -186,6 +188,8 @@ def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r")
         The page was written by another version of this package.
     UnsupportedValueError
         What was registered cannot be rebuilt here, because a package is missing.
+    TooManyFilesError
+        This process has as many files open as it may; every view needs one or two.
 
     Examples
     --------

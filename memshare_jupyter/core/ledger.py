@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from memshare_jupyter.core import _socket
+from memshare_jupyter.core._descriptors import RUN_OUT
 from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.entry import Entry, TornSlot, unpack
@@ -134,7 +135,9 @@ class _Reader(Session):
         try:
             # Nonblocking, so that a pipe of that name cannot stop us.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        except OSError as error:
+            if error.errno in RUN_OUT:
+                raise  # it may well live, and must not be missing from a list
             return None
         if not is_locked(fd):
             _sweep(fd, path)

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import Registry
 from memshare_jupyter.core.segment import Mode
@@ -21,7 +22,11 @@ def registry() -> Registry:
     if _registry is None:
         with _lock:
             if _registry is None:
-                _registry = Registry(attach_reference)
+                try:
+                    _registry = Registry(attach_reference)
+                except OSError as error:
+                    _descriptors.raise_if_run_out(error)
+                    raise
     return _registry
 
 

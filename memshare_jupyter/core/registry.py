@@ -40,7 +40,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_arg
 
 import numpy as np
 
-from memshare_jupyter.core import lookup, memory, segment, values
+from memshare_jupyter.core import _descriptors, lookup, memory, segment, values
 from memshare_jupyter.core import page as pages
 from memshare_jupyter.core import snapshot as snapshots
 from memshare_jupyter.core._namelock import NameLocks
@@ -86,6 +86,9 @@ def _exclusive(
                     self._unsure = True
                     self._repair()
                     raise
+        except OSError as error:
+            _descriptors.raise_if_run_out(error)
+            raise
         finally:
             self._settle()
 
@@ -253,6 +256,9 @@ class Registry:
             self._make(names, plans, made, refilled, writable=writable, backend=chosen, place=place)
             self._own(names, plans, made, replaced, writable=writable, replace=replace)
             refilled.clear()
+        except OSError as error:
+            _descriptors.raise_if_run_out(error)
+            raise
         finally:
             if refilled:
                 self._end_refill(refilled)
@@ -591,10 +597,12 @@ class Registry:
         for handle in views:
             handle.kept = False
             handle.page.drop()
-        in_use = sorted({str(handle.entry.name) for handle in views if handle.page.mapped})
-        names = sorted({*map(str, owned), *(str(handle.entry.name) for handle in views)})
+        ended = {*owned, *(handle.entry.name for handle in views)}
+        # All views: arrays on a page that was owned go on as one.
+        left = {h.entry.name for h in self._views.values() if h.page.mapped}
+        self._withdraw_unmapped()  # a look needs descriptors, and there may be none before this
         self._places.sweep(self._ledger.sessions())
-        return names, in_use
+        return sorted(map(str, ended)), sorted(map(str, ended & left))
 
     def close(self) -> None:
         """End all handles and the session, as the process is about to end.
@@ -644,12 +652,14 @@ class Registry:
             for handle in owned.values():
                 if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
-                    self._attach(self._ledger.mine, handle.entry).kept = True
+                    # Without a descriptor left for it, the child goes without this page.
+                    with contextlib.suppress(OSError, segment.SegmentGone):
+                        self._attach(self._ledger.mine, handle.entry).kept = True
                 if handle.kept:  # the child has the arrays on it, too: it counts until they end
                     handle.page.mode = "lent"
                     self._publish_view(handle.page, handle.entry)
                 handle.page.drop()
-        self._settle()
+                self._withdraw_unmapped()  # now, so that the next one can have its descriptors
 
     # --- inside --------------------------------------------------------------------------
 

@@ -24,7 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 
-from memshare_jupyter.core import _file, _gone, _memfd, _proc, _socket, huge, reach
+from memshare_jupyter.core import (
+    _descriptors,
+    _file,
+    _gone,
+    _memfd,
+    _proc,
+    _socket,
+    huge,
+    reach,
+)
 from memshare_jupyter.core.directories import VARIABLE, page_directory
 from memshare_jupyter.core.layout import Layout
 
@@ -183,6 +192,8 @@ def _over_socket(address: Address, *, writable: bool) -> Segment:
             f"yet; use memshare there once more, or set {reach.VARIABLE}=1 before it starts"
         ) from error
     except (OSError, LookupError) as error:
+        if getattr(error, "errno", None) in _descriptors.RUN_OUT:
+            raise
         raise SegmentGone(f"process {address.pid}: {error}") from error
     if not _memfd.is_block(address.uuid, fd):
         os.close(fd)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core import process
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ def test_the_owners_array_outlives_the_release_and_counts_until_it_is_gone(study
     gc.collect()
     assert ms.snapshot().pages == ()
     assert truth() == {}
+
+
+def test_collecting_says_that_the_owners_array_still_uses_its_page(study):
+    out = study.empty("out", 10)
+    assert process.registry().gc(study.name) == ([f"{study.name}.out"], [f"{study.name}.out"])
+    del out
+    assert process.registry().gc(study.name) == ([], [])
 
 
 def test_the_owners_array_outlives_a_replacement(study, truth, listed):

@@ -143,6 +143,24 @@ def test_arrays_filled_in_place_count_in_the_child_until_they_are_gone(child, li
     parent.run(f"end({pid})")
 
 
+def test_a_child_of_a_process_with_hardly_a_descriptor_left_lists_all_pages(child, listed, truth):
+    parent = child(FORK.partition("ms.register")[0])
+    parent.run("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))")
+    parent.run("""
+with contextlib.suppress(ms.TooManyFilesError):
+    for i in range(256):
+        ms.register_variables('n', {f'v{i}': np.ones(1)})
+for name in ms.page_list()[:2]:
+    ms.release_variables('n', name.partition('.')[2])
+""")
+    pages = len(parent.eval("ms.page_list()"))
+    assert pages > 100
+    pid = parent.eval("start(lambda: None)")
+    assert listed() == truth()
+    assert listed().total() == 2 * pages
+    parent.run(f"end({pid})")
+
+
 def test_children_of_children_are_counted_too(parent, listed, truth):
     parent.run("""
 def do():

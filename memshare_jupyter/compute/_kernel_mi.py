@@ -66,9 +66,8 @@ def kernel_mutualinfo(x: Kernel, y: Kernel, n: int, *, bias_correction: bool = F
 
     References
     ----------
-    .. [1] C. Pardy, S. Galbraith, S. R. Wilson, "Integrative exploration of large
-       high-dimensional datasets", The Annals of Applied Statistics 12:178-199, 2018.
-       :doi:`10.1214/17-AOAS1055`
+    .. [1] C. Pardy, "mpmi: Mixed-Pair Mutual Information Estimators", R package 0.43.2.1,
+       https://CRAN.R-project.org/package=mpmi
     """
     sum_x, sum_y, sum_xy = np.empty(n), np.empty(n), np.empty(n)
     for start, stop in _blocks(n):

@@ -142,9 +142,8 @@ def mutualinfo(
     .. [3] P. H. C. Eilers, J. J. Goeman, "Enhancing scatterplots with smoothed densities",
        Bioinformatics 20:623-628, 2004. :doi:`10.1093/bioinformatics/btg454`
 
-    .. [4] C. Pardy, S. Galbraith, S. R. Wilson, "Integrative exploration of large
-       high-dimensional datasets", The Annals of Applied Statistics 12:178-199, 2018.
-       :doi:`10.1214/17-AOAS1055`
+    .. [4] C. Pardy, "mpmi: Mixed-Pair Mutual Information Estimators", R package 0.43.2.1,
+       https://CRAN.R-project.org/package=mpmi
     .. [5] S. J. Sheather, M. C. Jones, "A reliable data-based bandwidth selection method for
        kernel density estimation", Journal of the Royal Statistical Society B 53:683-690, 1991.
        :doi:`10.1111/j.2517-6161.1991.tb01857.x`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -26,6 +27,7 @@ class ArrayBuilder(Protocol):
     ) -> np.ndarray[Any, Any]: ...
 
 
+@functools.lru_cache(256)
 def is_plain(dtype: np.dtype[Any]) -> bool:
     """Say whether the bytes are the values, and numpy can name the dtype on the other side."""
     if dtype.hasobject or dtype.kind == "T":

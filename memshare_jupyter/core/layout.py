@@ -49,10 +49,13 @@ class Layout:
     ----------
     size_bytes : int
         Where the last part ends.
+    in_memory : bool
+        Whether all of it is at hand: nothing stands in a file, and nothing is left as it is.
     """
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        self.in_memory = True
         self._parts: list[tuple[int, Part]] = []
 
     def place(self, part: Part, alignment: int = ALIGNMENT) -> int:
@@ -62,6 +65,7 @@ class Layout:
         """
         offset = -(-self.size_bytes // alignment) * alignment
         self._parts.append((offset, part))
+        self.in_memory = self.in_memory and not isinstance(part, FilePart)
         self.size_bytes = offset + (len(part) if isinstance(part, bytes) else part.nbytes)
         return offset
 
@@ -74,6 +78,7 @@ class Layout:
         """Reserve room that stays as the page is made, all zeros; return where it begins."""
         offset = self.place(b"")
         self.size_bytes += size_bytes
+        self.in_memory = False
         return offset
 
     def blocks(self) -> Iterator[tuple[int, bytes | memoryview]]:

@@ -66,12 +66,17 @@ def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
     """
     claims = [(s, entry) for s in ledger.sessions() for entry in s.table.of(uuid)]
     if not claims:
-        raise PageNotFoundError(
-            f"the page of {name} that was sent here is gone: its last holder released it; "
-            "keep the view until it has arrived, or attach the page by name",
-            name=str(name),
-        )
+        raise gone(name)
     return claims
+
+
+def gone(name: PageName) -> PageNotFoundError:
+    """Return the error for a reference to a value that nobody holds any more."""
+    return PageNotFoundError(
+        f"the page of {name} that was sent here is gone: its last holder released it; "
+        "keep the view until it has arrived, or attach the page by name",
+        name=str(name),
+    )
 
 
 def refuse_rivals(ledger: Ledger, names: Iterable[PageName], *, myself: bool = False) -> None:

@@ -34,9 +34,11 @@ def close() -> None:
             ended.close()
 
 
-def attach_reference(namespace: str, variable: str, uuid: bytes, mode: Mode, *form: Any) -> Any:
+def attach_reference(
+    namespace: str, variable: str, uuid: bytes, edition: int, mode: Mode, *form: Any
+) -> Any:
     """Rebuild a pickled view or list; this is the function that its pickle names."""
-    return registry().attach_reference(PageName(namespace, variable), uuid, mode, form)
+    return registry().attach_reference(PageName(namespace, variable), uuid, edition, mode, form)
 
 
 def _before_fork() -> None:

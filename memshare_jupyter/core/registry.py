@@ -13,7 +13,11 @@ To attach a page:
 
 1. find an entry of that name (its owner's, or any viewer's when the owner is dead) or uuid;
 2. open the block through the process that published the entry, and map it;
-3. publish the view.
+3. publish the view;
+4. if the owner is about to write another value into it, let go and begin again.
+
+To register a value of the same size again, while nobody else has the page: mark the page, look
+once more for viewers, write the value into it, and publish it as in 4.
 
 To release a page: mark it released, withdraw its entry, unmap it. A view's entry is withdrawn
 after its memory is unmapped. A crash between any two steps ends the process's session, and with
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -51,6 +56,7 @@ from memshare_jupyter.errors import MemshareError, PageNotFoundError, Unsupporte
 
 _ATTEMPTS: Final = 12
 _PATIENCE_S: Final = 5.0
+_LEAST_REFILL_BYTES: Final = 1 << 20
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -232,30 +238,101 @@ class Registry:
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         chosen, place = segment.choose(backend, directory)
-        needed = sum(plan.size_bytes for plan in plans)
         for name in names:
             summary_room(name, place)
-        what = ", ".join(map(str, names))
-        memory.require(what, needed, self.snapshot, place)
-        self._places.use(place)
         made: list[Page] = []
         replaced: list[tuple[PageName, Page]] = []
+        refilled: dict[PageName, Page] = {}
         try:
-            for plan in plans:
-                try:
-                    page = pages.create(
-                        *(plan, self._mappings), writable=writable, backend=chosen, place=place
-                    )
-                except OSError as error:
-                    memory.explain(error, what, needed, self.snapshot, place)
-                    raise
-                made.append(page)  # one by one: what there is by then is dropped below
+            if replace and any(name in self._pages for name in names):
+                self._begin_refill(names, plans, refilled, writable, chosen, place)
+            self._make(names, plans, made, refilled, writable=writable, backend=chosen, place=place)
             self._own(names, plans, made, replaced, writable=writable, replace=replace)
+            refilled.clear()
         finally:
+            if refilled:
+                self._end_refill(refilled)
             for name, page in [*zip(names, made, strict=False), *replaced]:
                 owned = self._pages.get(name)
                 if owned is None or owned.page is not page:
                     page.drop()
+
+    def _make(
+        self,
+        names: list[PageName],
+        plans: list[values.Plan],
+        made: list[Page],
+        refilled: Mapping[PageName, Page],
+        *,
+        writable: bool,
+        backend: segment.Backend,
+        place: str,
+    ) -> None:
+        """Make or refill a page for each value; what there is when one fails is in `made`."""
+        fresh = [plan for name, plan in zip(names, plans, strict=True) if name not in refilled]
+        needed = sum(plan.size_bytes for plan in fresh)
+        what = ", ".join(map(str, names))
+        memory.require(what, needed, self.snapshot, place)
+        self._places.use(place)
+        try:
+            for name, plan in zip(names, plans, strict=True):
+                page = refilled.get(name) or pages.create(
+                    plan, self._mappings, writable=writable, backend=backend, place=place
+                )
+                made.append(page)
+        except OSError as error:
+            memory.explain(error, what, needed, self.snapshot, place)
+            raise
+        for name, plan in zip(names, plans, strict=True):
+            if name in refilled:
+                refilled[name].refill(plan)  # last, since it is what cannot be undone
+
+    @_exclusive
+    def _begin_refill(
+        self,
+        names: list[PageName],
+        plans: list[values.Plan],
+        refilled: dict[PageName, Page],
+        writable: bool,
+        backend: str,
+        place: str,
+    ) -> None:
+        """Mark the pages that can be written anew, being of the same size and nobody else's."""
+        lookup.refuse_rivals(self._ledger, names)
+        for name, plan in zip(names, plans, strict=True):
+            handle = self._pages.get(name)
+            if (
+                handle is None
+                or handle.kept  # arrays of ours are on it
+                or plan.size_bytes < _LEAST_REFILL_BYTES
+                or not (plan.layout.in_memory and handle.page.fits(plan))
+                or (handle.entry.writable, handle.entry.backend, handle.entry.place)
+                != (writable, backend, place)
+                or self._is_viewed(handle)
+            ):
+                continue
+            handle.page.mark(pages.REFILLING)
+            refilled[name] = handle.page
+            # A viewer lists itself and then looks at the state; we the other way round. So one
+            # of us sees the other.
+            if self._is_viewed(handle):
+                del refilled[name]
+                handle.page.mark(pages.ACTIVE)
+
+    @_exclusive
+    def _end_refill(self, refilled: dict[PageName, Page]) -> None:
+        """After a failure: keep a page that was not written to; one that was is no value."""
+        for name, page in refilled.items():
+            handle = self._pages.get(name)
+            if handle is not None and handle.page is page:
+                if page.touched:
+                    self._drop_page(name)
+                else:
+                    page.mark(pages.ACTIVE)
+
+    def _is_viewed(self, handle: _Handle) -> bool:
+        claims = sum(len(s.table.of(handle.entry.uuid)) for s in self._ledger.sessions())
+        return claims > 1
 
     @_exclusive
     def _own(
@@ -279,8 +356,13 @@ class Registry:
             old = [self._pages[name] for name in names if name in self._pages]
             replaced += [(handle.entry.name, handle.page) for handle in old]
             self._pages.update(handles)  # all at once; after a failure before this, none
-            for handle in old:
-                self._withdraw_page(handle)  # step 5
+            for handle in old:  # step 5
+                if handle.page is self._pages[handle.entry.name].page:
+                    self._ledger.withdraw(handle.slot, handle.entry)
+                    handle.page.touched = False
+                    handle.page.mark(pages.ACTIVE)
+                else:
+                    self._withdraw_page(handle)
         finally:
             self._names.unlock()
 
@@ -364,7 +446,12 @@ class Registry:
 
     @_exclusive
     def attach_reference(
-        self, name: PageName, uuid: bytes, mode: segment.Mode, form: tuple[Any, ...] = ()
+        self,
+        name: PageName,
+        uuid: bytes,
+        edition: int,
+        mode: segment.Mode,
+        form: tuple[Any, ...] = (),
     ) -> Any:
         """Return a page that is known by its uuid, or an array in it: what unpickling does.
 
@@ -372,8 +459,8 @@ class Registry:
         ----------
         name : PageName
             For messages.
-        uuid : bytes
-            The page.
+        uuid, edition : bytes, int
+            The page, and which of its values.
         mode : {"r", "r+"}
             As the view that was sent.
         form : tuple, optional
@@ -386,6 +473,8 @@ class Registry:
         """
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
         with self._view(name, mode, find) as handle:
+            if handle.page.edition != edition:
+                raise lookup.gone(name)
             if form:
                 return handle.page.array(name, self._rebuild, form)
             return handle.page.value(name, self._rebuild)
@@ -617,7 +706,7 @@ class Registry:
         return _Handle(page, entry, self._ledger.publish(entry))  # step 4
 
     def _withdraw_page(self, handle: _Handle) -> None:
-        handle.page.mark_released()
+        handle.page.mark(pages.RELEASED)
         if handle.kept:  # arrays of ours may still use it: then it goes on as a view
             handle.page.mode = "lent"
             self._publish_view(handle.page, handle.entry)
@@ -651,7 +740,7 @@ class Registry:
     ) -> _Handle:
         gone: Exception | None = None
         deadline = time.monotonic() + _PATIENCE_S
-        for attempt in range(_ATTEMPTS):
+        for attempt in itertools.count():
             for session, entry in find():
                 handle = self._views.get((entry.uuid, mode))
                 if handle is not None and handle.page.hold():
@@ -662,10 +751,10 @@ class Registry:
                     return self._attach(session, entry, mode)
                 except segment.SegmentGone as error:
                     gone = error
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or attempt > _ATTEMPTS:
                 break
-            # Whoever had it let it go between our look and our grasp: look again.
-            time.sleep(0.001 * attempt)
+            # Whoever had it let it go between our look and our grasp, or is just replacing it.
+            time.sleep(0.001 * 2**attempt)
         raise PageNotFoundError(
             f"{name} is listed, but no process that holds it lets it be opened: {gone}",
             name=str(name),
@@ -676,10 +765,13 @@ class Registry:
         block = segment.attach(address, writable=mode == "r+")  # step 2
         page = Page(block, mode, self._mappings)
         try:
-            return self._publish_view(page, entry)
+            handle = self._publish_view(page, entry)
+            if page.state == pages.REFILLING:  # step 4
+                raise segment.SegmentGone("its owner is writing another value into it")
         except BaseException:
             page.drop()
             raise
+        return handle
 
     def _publish_view(self, page: Page, entry: Entry) -> _Handle:
         view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
@@ -694,7 +786,7 @@ class Registry:
         """Say whether a page whose owner is dead had been released before."""
         handle = self._views.get((entry.uuid, "r"))
         if handle is not None and handle.page.mapped:
-            return handle.page.released
+            return handle.page.state == pages.RELEASED
         try:
             block = segment.attach(self._ledger.address(session, entry))
         except segment.SegmentGone:

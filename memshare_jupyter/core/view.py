@@ -19,6 +19,7 @@ class Source:
     namespace: str
     variable: str
     uuid: bytes
+    edition: int
     mode: str
     address: int
     rebuild: Callable[..., Any]
@@ -109,7 +110,7 @@ class View(np.ndarray[Any, Any]):
         offset = self.__array_interface__["data"][0] - source.address
         place = (self.dtype, self.shape, self.strides, offset)
         return source.rebuild, (
-            *(source.namespace, source.variable, source.uuid, source.mode),
+            *(source.namespace, source.variable, source.uuid, source.edition, source.mode),
             *place,
         )
 

@@ -1,4 +1,4 @@
-"""The page on mutual information runs, and says of each option what there is."""
+"""The page on mutual information says of each option what there is (test_docs.py runs it)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from pathlib import Path
 from memshare_jupyter.compute._options import Options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mutualinfo.md").read_text("utf-8")
-
-
-def test_the_code_of_the_page_runs():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "docs/mutualinfo.md", "exec"), {})  # noqa: S102 - our own page
 
 
 def test_every_option_is_on_the_page():

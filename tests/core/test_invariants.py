@@ -163,8 +163,8 @@ MAKE = {
     "4 state written": ("os.pwrite", 5, "after"),
 }
 REPLACE = {
-    "5 unmarked": (CORE + "page.Page.mark_released", 1, "before"),
-    "5 marked": (CORE + "page.Page.mark_released", 1, "after"),
+    "5 unmarked": (CORE + "page.Page.mark", 1, "before"),
+    "5 marked": (CORE + "page.Page.mark", 1, "after"),
     "5 slot half emptied": ("os.pwrite", 6, "half"),
     "5 slot emptied": ("os.pwrite", 6, "after"),
     "5 state half written": ("os.pwrite", 7, "half"),
@@ -179,8 +179,8 @@ LOOK = {
     **{f"3 {step}": where for step, where in CHANGE.items()},
 }
 LET_GO = {
-    "unmarked": (CORE + "page.Page.mark_released", 1, "before"),
-    "marked": (CORE + "page.Page.mark_released", 1, "after"),
+    "unmarked": (CORE + "page.Page.mark", 1, "before"),
+    "marked": (CORE + "page.Page.mark", 1, "after"),
     **CHANGE,
     "unmapped": (CORE + "page.Page.drop", 1, "after"),
 }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from memshare_jupyter.core.api import snapshot
+from memshare_jupyter.core.doctor import examine, render
 from memshare_jupyter.core.memory import in_units, room
 from memshare_jupyter.core.resident import share_bytes
 from memshare_jupyter.core.snapshot import PageInfo, Snapshot
@@ -40,11 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     ls.set_defaults(run=_ls)
     gc = commands.add_parser("gc", help="remove what dead processes left; say who keeps the rest")
     gc.set_defaults(run=_gc)
+    doctor = commands.add_parser("doctor", help="say how memory is shared here and what is amiss")
+    doctor.set_defaults(run=_doctor)
     top = commands.add_parser("top", help="show the list again every few seconds")
     top.add_argument("-d", "--delay", type=float, default=2.0, metavar="SECONDS")
     top.add_argument("-n", "--times", type=int, default=0, help="end after so many")
     top.set_defaults(run=_top)
-    for command in (ls, gc):
+    for command in (ls, gc, doctor):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -74,6 +77,15 @@ def _gc(chosen: argparse.Namespace) -> int:
         print("these pages have no owner any more and go with their last holder:")
         print(_holders(kept))
     return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    checks = examine()
+    if chosen.json:
+        print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        print(render(checks))
+    return int(any(check.state == "fail" for check in checks))
 
 
 def _top(chosen: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 from memshare_jupyter import cells
 from memshare_jupyter._local import default_engines
 from memshare_jupyter.apply import memapply, memlapply
-from memshare_jupyter.core import process
+from memshare_jupyter.core import doctor, process
 from memshare_jupyter.core.api import (
     Namespace,
     register_variables,
@@ -114,6 +114,9 @@ class MemshareMagics(Magics):
     def _gc(self, arguments: Any, _: str | None) -> PageTable:
         names, in_use = process.registry().gc(arguments.namespace)
         return PageTable([], _in_use(in_use) or f"let go: {', '.join(names) or 'nothing'}")
+
+    def _doctor(self, _arguments: Any, _: str | None) -> None:
+        print(doctor.render(doctor.examine()))  # noqa: T201 -- a report is text
 
     def _release(self, arguments: Any, _: str | None) -> None:
         for namespace, names in _by_namespace(parse(text) for text in arguments.pages).items():
@@ -235,6 +238,7 @@ def _memshare_parser() -> MagicArgumentParser:
     release.add_argument("pages", nargs="+", metavar="namespace.variable")
     table = command("list", "show every page and who holds it")
     table.add_argument("namespace", nargs="?", help="only this namespace")
+    command("doctor", "say how memory is shared here and what is amiss")
     return parser
 
 

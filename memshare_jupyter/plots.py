@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .compute.density import pareto_density
+from memshare_jupyter.compute.density import pareto_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

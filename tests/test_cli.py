@@ -105,3 +105,12 @@ def test_an_error_is_one_line(monkeypatch, tmp_path, child_environment):
 def test_the_command_line_needs_no_notebook(interpreter):
     loaded = "import sys, memshare_jupyter.cli; print(*sys.modules)"
     assert not {"IPython", "ipyparallel", "ipywidgets", "scipy"} & set(interpreter(loaded).split())
+
+
+def test_the_doctor_tells_backend_memory_and_limits(memshare):
+    said = memshare("doctor")
+    for what in ("system", "runtime directory", "memfd", "open files", "memory"):
+        assert what in said.lower()
+    checks = json.loads(memshare("doctor", "--json"))
+    assert {check["state"] for check in checks} <= {"ok", "warn"}
+    assert all(check["advice"] for check in checks if check["state"] != "ok")

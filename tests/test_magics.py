@@ -268,6 +268,11 @@ def test_help_prints_and_does_nothing_else(rna, capsys, line):
     assert ms.snapshot() == before
 
 
+def test_the_doctor_reports_here_too(run, capsys):
+    assert run("%memshare doctor") is None
+    assert "memfd" in capsys.readouterr().out
+
+
 def test_loading_twice_is_harmless_and_unloading_takes_everything_away(rna):
     rna("%load_ext memshare_jupyter")
     rna("%memshare attach rna.X")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._joint_density import joint_density
-from ._smoothing import GRID_POINTS, smoothed
+from memshare_jupyter.compute._joint_density import joint_density
+from memshare_jupyter.compute._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .density import Gridded
+    from memshare_jupyter.compute.density import Gridded
 
 # The smoother's strength is a quarter of the number of bins, for which the reference takes the
 # number of different values up to this.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._smoothing import GRID_POINTS, smoothed
+from memshare_jupyter.compute._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._estimates import continuous_discrete, two_continuous
-from ._kernel_mi import epanechnikov, kernel_mutualinfo, normal_scale, plug_in_bandwidth
-from ._pair_distances import PairDistances
-from ._smoothing import GRID_POINTS
-from .density import PARETO_SHARE, Gridded, bisected, large_sample_factor
+from memshare_jupyter.compute._estimates import continuous_discrete, two_continuous
+from memshare_jupyter.compute._kernel_mi import (
+    epanechnikov,
+    kernel_mutualinfo,
+    normal_scale,
+    plug_in_bandwidth,
+)
+from memshare_jupyter.compute._pair_distances import PairDistances
+from memshare_jupyter.compute._smoothing import GRID_POINTS
+from memshare_jupyter.compute.density import PARETO_SHARE, Gridded, bisected, large_sample_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ._estimates import MOST_BINS, continuous_discrete
-from ._inputs import as_codes, as_numbers, as_vector, missing, raise_missing
-from ._options import Options
-from ._smoothing import GRID_POINTS
-from .density import on_grid
-from .mutual_info import FEWEST_SAMPLES, pair_mutualinfo
+from memshare_jupyter.compute._estimates import MOST_BINS, continuous_discrete
+from memshare_jupyter.compute._inputs import as_codes, as_numbers, as_vector, missing, raise_missing
+from memshare_jupyter.compute._options import Options
+from memshare_jupyter.compute._smoothing import GRID_POINTS
+from memshare_jupyter.compute.density import on_grid
+from memshare_jupyter.compute.mutual_info import FEWEST_SAMPLES, pair_mutualinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from .density import Gridded
+    from memshare_jupyter.compute.density import Gridded
 
 _BLOCK_BYTES: Final = 8 * 2**20  # of columns copied side by side at a time
 _TABLE_BYTES: Final = 4 * 2**20  # of their tables, smoothed at a time

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ._pair_distances import PairDistances
-from ._smoothing import GRID_POINTS
+from memshare_jupyter.compute._pair_distances import PairDistances
+from memshare_jupyter.compute._smoothing import GRID_POINTS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

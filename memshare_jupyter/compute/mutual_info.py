@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from ._estimates import continuous_discrete, two_continuous, two_discrete
-from ._inputs import as_codes, as_numbers, as_vector, same_length, without_missing
-from ._kernel_mi import (
+from memshare_jupyter.compute._estimates import continuous_discrete, two_continuous, two_discrete
+from memshare_jupyter.compute._inputs import (
+    as_codes,
+    as_numbers,
+    as_vector,
+    same_length,
+    without_missing,
+)
+from memshare_jupyter.compute._kernel_mi import (
     epanechnikov,
     kernel_mutualinfo,
     normal_scale,
     plug_in_bandwidth,
     same_label,
 )
-from ._nearest_neighbours import nearest_neighbour_mutualinfo
-from ._options import DEFAULT_EPS, Estimator, Options
-from ._reference import reference_mutualinfo
-from ._smoothing import GRID_POINTS
-from .density import on_grid
+from memshare_jupyter.compute._nearest_neighbours import nearest_neighbour_mutualinfo
+from memshare_jupyter.compute._options import DEFAULT_EPS, Estimator, Options
+from memshare_jupyter.compute._reference import reference_mutualinfo
+from memshare_jupyter.compute._smoothing import GRID_POINTS
+from memshare_jupyter.compute.density import on_grid
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from ._kernel_mi import Kernel
+    from memshare_jupyter.compute._kernel_mi import Kernel
 
 FEWEST_SAMPLES: Final = 3  # with fewer there is nothing to estimate
 

@@ -10,12 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core import _proc, memory, mounts, segment
+from memshare_jupyter.core import _proc, huge, memory, mounts, segment
 from memshare_jupyter.core.directories import (
     VARIABLE,
     make_directory,
@@ -34,7 +33,6 @@ _LEAST_KERNEL: Final = (5, 1)
 _FEW_FILES: Final = 4096
 _LITTLE_ROOM: Final = 0.1
 _PATIENCE_S: Final = 30.0
-_SHMEM: Final = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 _ATTACH: Final = (
     "import sys; from memshare_jupyter.core.process import registry;"
     " print(int(registry().attach(sys.argv[1], sys.argv[2]).sum()))"
@@ -188,11 +186,7 @@ def _room() -> Iterator[Check]:
 
 
 def _huge_pages() -> Iterator[Check]:
-    try:
-        setting = _SHMEM.read_text()
-    except OSError:
-        setting = "[not known here]"
-    yield Check("huge pages", "ok", setting.partition("[")[2].partition("]")[0])
+    yield Check("huge pages", "ok", huge.setting())
 
 
 def _sessions() -> Iterator[Check]:

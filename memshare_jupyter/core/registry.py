@@ -92,6 +92,10 @@ def _exclusive(
     return change
 
 
+class _BeingRefilled(segment.SegmentGone):
+    """The page has no value at this moment, but will have one."""
+
+
 class _Handle:
     """One claim of this process on one page, and the slot that lists it.
 
@@ -641,7 +645,11 @@ class Registry:
                 if (handle.page.uuid, "r") not in self._views:
                     # The inherited mapping can be written through; the child's view must not.
                     self._attach(self._ledger.mine, handle.entry).kept = True
+                if handle.kept:  # the child has the arrays on it, too: it counts until they end
+                    handle.page.mode = "lent"
+                    self._publish_view(handle.page, handle.entry)
                 handle.page.drop()
+        self._settle()
 
     # --- inside --------------------------------------------------------------------------
 
@@ -751,10 +759,11 @@ class Registry:
                     return self._attach(session, entry, mode)
                 except segment.SegmentGone as error:
                     gone = error
-            if time.monotonic() > deadline or attempt > _ATTEMPTS:
+            patient = attempt < _ATTEMPTS or isinstance(gone, _BeingRefilled)
+            if time.monotonic() > deadline or not patient:
                 break
-            # Whoever had it let it go between our look and our grasp, or is just replacing it.
-            time.sleep(0.001 * 2**attempt)
+            # Whoever had it let it go between our look and our grasp: look again.
+            time.sleep(0.001 * min(attempt, _ATTEMPTS))
         raise PageNotFoundError(
             f"{name} is listed, but no process that holds it lets it be opened: {gone}",
             name=str(name),
@@ -767,7 +776,7 @@ class Registry:
         try:
             handle = self._publish_view(page, entry)
             if page.state == pages.REFILLING:  # step 4
-                raise segment.SegmentGone("its owner is writing another value into it")
+                raise _BeingRefilled("its owner is writing another value into it")
         except BaseException:
             page.drop()
             raise

@@ -131,6 +131,18 @@ def test_a_child_keeps_the_page_when_its_parent_releases_or_dies(parent, listed,
     assert listed() == {}
 
 
+def test_arrays_filled_in_place_count_in_the_child_until_they_are_gone(child, listed, truth):
+    parent = child(FORK.partition("ms.register")[0] + "out = ms.Namespace('n').empty('out', 3)")
+    pid = parent.eval("start(lambda: None)")
+    assert listed() == truth()
+    assert listed().total() == 1 + 2  # the child's view, and the array it inherited
+    parent.run(f"end({pid})")
+    pid = parent.eval("start(lambda: (ms.release_views('n', 'out'), globals().pop('out')))")
+    assert listed() == truth()
+    assert {holder for holder, _ in listed()} == {parent.pid}
+    parent.run(f"end({pid})")
+
+
 def test_children_of_children_are_counted_too(parent, listed, truth):
     parent.run("""
 def do():

@@ -1,0 +1,32 @@
+"""Whatever is killed, and whenever: counts are right, nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROUNDS = [
+    pytest.param(12, id="some rounds"),
+    pytest.param(100, id="many rounds", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("backend", ["memfd", "file"])
+def test_random_kills_never_make_counts_wrong_or_lose_or_leak(child_environment, backend, rounds):
+    script = str(Path(__file__).with_name("attack.py"))
+    options = ["--seed", str(rounds), "--rounds", str(rounds), "--backend", backend]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, *options],
+        env=child_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "0 wrong, 0 lost, 0 leaked, 0 errors, 0 stuck" in done.stdout

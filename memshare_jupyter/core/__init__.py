@@ -1,5 +1,5 @@
 """The shared-memory registry; needs numpy and the standard library only.
 
-Modules import in one direction: names and view, then values, segment and page, then session and
-ledger, then snapshot, registry and api.
+Modules import in one direction: names and view; layout, arrays and values; segment and page;
+session, entry and ledger; snapshot; holdings, owning and viewing; registry, process and api.
 """

@@ -273,7 +273,7 @@ def test_a_page_of_a_hidden_process_is_attached_over_its_socket(nobody):
 def test_a_stopped_holder_behind_a_socket_gives_an_error_and_no_hang(nobody):
     owner = nobody(f"{HIDE}; {REGISTER}")
     viewer = nobody(f"{SHOW}; from memshare_jupyter.core import _socket; _socket._PATIENCE_S = 0.2")
-    viewer.run("from memshare_jupyter.core import registry; registry._PATIENCE_S = 0.2")
+    viewer.run("from memshare_jupyter.core import viewing; viewing._PATIENCE_S = 0.2")
     owner.signal(signal.SIGSTOP)
     with pytest.raises(PageNotFoundError, match="did not answer within"):
         viewer.run(ATTACH)

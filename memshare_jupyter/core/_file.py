@@ -172,7 +172,7 @@ def sweep(place: str, listed: Container[bytes]) -> None:
     try:
         with os.scandir(place) as found:
             names = [file.name for file in found]
-    except OSError:
+    except (OSError, ValueError):  # a damaged session may list pages in any place
         return
     for name in names:
         if (match := _NAME.fullmatch(name)) and (uuid := bytes.fromhex(match[1])) not in listed:

@@ -19,7 +19,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
@@ -133,10 +133,22 @@ def summary_room(name: PageName, place: str = "") -> int:
 
 
 class Table:
-    """Entries by slot, by name and by uuid."""
+    """Entries by slot, by name and by uuid.
+
+    Attributes
+    ----------
+    slots : dict of int to Entry
+        All of them.
+    placed : dict of int to Entry
+        Those whose page is a file.
+    changed : set of bytes
+        Pages of which an entry came or went; who keeps something by page empties it.
+    """
 
     def __init__(self) -> None:
         self.slots: dict[int, Entry] = {}
+        self.placed: dict[int, Entry] = {}
+        self.changed: set[bytes] = set()
         self._by_name: dict[PageName, set[int]] = {}
         self._by_uuid: dict[bytes, set[int]] = {}
 
@@ -146,8 +158,13 @@ class Table:
         if old is not None:
             _forget(self._by_name, old.name, index)
             _forget(self._by_uuid, old.uuid, index)
+            self.placed.pop(index, None)
+            self.changed.add(old.uuid)
         if entry is not None:
             self.slots[index] = entry
+            self.changed.add(entry.uuid)
+            if entry.place:
+                self.placed[index] = entry
             self._by_name.setdefault(entry.name, set()).add(index)
             self._by_uuid.setdefault(entry.uuid, set()).add(index)
 
@@ -158,6 +175,10 @@ class Table:
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""
         return [self.slots[i] for i in self._by_uuid.get(uuid, ())]
+
+    def uuids(self) -> Iterable[bytes]:
+        """Return the pages that there are entries of."""
+        return self._by_uuid.keys()
 
 
 def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:

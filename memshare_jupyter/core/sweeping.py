@@ -30,9 +30,8 @@ class Places:
         listed = set()
         self._known.add(str(page_directory()))
         for session in sessions:
-            for entry in session.table.slots.values():
-                if entry.place:
-                    self._known.add(entry.place)
-                    listed.add(entry.uuid)
+            for entry in session.table.placed.values():
+                self._known.add(entry.place)
+                listed.add(entry.uuid)
         for place in self._known:
             segment.sweep(place, listed)

@@ -18,7 +18,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -49,10 +49,19 @@ _Key = TypeVar("_Key")
 
 
 class Table:
-    """Entries by slot, by name and by uuid."""
+    """Entries by slot, by name, by uuid and by place.
+
+    Attributes
+    ----------
+    slots : dict of int to Entry
+        All of them.
+    changed : set of bytes
+        Pages of which an entry came or went; who keeps something by page empties it.
+    """
 
     def __init__(self) -> None:
         self.slots: dict[int, Entry] = {}
+        self.changed: set[bytes] = set()
         self._by_name: dict[PageName, set[int]] = {}
         self._by_uuid: dict[bytes, set[int]] = {}
         self._by_place: dict[str, set[int]] = {}
@@ -65,8 +74,10 @@ class Table:
             _forget(self._by_uuid, old.uuid, index)
             if old.place:
                 _forget(self._by_place, old.place, index)
+            self.changed.add(old.uuid)
         if entry is not None:
             self.slots[index] = entry
+            self.changed.add(entry.uuid)
             self._by_name.setdefault(entry.name, set()).add(index)
             self._by_uuid.setdefault(entry.uuid, set()).add(index)
             if entry.place:
@@ -85,6 +96,10 @@ class Table:
         for place, indexes in self._by_place.items():
             for index in indexes:
                 yield place, self.slots[index].uuid
+
+    def uuids(self) -> Iterable[bytes]:
+        """Return the pages that there are entries of."""
+        return self._by_uuid.keys()
 
 
 def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:

@@ -8,13 +8,10 @@ from typing import Literal
 
 from memshare_jupyter.core import summary as summaries
 from memshare_jupyter.core.entry import PAGE, Entry
-from memshare_jupyter.core.ledger import Session
+from memshare_jupyter.core.ledger import Session, Table
 from memshare_jupyter.core.names import PageName
 
 State = Literal["active", "writable", "draining", "orphaned"]
-
-_Claims = list[Entry]
-_Labels = list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,9 @@ class Snapshots:
 
     def __init__(self, released: Callable[[Session, Entry], bool]) -> None:
         self._released = released
-        self._known: dict[bytes, tuple[_Claims, _Labels, bool, PageInfo]] = {}
+        self._seen: dict[bytes, tuple[Table, str]] = {}
+        self._known: dict[bytes, tuple[bytes, PageInfo]] = {}
+        self._last = Snapshot(())
 
     def take(self, sessions: Iterable[Session], mine: Session) -> Snapshot:
         """Put the entries of living sessions together, page by page.
@@ -145,28 +144,33 @@ class Snapshots:
         mine : Session
             This process's.
         """
-        living: set[bytes] = set()
-        by_uuid: dict[bytes, list[tuple[Session, Entry]]] = {}
-        for session in sessions:
-            living.add(session.token)
-            for entry in session.table.slots.values():
-                by_uuid.setdefault(entry.uuid, []).append((session, entry))
-        known, self._known = self._known, {}
-        for uuid, claims in by_uuid.items():
-            entries = [entry for _, entry in claims]
-            labels = [session.label for session, _ in claims]
-            lives = entries[0].owner_token in living
-            before = known.get(uuid)
-            if before is not None and before[:3] == (entries, labels, lives):
-                self._known[uuid] = before
+        sessions = list(sessions)
+        # Until the end nothing counts as seen, so that an interrupt makes the next look a full one.
+        seen, self._seen = self._seen, {}
+        if not seen:
+            self._known.clear()
+        now = {session.token: (session.table, session.label) for session in sessions}
+        others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
+        stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
+        for token in others:
+            for table, _ in (side[token] for side in (seen, now) if token in side):
+                stale.update(table.uuids(), table.changed)
+        for table, _ in now.values():
+            stale |= table.changed
+            table.changed.clear()
+        for uuid in stale:
+            claims = [(session, entry) for session in sessions for entry in session.table.of(uuid)]
+            if claims:
+                owner = claims[0][1].owner_token
+                self._known[uuid] = (owner, self._page(claims, mine, owner_lives=owner in now))
             else:
-                page = self._page(claims, mine, owner_lives=lives)
-                self._known[uuid] = (entries, labels, lives, page)
-        pages = sorted(
-            (page for *_, page in self._known.values()),
-            key=lambda p: (p.namespace, p.variable, p.created),
-        )
-        return Snapshot(tuple(pages))
+                self._known.pop(uuid, None)
+        if stale:
+            pages = (page for _, page in self._known.values())
+            by_name = sorted(pages, key=lambda p: (p.namespace, p.variable, p.created))
+            self._last = Snapshot(tuple(by_name))
+        self._seen = now
+        return self._last
 
     def page(self, sessions: Iterable[Session], mine: Session, uuid: bytes) -> PageInfo | None:
         """Put the entries of one page together; None when nobody has it any more."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import _file, entry, memory
+from memshare_jupyter.core import _file, entry, memory, segment
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import InvalidNameError, NotEnoughMemoryError, RegistryCorruptError
 
@@ -355,3 +355,8 @@ def test_a_page_whose_file_was_removed_by_hand_stays_valid_but_cannot_be_found(p
     del view
     ms.release_views("n", "x")
     ms.release_variables("n", "x")
+
+
+@pytest.mark.parametrize("place", ["a\0b", "/nowhere/at/all", "/dev/null", "x" * 5000])
+def test_a_place_that_cannot_be_one_is_not_swept(place):
+    segment.sweep(place, ())

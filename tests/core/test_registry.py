@@ -474,6 +474,19 @@ def test_interrupts_at_any_moment_leave_counts_right(child, listed):
     assert listed() == {}
 
 
+def test_a_look_puts_together_again_only_what_changed(child):
+    with ms.Namespace("n") as n:
+        n["a"], n["b"] = np.ones(1), np.ones(1)
+        before = ms.snapshot()
+        assert ms.snapshot() is before
+        viewer = child("b = ms.retrieve_views('n', 'b')")
+        a, b = ms.snapshot().pages
+        assert a is before.pages[0]
+        assert (b.views, before.pages[1].views) == (1, 0)
+        viewer.kill()
+        assert ms.snapshot() == before
+
+
 # --- limits ------------------------------------------------------------------------------
 
 

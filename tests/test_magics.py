@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import numpy as np
 import pytest
@@ -29,11 +30,13 @@ def shell(tmp_path_factory):
     config.BaseIPythonApplication.ipython_dir = str(tmp_path_factory.mktemp("ipython"))
     config.InteractiveShell.colors = "nocolor"
     InteractiveShell.clear_instance()
+    main = sys.modules["__main__"]  # a shell puts a module of its own there, for good
     made = Shell.instance(config=config, ipython_dir=str(tmp_path_factory.mktemp("ipython")))
     made.cell("%load_ext memshare_jupyter")
     yield made
     made.cell("%unload_ext memshare_jupyter")
     Shell.clear_instance()
+    sys.modules["__main__"] = main
     ms.local_cluster().stop()
 
 

@@ -23,7 +23,10 @@ LAYERS = [
     {"apply"},
     {"information"},
     {"selection"},
-    {"__main__", "cells", "cli", "display", "magics", "panel"},
+    {
+        *("__main__", "cells", "cli", "display", "magics"),
+        *("_panel_actions", "_panel_feed", "_panel_publisher", "_panel_twin", "panel"),
+    },
 ]
 
 

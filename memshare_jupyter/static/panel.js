@@ -61,40 +61,44 @@ const STATES = {
 
 // --- holders -----------------------------------------------------------------------------
 
+const ENGINE = /^engine (\d+)$/;
+
+/** Name a process shortly: there may be many kernels, but only one that shows this panel. */
 function called({ label, pid, here }) {
-  if (here) return "this kernel";
-  return /^engine/.test(label) ? label : `${label || "pid"} ${pid}`; // there may be many kernels
+  if (here) return "kernel";
+  return ENGINE.test(label) ? label : `${label || "pid"} ${pid}`;
 }
 
 function ownerOf(page) {
   const owner = page.holders.find((holder) => holder.role === "owner");
-  if (!owner) return `${page.owner} (gone)`;
-  return called(owner);
+  return owner ? called(owner) : `pid ${page.owner}, gone`;
 }
 
-/** Holders as few chips: each alone while they are few, engines with consecutive ids together. */
+/** Return one chip a process, or one for all engines with consecutive ids; the owner's first. */
 function chipsOf(page) {
-  const chips = page.holders.map((holder) => ({
-    text: called(holder),
-    owner: holder.role === "owner",
-    title: `${called(holder)}, pid ${holder.pid}: ${holder.role}`,
-    engine: /^engine \d+$/.test(holder.label) ? Number(holder.label.slice(7)) : null,
-  }));
-  if (chips.length <= 3) return chips;
-  const alone = chips.filter((chip) => chip.owner || chip.engine === null);
-  const ids = chips.filter((chip) => !chip.owner && chip.engine !== null).map((c) => c.engine);
-  ids.sort((a, b) => a - b);
-  for (let i = 0; i < ids.length; ) {
-    let j = i;
-    while (j + 1 < ids.length && ids[j + 1] - ids[j] <= 1) j += 1;
-    const text = ids[i] === ids[j] ? `engine ${ids[i]}` : `engines ${ids[i]}–${ids[j]}`;
-    alone.push({ text, owner: false, title: `${count(j - i + 1, "engine")}: view` });
-    i = j + 1;
+  const processes = new Map();
+  for (const holder of page.holders) {
+    if (!processes.has(holder.pid)) processes.set(holder.pid, []);
+    processes.get(holder.pid).push(holder);
   }
-  if (alone.length <= 4) return alone;
-  const rest = alone.splice(3);
-  const title = rest.map((chip) => chip.title).join("\n");
-  return [...alone, { text: `+${rest.length}`, owner: false, title }];
+  const chips = [];
+  const engines = [];
+  for (const claims of processes.values()) {
+    const text = called(claims[0]);
+    const owner = claims.some((claim) => claim.role === "owner");
+    const engine = ENGINE.exec(text);
+    if (engine && !owner) engines.push(Number(engine[1]));
+    else chips.push({ text, owner, title: `${text}, pid ${claims[0].pid}: ${claims.map((claim) => claim.role).join(" and ")}` });
+  }
+  engines.sort((a, b) => a - b);
+  for (let i = 0, j; i < engines.length; i = j) {
+    for (j = i + 1; j < engines.length && engines[j] - engines[j - 1] <= 1; ) j += 1;
+    const text = j === i + 1 ? `engine ${engines[i]}` : `engines ${engines[i]}–${engines[j - 1]}`;
+    chips.push({ text, owner: false, title: `${count(j - i, "engine")}: view` });
+  }
+  if (chips.length <= 5) return chips;
+  const rest = chips.splice(4);
+  return [...chips, { text: `+${rest.length}`, owner: false, title: rest.map((chip) => chip.title).join("\n") }];
 }
 
 // --- columns -----------------------------------------------------------------------------
@@ -106,17 +110,17 @@ const viewsOf = (page) => page.holders.filter((holder) => holder.role === "view"
 // in a namespace's row.
 const COLUMNS = [
   { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 960, of: (p) => p.kind },
-  { key: "shape", title: "Shape", from: 560, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
-  { key: "dtype", title: "Dtype", from: 700, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1060, of: (p) => p.order },
+  { key: "kind", title: "Kind", from: 900, of: (p) => p.kind },
+  { key: "shape", title: "Shape", from: 540, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
+  { key: "dtype", title: "Dtype", from: 680, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1080, of: (p) => p.order },
   { key: "size", title: "Size", from: 0, numeric: true, of: (p) => units(p.size), by: (p) => p.size, sum: (p) => p.size, show: units },
-  { key: "owner", title: "Owner", from: 900, of: ownerOf },
-  { key: "views", title: "Views", from: 760, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
-  { key: "handles", title: "Handles", from: 1020, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
+  { key: "owner", title: "Owner", from: 1000, of: ownerOf },
+  { key: "views", title: "Views", from: 740, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
+  { key: "handles", title: "Handles", from: 1140, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
   { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1100, of: (p) => p.mode },
-  { key: "age", title: "Age", from: 640, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
+  { key: "mode", title: "Mode", from: 1200, of: (p) => p.mode },
+  { key: "age", title: "Age", from: 620, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
   { key: "state", title: "State", from: 0, by: state },
   { key: "actions", title: "Actions", from: 0 },
 ];
@@ -556,9 +560,10 @@ class View {
   drawSpark() {
     const { history } = this.store;
     const now = this.store.now();
-    const begin = now - HISTORY_S;
+    // From the beginning of what is known, so that a new panel has something to show.
+    const begin = Math.min(now - 60, Math.max(now - HISTORY_S, history[0]?.[0] ?? now));
     const most = Math.max(1, ...history.map(([, bytes]) => bytes));
-    const x = (at) => ((Math.max(0, at - begin) / HISTORY_S) * 120).toFixed(1);
+    const x = (at) => ((Math.max(0, at - begin) / (now - begin)) * 120).toFixed(1);
     const y = (bytes) => (24.5 - (bytes / most) * 22).toFixed(1);
     let line = "";
     for (const [i, [at, bytes]] of history.entries()) line += i ? `H${x(at)}V${y(bytes)}` : `M${x(at)} ${y(bytes)}`;
@@ -566,7 +571,7 @@ class View {
     if (line === this.sparkShown) return;
     this.sparkShown = line;
     const first = history.length ? x(history[0][0]) : 120;
-    const label = `Shared bytes in the last 10 minutes: now ${units(this.store.total ?? 0)}, at most ${units(most === 1 ? 0 : most)}`;
+    const label = `Shared bytes in the last ${span(now - begin)}: now ${units(this.store.total ?? 0)}, at most ${units(most === 1 ? 0 : most)}`;
     this.spark.replaceChildren(
       svg("title", {}, label),
       svg("path", { class: "ms-spark-base", d: "M0 25H120" }),
@@ -857,7 +862,7 @@ class View {
         ["owner", ownerOf(page)], ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"], ["age", span(at - page.created)], ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`], ["state", `${page.state}: ${STATES[page.state][1]}`],
       ].filter(([, text]) => text).map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))));
       body.replaceChildren(...page.holders.map((holder) => h("tr", {},
-        h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")), h("td", { class: "ms-n" }, `${holder.pid}`), h("td", { class: "ms-n" }, /^engine (\d+)$/.exec(holder.label)?.[1] ?? "–"),
+        h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")), h("td", { class: "ms-n" }, `${holder.pid}`), h("td", { class: "ms-n" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
         h("td", {}, this.store.host), h("td", {}, holder.role + (holder.here ? ", this kernel" : "")), h("td", { class: "ms-n", title: new Date(holder.since * 1000).toLocaleString() }, span(at - holder.since)),
         h("td", { class: "ms-n" }, shares[holder.pid] === undefined ? "–" : units(shares[holder.pid])))));
     };
@@ -909,7 +914,7 @@ class View {
 View.made = 0;
 
 function holderLine(holder) {
-  return `${called(holder)}, pid ${holder.pid}: ${holder.role}`;
+  return `${called(holder)}, pid ${holder.pid}: ${holder.role}${holder.here ? ", this kernel" : ""}`;
 }
 
 function chipElement(chip) {

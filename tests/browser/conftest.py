@@ -1,4 +1,4 @@
-"""A Jupyter server and a browser for tests, and what a user does with them."""
+"""A Jupyter server and a browser, and what a user does with them. All of it is slow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,8 +16,12 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import pytest
+
+import memshare_jupyter as ms
 
 PATIENCE_S = 30.0
+DOCS = Path(__file__).parents[2] / "docs"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update"),
@@ -219,3 +224,156 @@ class Notebook:
         """Run other code in cell `i`."""
         self.text(i, source)
         return self.run(i)
+
+    def pages(self) -> list[str]:
+        """Return the pages in sight, as the panel names them."""
+        return self.page.eval_on_selector_all(
+            "tr.ms-page", "rows => rows.map((row) => row.dataset.page)"
+        )
+
+    def has_pages(self, *names: str, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until exactly these pages are in sight."""
+        self.page.wait_for_function(
+            """(names) => JSON.stringify(names) === JSON.stringify(
+                [...document.querySelectorAll('tr.ms-page')].map((row) => row.dataset.page))""",
+            arg=list(names),
+            timeout=timeout_s * 1000,
+        )
+
+    def says(self, text: str, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until the line at the foot says so."""
+        message = self.page.locator(".ms-message", has_text=text).first
+        message.wait_for(timeout=timeout_s * 1000)
+
+    def is_(self, status: str, timeout_s: float = PATIENCE_S) -> None:
+        """Wait for a badge: live, paused, stale, error."""
+        self.page.locator(f".ms-badge[data-status={status}]").first.wait_for(
+            timeout=timeout_s * 1000
+        )
+
+    def press(self, name: str) -> None:
+        """Press a button of the panel's."""
+        self.panel().get_by_role("button", name=name, exact=True).click()
+
+    def confirm(self, verb: str) -> str:
+        """Agree to the question that is asked; return its text."""
+        dialog = self.panel().locator("dialog")
+        dialog.wait_for()
+        text = dialog.inner_text()
+        dialog.get_by_role("button", name=verb, exact=True).click()
+        return text
+
+
+# --- fixtures ----------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--screenshots", action="store_true", help="make the pictures of the panel in docs/ anew"
+    )
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser. Where there is none these tests are skipped, but not where they must run."""
+    try:
+        from playwright.sync_api import sync_playwright
+
+        path = shutil.which("chromium") or shutil.which("chromium-browser")
+        lacking = "" if path else "there is no chromium; apt-get install chromium"
+    except ImportError:
+        lacking = "there is no playwright; pip install playwright"
+    if lacking:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def jupyter(chromium, child_environment, tmp_path_factory):
+    """Start a Jupyter application; all are ended after the tests."""
+    started = []
+
+    def start(app: str = "jupyterlab", extra_settings=None) -> Server:
+        folder = tmp_path_factory.mktemp(app)
+        started.append(Server(folder, child_environment, app, extra_settings))
+        started[-1].wait_until_up()
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def lab(jupyter):
+    """JupyterLab as it is installed."""
+    return jupyter()
+
+
+@pytest.fixture(scope="module")
+def opened(chromium):
+    """Open a notebook in a page of its own; all are closed after the module, their kernels too."""
+    contexts = []
+    books = []
+
+    def open_notebook(server: Server, cells: list[str], path: str = "lab/tree") -> Notebook:
+        context = chromium.new_context(
+            viewport={"width": 1400, "height": 1000},
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_S * 1000)
+        name = server.notebook(f"notebook{len(contexts)}", cells)
+        books.append(Notebook(context.new_page(), server, name, path))
+        return books[-1]
+
+    try:
+        yield open_notebook
+        faults = [fault for book in books for fault in book.faults]
+    finally:
+        for context in contexts:
+            context.close()
+        for server in {book.server for book in books}:
+            server.end_sessions()
+    assert faults == [], "errors in the page"
+
+
+SETUP = """
+import os, signal, threading, time
+import numpy as np
+import memshare_jupyter as ms
+from memshare_jupyter.core.process import registry
+print(os.getpid())
+"""
+
+
+@pytest.fixture(scope="module")
+def module_book(lab, opened):
+    """A notebook for the tests of a module: setup, panel, and a cell to be filled in."""
+    book = opened(lab, [SETUP, "panel = ms.Panel()\npanel", ""])
+    book.pid = int(book.run(0))
+    return book
+
+
+@pytest.fixture
+def book(module_book):
+    """That notebook with nothing shared and a panel just made."""
+    module_book.execute(2, "%reset -f out\nregistry().gc(); X = None")
+    assert ms.snapshot().pages == ()
+    module_book.run(1)
+    module_book.is_("live")
+    return module_book

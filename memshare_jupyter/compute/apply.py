@@ -134,6 +134,7 @@ class _Worker:
                     self._work()
             finally:
                 self._results.close()
+                del self._results  # it refers to this worker, too
         except BaseException:
             self._claims.cancel()
             raise

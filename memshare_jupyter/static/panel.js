@@ -105,21 +105,21 @@ function chipsOf(page) {
 const state = (page) => Object.keys(STATES).indexOf(page.state);
 const viewsOf = (page) => page.holders.filter((holder) => holder.role === "view").length;
 
-// `from` is the width of the panel at which there is room for the column; `sum` makes the number
-// in a namespace's row.
+// `from` is the width of the panel, in pixels, at which there is room for the column and still for
+// the holders; `sum` makes the number in a namespace's row.
 const COLUMNS = [
   { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 900, of: (p) => p.kind },
-  { key: "shape", title: "Shape", from: 540, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
-  { key: "dtype", title: "Dtype", from: 680, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1080, of: (p) => p.order },
+  { key: "kind", title: "Kind", from: 925, of: (p) => p.kind },
+  { key: "shape", title: "Shape", from: 612, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
+  { key: "dtype", title: "Dtype", from: 771, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1106, of: (p) => p.order },
   { key: "size", title: "Size", from: 0, numeric: true, of: (p) => units(p.size), by: (p) => p.size, sum: (p) => p.size, show: units },
-  { key: "owner", title: "Owner", from: 1000, of: ownerOf },
-  { key: "views", title: "Views", from: 740, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
-  { key: "handles", title: "Handles", from: 1140, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
+  { key: "owner", title: "Owner", from: 1037, of: ownerOf },
+  { key: "views", title: "Views", from: 840, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
+  { key: "handles", title: "Handles", from: 1193, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
   { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1200, of: (p) => p.mode },
-  { key: "age", title: "Age", from: 620, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
+  { key: "mode", title: "Mode", from: 1259, of: (p) => p.mode },
+  { key: "age", title: "Age", from: 686, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
   { key: "state", title: "State", from: 0, by: state },
   { key: "actions", title: "Actions", from: 0 },
 ];
@@ -402,8 +402,7 @@ class View {
       this.figures[key] = h("dd");
       figures.append(h("div", { title: about, "data-figure": key }, h("dt", {}, label), this.figures[key]));
     }
-    this.rooms = h("div", { class: "ms-rooms" });
-    figures.append(this.rooms);
+    this.rooms = h("dl", { class: "ms-figures ms-rooms" });
     this.spark = svg("svg", { class: "ms-spark", role: "img", viewBox: "0 0 120 26", width: 120, height: 26 });
     this.bar = h("div", { class: "ms-bar", role: "img" });
     this.notice = h("div", { class: "ms-notice", hidden: true });
@@ -428,7 +427,7 @@ class View {
       "div",
       // Lab's shortcuts would take Enter and letters from a button in an output.
       { class: "memshare-panel", role: "region", "aria-label": `Shared memory panel ${View.made}`, "data-lm-suppress-shortcuts": "true" },
-      this.hide, head, h("div", { class: "ms-summary" }, figures, this.spark), this.bar,
+      this.hide, head, h("div", { class: "ms-summary" }, figures, this.rooms, this.spark), this.bar,
       this.notice, this.runs, this.scroller, this.empty, foot, this.dialog,
     );
     el.append(this.root);

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-PATIENCE_S = 30.0
+PATIENCE_S = 8.0
 DOCS = Path(__file__).parents[2] / "docs"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -148,8 +148,13 @@ class Notebook:
         self.name = name
         self.path = path
         self.faults: list[str] = []
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("pageerror", self._fault)
         self.open()
+
+    def _fault(self, error) -> None:
+        # JupyterLab and Notebook have faults of their own; our module comes from a blob.
+        if "blob:" in (error.stack or "") or "ResizeObserver" in str(error):
+            self.faults.append(f"{error}\n{error.stack}")
 
     def open(self) -> None:
         """Load it, or load it again, and wait for its kernel."""
@@ -352,6 +357,26 @@ def opened(chromium):
         yield open_notebook
 
 
+@pytest.fixture(scope="module")
+def module_opened(chromium):
+    """Open a notebook for the tests of a module."""
+    with notebooks(chromium) as open_notebook:
+        yield open_notebook
+
+
+@pytest.fixture
+def take(request, tmp_path):
+    """Take a picture; with ``--screenshots`` it replaces the one in docs/."""
+    folder = DOCS if request.config.getoption("screenshots") else tmp_path
+
+    def take_picture(locator, name: str) -> None:
+        path = folder / f"{name}.png"
+        locator.screenshot(path=path, animations="disabled")
+        assert path.stat().st_size > 5000
+
+    return take_picture
+
+
 SETUP = """
 import os, signal, threading, time
 import numpy as np
@@ -362,12 +387,11 @@ print(os.getpid())
 
 
 @pytest.fixture(scope="module")
-def module_book(lab, chromium):
+def module_book(lab, module_opened):
     """A notebook for the tests of a module: setup, panel, and a cell to be filled in."""
-    with notebooks(chromium) as open_notebook:
-        book = open_notebook(lab, [SETUP, "panel = ms.Panel()\npanel", ""])
-        book.pid = int(book.run(0))
-        yield book
+    book = module_opened(lab, [SETUP, "panel = ms.Panel()\npanel", ""])
+    book.pid = int(book.run(0))
+    return book
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ import contextlib
 import glob
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+SHM = "/dev/shm"  # noqa: S108 -- where others have their blocks
 
 
 class Family:
@@ -34,26 +37,39 @@ class Family:
     def memory_bytes(self) -> int:
         """Return the memory of all, shared memory counted once.
 
-        That is their PSS, and such blocks of shared memory as they hold open but have not mapped,
-        which are in no process's PSS.
+        That is their PSS, but shared memory at what is allocated of its blocks: so it counts when
+        nobody has mapped it, and is not counted twice while one process after the other maps it,
+        between the looks at the first and at the last.
         """
-        private = mapped = 0
+        private = 0
         blocks: dict[tuple[int, int], int] = {}
         for process in self.look():
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
                 kilobytes = dict(line.split()[:2] for line in text.splitlines()[1:])
-                mapped += (shared := int(kilobytes["Pss_Shmem:"]) << 10)
-                private += (int(kilobytes["Pss:"]) << 10) - shared
-            for path in glob.glob(f"/proc/{process.pid}/fd/*"):
+                private += int(kilobytes["Pss:"]) - int(kilobytes["Pss_Shmem:"]) << 10
+            for path in self._shared(process.pid):
                 with contextlib.suppress(OSError):
-                    file = os.readlink(path)
-                    if file.startswith(("/memfd:", "/dev/shm/")):  # noqa: S108 -- looked at only
-                        status = os.stat(path)
-                        blocks[status.st_dev, status.st_ino] = status.st_blocks * 512
-                        if os.path.dirname(file) == "/dev/shm":  # noqa: S108 -- likewise
-                            self._files.add(file)
-        return private + max(mapped, sum(blocks.values()))
+                    status = os.stat(path)
+                    blocks[status.st_dev, status.st_ino] = status.st_blocks * 512
+        return private + sum(blocks.values())
+
+    def _shared(self, pid: int) -> Iterator[str]:
+        """Yield paths by which the blocks can be looked at that a process has open or mapped."""
+        for path in glob.iglob(f"/proc/{pid}/fd/*"):
+            with contextlib.suppress(OSError):
+                file = os.readlink(path)
+                if file.startswith(("/memfd:", f"{SHM}/")):
+                    yield path
+                if os.path.dirname(file) == SHM:
+                    self._files.add(file)
+        for path in glob.iglob(f"/proc/{pid}/map_files/*"):
+            with contextlib.suppress(OSError):
+                file = os.readlink(path)
+                if file.startswith(("/memfd:", f"{SHM}/")):
+                    # To look through the mapping takes privileges; but one that is open nowhere
+                    # has a name.
+                    yield file if os.path.exists(file) else path
 
     def end(self, patience_s: float) -> list[str]:
         """End whoever and remove whatever is still there after so many seconds; say which."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,11 @@ class Size:
 
 @dataclass
 class Figures:
-    """What was measured of one contender; a value for each round, in seconds and bytes.
+    """What was measured of one contender, in seconds and bytes: a value for each round.
 
-    `memory` is taken in the first round only, in calls that are not timed: of ``idle``, after the
-    first result, and with the matrix made but not shared (``before``), and the peak while it is
-    shared and `numpy.std` is applied to its columns.
+    Of `startup_s` there is one for each process that was timed. `memory` is that of all processes:
+    ``idle`` after the first result, and for a matrix, ``before`` it is shared, at the ``peak``
+    while it is shared and `numpy.std` is applied to its columns, and of the ``data``.
     """
 
     startup_s: list[float] = field(default_factory=list)
@@ -54,12 +54,18 @@ class Figures:
 
 
 class Race:
-    """One run of the benchmark."""
+    """One run of the benchmark.
+
+    Every matrix is given to a fresh process: some contenders keep the memory of the one before.
+    """
 
     def __init__(self, size: Size, say: Callable[[str], None]) -> None:
         self._size = size
         self._say = say
         self._workloads = workloads(size.rows)
+        self._C = Matrix(size.rows, size.cols, "C")
+        self._F = Matrix(size.rows, size.cols, "F")
+        self._large = Matrix(size.large, size.large, "C")
         self._expected: dict[str, list[float]] = {}
 
     def run(self, contenders: Mapping[str, Entry]) -> dict[str, Any]:
@@ -69,15 +75,24 @@ class Race:
         present = {name: entry for name, entry in contenders.items() if entry.installed}
         machine = facts()  # the load before we add to it
         figures = {name: Figures() for name in present}
+        timed = {
+            "C order": partial(self._time, self._C),
+            "F order": partial(self._time, self._F),
+            "large": self._time_large,
+        }
+        watched = {"matrix": self._watch_matrix, "large": self._watch_large}
         for turn in range(self._size.rounds):
             # Another one begins each time, so that nobody always comes after the same.
             first = turn % len(present)
-            order = [*present][first:] + [*present][:first]
-            for name in order:
-                begin = time.perf_counter()
-                self._session(present[name].module, figures[name], watch=turn == 0)
-                took = time.perf_counter() - begin
-                self._say(f"round {turn + 1} of {self._size.rounds}: {name}, {took:.0f} s")
+            order = [*present.items()][first:] + [*present.items()][:first]
+            for what, measure in timed.items():
+                for name, entry in order:
+                    self._say(f"round {turn + 1} of {self._size.rounds}, {what}: {name}")
+                    self._session(entry.module, figures[name], measure)
+        for what, measure in watched.items():
+            for name, entry in present.items():
+                self._say(f"memory, {what}: {name}")
+                self._session(entry.module, figures[name], measure)
         return {
             "machine": machine,
             "workers": WORKERS,
@@ -90,24 +105,20 @@ class Race:
             "contenders": {name: asdict(found) for name, found in figures.items()},
         }
 
-    def _session(self, module: str, figures: Figures, *, watch: bool) -> None:
+    def _session(
+        self, module: str, figures: Figures, measure: Callable[[Session, Figures], None]
+    ) -> None:
         session = Session(module, self._size.limit_s)
         try:
             with session:
-                figures.startup_s.append(session.ask("start", WORKERS))
-                if watch:
-                    figures.memory["idle"] = session.family.memory_bytes()
-                    figures.processes = len(session.family.look())
-                for order in ("C", "F"):
-                    matrix = Matrix(self._size.rows, self._size.cols, order)
-                    self._matrix(session, matrix, figures, watch=watch)
-                self._large(session, figures, watch=watch)
+                measure(session, figures)
                 session.ask("close")
         except ContenderError as error:
             self._failed(figures, str(error))
         figures.left += session.left
 
-    def _matrix(self, session: Session, matrix: Matrix, figures: Figures, *, watch: bool) -> None:
+    def _time(self, matrix: Matrix, session: Session, figures: Figures) -> None:
+        figures.startup_s.append(session.ask("start", WORKERS))
         session.ask("make", matrix)
         order = matrix.order
         figures.share_s.setdefault(order, []).append(session.ask("share"))
@@ -119,8 +130,6 @@ class Race:
                 times = figures.apply_s.setdefault(workload.key, [])
                 self._apply(session, workload, figures, times)
         session.ask("unshare")
-        if watch and order == "C":
-            self._watch(session, matrix, figures, "matrix")
 
     def _apply(
         self, session: Session, workload: Workload, figures: Figures, times: list[float]
@@ -128,25 +137,31 @@ class Race:
         seconds, results = session.ask("apply", workload.margin, workload.fun)
         self._take(workload.key, seconds, results, figures, times)
 
-    def _large(self, session: Session, figures: Figures, *, watch: bool) -> None:
-        matrix = Matrix(self._size.large, self._size.large, "C")
-        session.ask("make", matrix)
+    def _time_large(self, session: Session, figures: Figures) -> None:
+        figures.startup_s.append(session.ask("start", WORKERS))
+        session.ask("make", self._large)
         seconds, results = session.ask("share_and_apply", "cols", np.std)
         session.ask("unshare")
         self._take("large", seconds, results, figures, figures.large_s)
-        if watch:
-            self._watch(session, matrix, figures, "large")
+
+    def _watch_matrix(self, session: Session, figures: Figures) -> None:
+        session.ask("start", WORKERS)
+        figures.memory["idle"] = session.family.memory_bytes()
+        figures.processes = len(session.family.look())
+        figures.memory["matrix"] = self._watch(session, self._C)
+
+    def _watch_large(self, session: Session, figures: Figures) -> None:
+        session.ask("start", WORKERS)
+        figures.memory["large"] = self._watch(session, self._large)
 
     @staticmethod
-    def _watch(session: Session, matrix: Matrix, figures: Figures, what: str) -> None:
+    def _watch(session: Session, matrix: Matrix) -> dict[str, int]:
+        """Take memory, in a process in which nothing is timed: to look at it takes time."""
+        session.ask("make", matrix)
         before = session.family.memory_bytes()
         session.ask("share_and_apply", "cols", np.std, watch=True)
-        figures.memory[what] = {
-            "before": before,
-            "peak": session.peak_bytes,
-            "data": matrix.rows * matrix.cols * 8,
-        }
         session.ask("unshare")
+        return {"before": before, "peak": session.peak_bytes, "data": 8 * matrix.rows * matrix.cols}
 
     def _take(
         self, key: str, seconds: float, results: Any, figures: Figures, times: list[float]

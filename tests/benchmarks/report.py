@@ -120,7 +120,7 @@ def _costs(results: dict[str, Any]) -> str:
         idle = found["memory"].get("idle")
         return [
             name,
-            median(found["startup_s"]),
+            _seconds(statistics.median(found["startup_s"])) if found["startup_s"] else MISSING,
             str(found["processes"] or MISSING),
             f"{idle / 1e6:,.0f} MB" if idle else MISSING,
             *(median(found["share_s"].get(order, [])) for order in ("C", "F")),

@@ -8,17 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
-from tests.benchmarks.family import Family
+from tests.benchmarks.family import SHM, Family
 
 ROOT = Path(__file__).parents[2]
-SHM = "/dev/shm"  # noqa: S108 -- mkdtemp makes a private directory there
 SAMPLE_S = 0.02
-CLOSE_S = 30.0
 LINGER_S = 5.0
 """What was started has so long to end, after its owner has ended."""
 
@@ -62,13 +61,14 @@ class Session:
         ContenderError
             The method failed, or gave no answer within the limit.
         """
-        self.peak_bytes = 0
-        waited_s = 0.0
+        if watch:
+            self.peak_bytes = 0
+        deadline = time.monotonic() + self._limit_s
         interval = SAMPLE_S if watch else self._limit_s
         try:
             self._connection.send((command, *arguments))
             while not self._connection.poll(interval):
-                if (waited_s := waited_s + interval) >= self._limit_s:
+                if time.monotonic() >= deadline:
                     raise ContenderError(f"no answer to {command!r} in {self._limit_s:.0f} s")
                 self.peak_bytes = max(self.peak_bytes, self.family.memory_bytes())
             outcome, answer = self._connection.recv()

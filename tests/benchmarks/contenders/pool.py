@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from itertools import chain
-from multiprocessing import Pool, resource_tracker
+from multiprocessing import Barrier, Pool, resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
@@ -12,11 +12,21 @@ import numpy as np
 from tests.benchmarks.workloads import chunks, count_of, part
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def attached(name, shape, order):
     block = SharedMemory(name)
     # The block has to live as long as the array.
     return block, np.ndarray(shape, np.float64, block.buf, order=order)
+
+
+def begin(barrier):
+    global all_workers  # noqa: PLW0603 -- one process, one worker
+    all_workers = barrier
+
+
+def detach(_):
+    attached.cache_clear()
+    all_workers.wait()  # so that each of them takes one of these tasks
 
 
 def attached_part(where, margin, fun, items):
@@ -28,7 +38,7 @@ class Contender:
         self.workers = workers
         # One for all of them: a worker's own would remove the block when that worker ends.
         resource_tracker.ensure_running()
-        self.pool = Pool(workers)
+        self.pool = Pool(workers, begin, [Barrier(workers)])
 
     def share(self, X):
         self.block = SharedMemory(create=True, size=X.nbytes)
@@ -43,6 +53,7 @@ class Contender:
         return list(chain.from_iterable(self.pool.map(work, items, chunksize=1)))
 
     def unshare(self):
+        self.pool.map(detach, range(self.workers), chunksize=1)
         del self.X
         self.block.close()
         self.block.unlink()

@@ -129,11 +129,31 @@ def test_wrong_results_get_no_time_and_the_reason_is_told(contender):
     assert f"- wrong: {found['errors'][0]}" in table
 
 
+@pytest.mark.slow
+def test_without_the_serial_loops_results_nobody_gets_a_time(contender):
+    failing = contender("raise RuntimeError('cannot start')")
+    results, _ = run(**{SERIAL: failing, "threads": CONTENDERS["threads"]})
+    found = results["contenders"]["threads"]
+    assert not any(found["apply_s"].values())
+    assert found["large_s"] == []
+    assert "large: the serial loop gave no results to compare with" in found["errors"]
+
+
 def test_results_must_be_all_of_them_in_order_and_equal_to_nine_digits():
     check([1.0, 2.0 + 1e-12], [1.0, 2.0])
     for wrong in ([2.0, 1.0], [1.0], [1.0, 2.0, 3.0], [1.0, np.nan], (1.0, 2.0), [1.0, 2.0 + 1e-8]):
         with pytest.raises(WrongResultError):
             check(wrong, [1.0, 2.0])
+
+
+def test_figures_of_few_rounds_or_a_busy_machine_are_called_preliminary(quick):
+    for rounds, load, preliminary in ((5, 0.1, False), (4, 0.1, True), (5, 1.0, True)):
+        said = report.tables(
+            quick
+            | {"size": quick["size"] | {"rounds": rounds}}
+            | {"machine": quick["machine"] | {"load_average": load}}
+        )
+        assert ("Preliminary" in said) is preliminary
 
 
 def test_the_serial_loop_has_to_come_first(contender):

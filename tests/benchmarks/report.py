@@ -14,6 +14,8 @@ from tests.benchmarks.contenders import SERIAL
 
 BEGIN, END = "<!-- apply: begin -->\n", "<!-- apply: end -->\n"
 MISSING = "-"
+ROUNDS, LOAD = 5, 0.5
+"""With fewer rounds, or more load at the start, figures are not to be trusted."""
 
 
 def write(results: dict[str, Any], page: Path) -> None:
@@ -55,6 +57,8 @@ def _conditions(results: dict[str, Any]) -> str:
         f"{machine['kernel']}, Python {machine['python']}, {packages}; load average at the start "
         f"{machine['load_average']:.1f}."
     )
+    if size["rounds"] < ROUNDS or machine["load_average"] > LOAD:
+        said = f"**Preliminary**: fewer than {ROUNDS} rounds, or a machine with other work. {said}"
     if results["not_installed"]:
         said += f" Not installed, and left out: {', '.join(results['not_installed'])}."
     return said

@@ -156,9 +156,7 @@ def test_results_that_cannot_be_sent_are_exceptions_too(view):
 
 
 def test_a_failing_batch_fails_for_each_of_its_items(view):
-    found = ms.memapply(
-        X, "cols", lambda b: [1 / 0], cluster=view, batch=True, on_error="return"
-    )
+    found = ms.memapply(X, "cols", lambda b: [1 / 0], cluster=view, batch=True, on_error="return")
     assert [type(result) for result in found] == [ZeroDivisionError] * 4
 
 

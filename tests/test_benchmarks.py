@@ -17,7 +17,7 @@ from tests.benchmarks import report
 from tests.benchmarks.contenders import CONTENDERS, SERIAL, Entry
 from tests.benchmarks.race import Race, Size, WrongResultError, check
 from tests.benchmarks.session import ROOT, ContenderError, Session
-from tests.benchmarks.workloads import Matrix, Spin, chunks, workloads
+from tests.benchmarks.workloads import Matrix, Spin, chunks, count_of, part, workloads
 
 SMALL = Size(rows=12, cols=8, large=10, rounds=1, limit_s=60.0)
 
@@ -268,10 +268,19 @@ SLOW = [name for name in CONTENDERS if name not in {SERIAL, "threads"}]
 def test_contenders_are_right_in_every_workload_and_end(name):
     if not CONTENDERS[name].installed:
         pytest.skip(f"{name} is not installed; it is in the bench extra")
-    found = run(SERIAL, name)[0]["contenders"][name]
-    assert found["errors"] == []
-    assert found["left"] == []
-    assert all(found["apply_s"].values())
+    with Session(CONTENDERS[name].module, limit_s=60.0) as session:
+        session.ask("start", 2)
+        for matrix in (Matrix(40, 70, "C"), Matrix(40, 70, "F")):
+            X = matrix.make()
+            session.ask("make", matrix)
+            session.ask("share")
+            for workload in workloads(matrix.rows):
+                _, results = session.ask("apply", workload.margin, workload.fun)
+                items = range(count_of(X, workload.margin))
+                check(results, part(X, workload.margin, workload.fun, items))
+            session.ask("unshare")
+        session.ask("close")
+    assert session.left == []
 
 
 @pytest.mark.slow

@@ -13,6 +13,9 @@ TICK_S: Final = 0.5
 """How often the registry is looked at."""
 NOBODY_S: Final = 5.0
 """Who was left asks who else is there; after this long without an answer nobody is."""
+ROLL_CALL_S: Final = 600.0
+"""A browser that was closed does not say so. Messages to nobody would keep an idle kernel from
+being ended by its server, so we ask from time to time."""
 _STOP_S: Final = 2.0
 _UNASKED_TICKS: Final = 64
 
@@ -31,6 +34,12 @@ class Publisher:
         Sends a message to all pages that show the panel.
     idle : callable
         Called after every look, on the same thread.
+
+    Attributes
+    ----------
+    heard_at_once : bool
+        Whether pages are heard while a cell runs. Otherwise no answer does not mean that nobody
+        is there.
     """
 
     def __init__(
@@ -44,6 +53,8 @@ class Publisher:
         self._asked = False
         self._answers: list[Message] = []
         self._leave_at: float | None = None
+        self._roll_call_at = time.monotonic() + ROLL_CALL_S
+        self.heard_at_once = False
 
     @property
     def running(self) -> bool:
@@ -51,7 +62,7 @@ class Publisher:
         return self._thread is not None
 
     def start(self) -> None:
-        """Publish from now on, until `stop`, or until nobody is there."""
+        """Publish from now on, until `stop`, or until nobody is there: somebody is."""
         with self._changed:
             self._leave_at = None
             if self._thread is None:
@@ -74,15 +85,10 @@ class Publisher:
             self._changed.notify_all()
 
     def left(self) -> None:
-        """Stop soon, unless `stay` is called: one who showed the panel does so no more."""
+        """Stop soon, unless `start` is called: one who showed the panel does so no more."""
         with self._changed:
             self._leave_at = time.monotonic() + NOBODY_S
         self.answer({"type": "who"})
-
-    def stay(self) -> None:
-        """Go on: somebody else is there."""
-        with self._changed:
-            self._leave_at = None
 
     def stop(self) -> None:
         """Stop at once."""
@@ -118,6 +124,9 @@ class Publisher:
                 if message is not None:
                     self._send(message)
             self._idle()
+            if self.heard_at_once and time.monotonic() >= self._roll_call_at:
+                self._roll_call_at = time.monotonic() + ROLL_CALL_S
+                self.left()
             with self._changed:
                 current = self._thread is threading.current_thread()
                 if current and not self._asked and not self._answers:

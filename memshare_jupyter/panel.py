@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import threading
 import time
 import uuid
 import weakref
@@ -104,9 +105,11 @@ class Panel(anywidget.AnyWidget):
         """Hear what a page says, on the thread that the kernel has for it."""
         kind = message["type"]
         if kind == "hello":
+            here = threading.current_thread()  # a subshell's, unless pages wait for cells
+            self._publisher.heard_at_once = here is not threading.main_thread()
             self._publisher.ask()
         elif kind == "here":
-            self._publisher.stay()
+            self._publisher.start()
         elif kind == "leave":
             self._publisher.left()
         elif kind == "open":

@@ -260,11 +260,32 @@ def test_who_is_still_there_keeps_the_publisher(published, eventually, monkeypat
     publisher, heard = published
     publisher.ask()
     publisher.left()
-    publisher.stay()
+    publisher.start()
     monkeypatch.setattr(_panel_publisher, "NOBODY_S", 0.0)
     heard.clear()
     eventually(lambda: heard.types().count("beat") >= 5)
     assert publisher.running
+
+
+@pytest.mark.parametrize("heard_at_once", [True, False])
+def test_pages_that_were_closed_without_a_word_end_the_publisher(
+    eventually, monkeypatch, heard_at_once
+):
+    for name in ("NOBODY_S", "TICK_S", "ROLL_CALL_S"):
+        monkeypatch.setattr(_panel_publisher, name, 0.02)
+    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    heard = Heard()
+    publisher = Publisher(Feed(), heard, lambda: None)
+    publisher.heard_at_once = heard_at_once
+    publisher.ask()
+    if heard_at_once:
+        eventually(lambda: not publisher.running)
+        assert "who" in heard.types()
+    else:  # they may well be there, and wait for a cell to end
+        eventually(lambda: len(heard) >= 10)
+        assert publisher.running
+        assert "who" not in heard.types()
+    publisher.stop()
 
 
 def test_a_registry_that_fails_is_told_of_until_it_works_again(published, eventually, monkeypatch):

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-PATIENCE_S = 8.0
+PATIENCE_S = 30.0
 DOCS = Path(__file__).parents[2] / "docs"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -271,12 +271,6 @@ class Notebook:
 # --- fixtures ----------------------------------------------------------------------------
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--screenshots", action="store_true", help="make the pictures of the panel in docs/ anew"
-    )
-
-
 def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
@@ -365,9 +359,9 @@ def module_opened(chromium):
 
 
 @pytest.fixture
-def take(request, tmp_path):
-    """Take a picture; with ``--screenshots`` it replaces the one in docs/."""
-    folder = DOCS if request.config.getoption("screenshots") else tmp_path
+def take(tmp_path):
+    """Take a picture; with ``MEMSHARE_SCREENSHOTS=1`` it replaces the one in docs/."""
+    folder = DOCS if os.environ.get("MEMSHARE_SCREENSHOTS") == "1" else tmp_path
 
     def take_picture(locator, name: str) -> None:
         path = folder / f"{name}.png"

@@ -26,36 +26,6 @@ COUNT = """
 }
 """
 
-BUSY = {
-    "sleep": "time.sleep(10)",
-    "numpy": "a = np.ones((400, 400))\nend = time.time() + 10\nwhile time.time() < end: a @ a",
-    "python": "end = time.time() + 10\nn = 0\nwhile time.time() < end: n += 1",
-}
-
-
-@pytest.mark.parametrize("what", BUSY)
-def test_during_a_busy_cell_the_panel_lives_and_a_click_takes_effect(book, child, eventually, what):
-    book.execute(2, "ms.register_variables('rna', {'X': np.ones(1000)})")
-    book.has_pages("rna.X")
-    other = child()
-    book.page.evaluate(COUNT)
-    book.text(2, BUSY[what])
-    book.start(2)
-    # Something new is there within two seconds, and a click takes effect before the cell ends.
-    other.run("ms.register_variables('rna', {'new': np.ones(1000)})")
-    book.has_pages("rna.X", "rna.new", timeout_s=2)
-    book.press("Release rna.X")
-    book.confirm("Release")
-    eventually(lambda: [p.name for p in ms.snapshot().pages] == ["rna.new"], 2)
-    book.says("released rna.X", timeout_s=2)
-    book.has_pages("rna.new", timeout_s=2)
-    assert book.cell(2).locator(".jp-InputPrompt").inner_text() == "[*]:"
-    book.finished(2)
-    assert book.page.evaluate("() => window.seen.length") >= 8
-    other.kill()
-    book.has_pages()
-
-
 SLOW = """
 def score(column):
     import time
@@ -66,6 +36,37 @@ ms.register_variables("rna", {"X": np.ones((50, 2000))})
 ms.memapply("rna.X", "cols", np.sum, cluster=cluster)
 print(*cluster.view().apply_sync(os.getpid))
 """
+
+BUSY = {
+    "sleep": "time.sleep(10)",
+    "numpy": "a = np.ones((400, 400))\nend = time.time() + 10\nwhile time.time() < end: a @ a",
+    "python": "end = time.time() + 10\nn = 0\nwhile time.time() < end: n += 1",
+    "memapply": "ms.memapply(np.ones((9, 800)), 'cols', score, cluster=cluster)",
+}
+
+
+@pytest.mark.parametrize("what", BUSY)
+def test_during_a_busy_cell_the_panel_lives_and_a_click_takes_effect(book, child, eventually, what):
+    book.execute(2, SLOW)
+    book.has_pages("rna.X")
+    other = child()
+    book.page.evaluate(COUNT)
+    book.text(2, BUSY[what])
+    book.start(2)
+    # Something new is there within two seconds, and a click takes effect before the cell ends.
+    other.run("ms.register_variables('rna', {'new': np.ones(1000)})")
+    book.page.locator("tr[data-page='rna.new']").wait_for(timeout=2000)
+    book.press("Release rna.X")
+    book.confirm("Release")
+    eventually(lambda: "rna.X" not in [p.name for p in ms.snapshot().pages], 2)
+    book.says("released rna.X", timeout_s=2)
+    book.page.locator("tr[data-page='rna.X']").wait_for(state="detached", timeout=2000)
+    assert book.cell(2).locator(".jp-InputPrompt").inner_text() == "[*]:"
+    book.finished(2)
+    assert book.page.evaluate("() => window.seen.length") >= 8
+    other.kill()
+    book.has_pages()
+    book.execute(2, "cluster.stop()")
 
 
 def test_a_run_shows_how_far_it_is_and_cancel_stops_it(book):

@@ -1,7 +1,8 @@
 """The live panel: what is shared, who holds it, what it costs, and how far the runs are.
 
 A page that shows the panel says hello and is told everything, then what changes. What is said is
-made by `_panel_feed` and sent by `_panel_publisher`; the page itself is static/panel.js.
+made by `_panel_feed` and sent by `_panel_publisher`; the page itself is
+static/panel.js and the scripts beside it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.snapshot import PageInfo
 
 _STATIC: Final = Path(__file__).parent / "static"
+_SCRIPTS: Final = (
+    *("words", "elements", "store", "summary", "runs", "questions", "rows", "table", "panel"),
+)
+"""Together they are one ES module. It has no address, so that it could not import a part."""
 _TWIN_S: Final = 5.0
 """The stored table is renewed at most this often: each time marks the notebook as changed."""
 
@@ -57,7 +62,7 @@ class Panel(anywidget.AnyWidget):
     >>> panel.close()
     """
 
-    _esm = _STATIC / "panel.js"
+    _esm = "\n".join((_STATIC / f"{name}.js").read_text() for name in _SCRIPTS)
     _css = _STATIC / "panel.css"
     _twin = traitlets.Unicode(help="The class of the stored table, to hide it.").tag(sync=True)
 

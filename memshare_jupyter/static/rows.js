@@ -1,0 +1,283 @@
+// The three kinds of rows of the table: of a namespace, of a page, and what an opened page tells.
+//
+// Each function returns the row's element and a function that brings it up to date.
+
+function groupRow(table, { namespace }) {
+  const cells = new Map();
+  const hue = table.store.hues.get(namespace);
+  const gc = h(
+    "button",
+    {
+      class: "ms-button ms-small",
+      "aria-label": `Gc namespace ${namespace}`,
+      onclick: () => table.questions.gc(namespace),
+    },
+    "gc",
+  );
+  const many = h("span", { class: "ms-muted" });
+  const element = h("tr", { class: "ms-group" });
+  for (const column of table.columns) {
+    const css = `ms-c-${column.key}${column.numeric ? " ms-n" : ""}`;
+    if (column.key === "name")
+      element.append(
+        h(
+          "th",
+          { class: css, scope: "row" },
+          h("span", { class: `ms-swatch ms-hue-${hue}`, "aria-hidden": "true" }),
+          h("span", { class: "ms-namespace", title: namespace }, namespace),
+          " ",
+          many,
+        ),
+      );
+    else if (column.key === "actions") element.append(h("td", { class: css }, gc));
+    else {
+      const cell = h("td", { class: css });
+      if (column.sum) cells.set(column, cell);
+      element.append(cell);
+    }
+  }
+  let shown;
+  let held;
+  const update = ({ pages }) => {
+    if (pages !== shown) {
+      shown = pages;
+      held = pages.some((page) => page.owned || page.viewed);
+      setText(many, count(pages.length, "page"));
+      for (const [column, cell] of cells)
+        setText(cell, column.show(pages.reduce((sum, page) => sum + column.sum(page), 0)));
+    }
+    gc.disabled = !held || !table.store.alive;
+    setAttribute(
+      gc,
+      "title",
+      held
+        ? "Release and detach all that this kernel has in it"
+        : "This kernel holds nothing of it",
+    );
+  };
+  return { element, update };
+}
+
+function pageRow(table, { page }) {
+  const cells = new Map();
+  const name = pageName(page);
+  const open = h(
+    "button",
+    {
+      class: "ms-open",
+      "aria-expanded": "false",
+      title: name,
+      onclick: () => table.toggle(page.uuid),
+    },
+    h("span", { class: "ms-caret", "aria-hidden": "true" }),
+    h("span", { class: "ms-name" }, page.variable),
+  );
+  const release = h(
+    "button",
+    {
+      class: "ms-icon",
+      "aria-label": `Release ${name}`,
+      onclick: () => table.questions.release(page.uuid),
+    },
+    icon("release"),
+  );
+  const detach = h(
+    "button",
+    {
+      class: "ms-icon",
+      "aria-label": `Detach ${name}`,
+      onclick: () => table.questions.detach(page.uuid),
+    },
+    icon("detach"),
+  );
+  const element = h("tr", { class: "ms-page", "data-page": name });
+  for (const column of table.columns) {
+    const css = `ms-c-${column.key}${column.numeric ? " ms-n" : ""}`;
+    const cell = h(column.key === "name" ? "th" : "td", {
+      class: css,
+      scope: column.key === "name" ? "row" : null,
+      "data-column": column.key,
+    });
+    if (column.key === "name") cell.append(open);
+    else if (column.key === "actions")
+      cell.append(
+        release,
+        detach,
+        copyButton(table.store, snippet(page), `Copy attach snippet of ${name}`),
+      );
+    else cells.set(column, cell);
+    element.append(cell);
+  }
+  let shown;
+  const update = ({ page: now }) => {
+    setAttribute(open, "aria-expanded", table.opened.has(now.uuid));
+    allow(table, release, detach, now);
+    const at = table.store.now();
+    for (const [column, cell] of cells) {
+      if (column.key === "age") setText(cell, column.of(now, at));
+      else if (now === shown) continue;
+      else if (column.key === "holders")
+        cell.replaceChildren(h("div", { class: "ms-chips" }, ...chipsOf(now).map(chipElement)));
+      else if (column.key === "state") {
+        const [sign, about] = STATES[now.state];
+        cell.replaceChildren(
+          h(
+            "span",
+            { class: `ms-state ms-${now.state}`, title: about },
+            h("span", { "aria-hidden": "true" }, sign),
+            ` ${now.state}`,
+          ),
+        );
+      } else {
+        setText(cell, column.of(now));
+        cell.title = cell.textContent;
+      }
+    }
+    shown = now;
+  };
+  return { element, update };
+}
+
+function detailsRow(table) {
+  const facts = h("dl", { class: "ms-facts" });
+  const release = h(
+    "button",
+    { class: "ms-button", onclick: () => table.questions.release(uuid) },
+    "Release …",
+  );
+  const detach = h(
+    "button",
+    { class: "ms-button", onclick: () => table.questions.detach(uuid) },
+    "Detach …",
+  );
+  const buttons = h("div", { class: "ms-buttons" }, release, detach);
+  const body = h("tbody");
+  const heads = [
+    ["process"],
+    ["pid", "ms-n"],
+    ["engine", "ms-n ms-wide"],
+    ["host", "ms-wide"],
+    ["role"],
+    ["since", "ms-n"],
+    ["resident (PSS)", "ms-n"],
+  ];
+  const holders = h(
+    "table",
+    { class: "ms-holders" },
+    h(
+      "thead",
+      {},
+      h("tr", {}, ...heads.map(([text, css]) => h("th", { scope: "col", class: css ?? "" }, text))),
+    ),
+    body,
+  );
+  const list = h("div", { class: "ms-holder-list", tabindex: "0", role: "group" }, holders);
+  const element = h(
+    "tr",
+    { class: "ms-details" },
+    h(
+      "td",
+      { colspan: table.columns.length },
+      h("div", { class: "ms-details-box" }, facts, list, buttons),
+    ),
+  );
+  let uuid;
+  let shown;
+  const update = ({ page }) => {
+    const name = pageName(page);
+    uuid = page.uuid;
+    allow(table, release, detach, page);
+    const at = table.store.now();
+    const shares = table.store.shares[page.uuid] ?? {};
+    const signature = JSON.stringify([
+      page,
+      shares,
+      span(at - page.created),
+      page.holders.map((holder) => span(at - holder.since)),
+    ]);
+    if (signature === shown) return;
+    if (shown === undefined)
+      buttons.append(
+        copyButton(
+          table.store,
+          snippet(page),
+          `Copy attach snippet of ${name}`,
+          "Copy attach snippet",
+        ),
+      );
+    shown = signature;
+    setAttribute(holders, "aria-label", `Holders of ${name}`);
+    setAttribute(list, "aria-label", `Holders of ${name}, scrollable`);
+    setAttribute(element, "data-details", name);
+    facts.replaceChildren(
+      ...[
+        ["page", name],
+        ["kind", page.kind],
+        ["shape", shapeOf(page)],
+        ["dtype", page.dtype],
+        ["order", page.order],
+        ["size", `${units(page.size)} (${number.format(page.size)} B)`],
+        ["owner", ownerOf(page)],
+        ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"],
+        ["age", span(at - page.created)],
+        ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`],
+        ["state", `${page.state}: ${STATES[page.state][1]}`],
+      ]
+        .filter(([, text]) => text)
+        .map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))),
+    );
+    // A process that owns and views a page has it in memory once.
+    const share = (holder, i) => {
+      if (page.holders.findIndex((other) => other.pid === holder.pid) < i) return "as above";
+      return shares[holder.pid] === undefined ? "–" : units(shares[holder.pid]);
+    };
+    body.replaceChildren(
+      ...page.holders.map((holder, i) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")),
+          h("td", { class: "ms-n" }, `${holder.pid}`),
+          h("td", { class: "ms-n ms-wide" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
+          h("td", { class: "ms-wide" }, table.store.host),
+          h("td", {}, holder.role + (holder.here ? ", this kernel" : "")),
+          h(
+            "td",
+            { class: "ms-n", title: new Date(holder.since * 1000).toLocaleString() },
+            span(at - holder.since),
+          ),
+          h("td", { class: "ms-n" }, share(holder, i)),
+        ),
+      ),
+    );
+  };
+  return { element, update };
+}
+
+/** Say of the two buttons of a page whether they can be used, and if not, why. */
+function allow(table, release, detach, page) {
+  const { alive } = table.store;
+  release.disabled = !alive || !page.owned;
+  detach.disabled = !alive || !page.viewed;
+  const owner = page.holders.some((holder) => holder.role === "owner");
+  const why = owner
+    ? `Owned by ${ownerOf(page)}: release it there`
+    : "Its owner has let it go already";
+  setAttribute(release, "title", page.owned ? "Release: end this kernel's ownership" : why);
+  setAttribute(
+    detach,
+    "title",
+    page.viewed ? "Detach: end this kernel's view" : "This kernel has no view of it",
+  );
+}
+
+function chipElement(chip) {
+  const sign = h("span", { "aria-hidden": "true" }, chip.owner ? "◆ " : "");
+  return h(
+    "span",
+    { class: `ms-chip${chip.owner ? " ms-owner" : ""}`, title: chip.title },
+    sign,
+    chip.text,
+    chip.owner ? h("span", { class: "ms-hidden" }, " (owner)") : "",
+  );
+}

@@ -1,0 +1,115 @@
+// Runs in progress: how far each is, and the button that stops it.
+
+class Runs {
+  constructor(store) {
+    this.store = store;
+    this.rows = new Map();
+    const label = { role: "group", "aria-label": "Runs in progress" };
+    this.element = h("div", { class: "ms-runs", ...label, hidden: true });
+  }
+
+  draw() {
+    const { runs } = this.store;
+    this.element.hidden = !runs.length;
+    const seen = new Set(runs.map((run) => run.id));
+    for (const [id, row] of this.rows) {
+      if (seen.has(id)) continue;
+      row.element.remove();
+      this.rows.delete(id);
+    }
+    for (const run of runs) {
+      if (!this.rows.has(run.id)) {
+        this.rows.set(run.id, this.row(run));
+        this.element.append(this.rows.get(run.id).element);
+      }
+      this.drawRun(this.rows.get(run.id), run);
+    }
+  }
+
+  row(run) {
+    const row = { engines: new Map() };
+    row.text = h("span", { class: "ms-run-figures" });
+    row.fill = h("span", { class: "ms-fill" });
+    row.bar = h(
+      "div",
+      {
+        class: "ms-progress",
+        role: "progressbar",
+        "aria-label": run.title,
+        "aria-valuemin": 0,
+        "aria-valuemax": run.total,
+      },
+      row.fill,
+    );
+    row.cancel = h(
+      "button",
+      {
+        class: "ms-button",
+        "aria-label": `Cancel ${run.title}`,
+        onclick: () =>
+          this.store.unheard.has(run.id) ? this.store.interrupt(run) : this.store.cancel(run),
+      },
+      "Cancel",
+    );
+    row.list = h("div", { class: "ms-engines" });
+    row.element = h(
+      "div",
+      { class: "ms-run", role: "group", "aria-label": run.title },
+      h(
+        "div",
+        { class: "ms-run-head" },
+        h("span", { class: "ms-run-title" }, run.title),
+        row.text,
+        row.cancel,
+      ),
+      row.bar,
+      row.list,
+    );
+    return row;
+  }
+
+  drawRun(row, run) {
+    const done = run.done.reduce((a, b) => a + b, 0);
+    const took = Math.max(0.001, this.store.now() - run.began);
+    const rate = done / took;
+    const left = rate > 0 ? `${span((run.total - done) / rate)} left` : "";
+    const speed = rate >= 10 ? number.format(Math.round(rate)) : decimal.format(rate);
+    setText(
+      row.text,
+      `${number.format(done)} / ${number.format(run.total)} items  ·  ${speed} items/s  ·  ${left || "–"}`,
+    );
+    row.fill.style.width = `${run.total ? (done / run.total) * 100 : 0}%`;
+    setAttribute(row.bar, "aria-valuenow", done);
+    const unheard = this.store.unheard.has(run.id);
+    const verb = run.stopping ? "Stopping" : unheard ? "Interrupt the cell" : "Cancel";
+    setText(row.cancel, verb);
+    setAttribute(
+      row.cancel,
+      "aria-label",
+      `${verb} ${unheard ? "for" : ""} ${run.title}`.replace("  ", " "),
+    );
+    row.cancel.disabled = run.stopping || !this.store.alive;
+    const most = Math.max(run.total / Math.max(1, run.engines.length), ...run.done);
+    for (const [i, engine] of run.engines.entries()) {
+      let one = row.engines.get(engine);
+      if (!one) {
+        one = {
+          fill: h("span", { class: "ms-fill" }),
+          text: h("span", { class: "ms-engine-done" }),
+        };
+        row.engines.set(engine, one);
+        row.list.append(
+          h(
+            "div",
+            { class: "ms-engine" },
+            h("span", {}, `engine ${engine}`),
+            h("div", { class: "ms-progress", "aria-hidden": "true" }, one.fill),
+            one.text,
+          ),
+        );
+      }
+      one.fill.style.width = `${most ? (run.done[i] / most) * 100 : 0}%`;
+      setText(one.text, number.format(run.done[i]));
+    }
+  }
+}

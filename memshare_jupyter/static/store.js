@@ -1,0 +1,209 @@
+// The store: what the kernel told, one for all outputs that show a panel.
+//
+// It says hello, is told everything, and then what changes (_panel_feed.py). What it has not heard
+// of for some beats it calls stale.
+
+const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale
+const QUEUED_MS = 400; // an action not answered by then waits for the cell to end
+const HISTORY_S = 600;
+const HUES = 8;
+
+class Store {
+  constructor(model) {
+    this.model = model;
+    this.views = new Set();
+    this.pages = new Map();
+    this.hues = new Map();
+    this.runs = [];
+    this.memory = [];
+    this.history = [];
+    this.shares = {};
+    this.beat = 2;
+    this.host = "";
+    this.status = "waiting";
+    this.error = "";
+    this.message = { text: "", failed: false };
+    this.version = 0; // of the pages
+    this.total = 0; // bytes
+    this.clock = 0; // the kernel's less the page's, in seconds
+    this.heard = performance.now();
+    this.pending = new Map();
+    this.asked = 0;
+    this.unheard = new Set(); // runs whose cancellation waits for the cell to end
+    model.on("msg:custom", (message) => this.hear(message));
+    this.kernel = model.widget_manager?.kernel;
+    this.kernel?.statusChanged?.connect(this.onKernel, this);
+  }
+
+  now() {
+    return Date.now() / 1000 + this.clock;
+  }
+
+  get alive() {
+    return this.status === "live";
+  }
+
+  enter(view) {
+    this.views.add(view);
+    if (this.views.size > 1 && this.status !== "waiting") return;
+    this.timer ??= setInterval(() => this.check(), 500);
+    this.heard = performance.now();
+    this.hello();
+  }
+
+  hello() {
+    this.greeted = true; // until something is heard
+    this.model.send({ type: "hello" });
+  }
+
+  close() {
+    clearInterval(this.timer);
+    this.kernel?.statusChanged?.disconnect(this.onKernel, this);
+  }
+
+  leave(view) {
+    this.views.delete(view);
+    if (this.views.size) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+    if (this.status === "live" || this.status === "waiting") this.model.send({ type: "leave" });
+    this.status = "waiting";
+  }
+
+  onKernel(_, status) {
+    if (status === "restarting" || status === "autorestarting") this.lose("restarted");
+    else if (status === "dead" || status === "terminating") this.lose("dead");
+  }
+
+  lose(status) {
+    this.status = status;
+    for (const { what } of this.pending.values())
+      this.say(`${what}: not done, the kernel is gone`, true);
+    this.pending.clear();
+    this.changed();
+  }
+
+  /** Called twice a second: what shows by the absence of messages. */
+  check() {
+    const silent = (performance.now() - this.heard) / 1000;
+    if (this.status === "live" && silent > BEATS_LOST * this.beat) this.status = "stale";
+    if (this.status === "waiting" && silent > 5) this.status = "stale";
+    // A computer that slept, or a connection that was lost: the kernel may think nobody is here.
+    if (this.status === "stale" && !this.greeted) this.hello();
+    this.changed();
+  }
+
+  hear(message) {
+    if (message.type === "who") {
+      if (this.views.size) this.model.send({ type: "here" });
+      return;
+    }
+    if (message.type === "done") return this.answered(message);
+    this.heard = performance.now();
+    this.greeted = false;
+    if (message.type === "error") {
+      this.error = message.text;
+      this.status = "live";
+      return this.changed();
+    }
+    if (message.type === "all") this.replace(message);
+    else if (this.status === "waiting") return; // of what, it was not told yet
+    this.status = "live";
+    this.clock = message.now - Date.now() / 1000;
+    if (message.changed) this.change(message.changed, message.gone);
+    if (message.memory) this.memory = message.memory;
+    if (message.runs) this.runs = message.runs;
+    if (message.shares) this.shares = message.shares;
+    this.changed();
+  }
+
+  replace(message) {
+    this.pages.clear();
+    this.error = "";
+    this.host = message.host;
+    this.namespace = message.namespace;
+    this.beat = message.beat_s;
+    this.history = message.history;
+    this.runs = message.runs;
+    this.shares = message.shares;
+    for (const page of message.pages) this.put(page);
+    this.version += 1;
+    this.total = [...this.pages.values()].reduce((sum, page) => sum + page.size, 0);
+  }
+
+  change(changed, gone) {
+    for (const uuid of gone) this.pages.delete(uuid);
+    for (const page of changed) this.put(page);
+    this.version += 1;
+    this.total = 0;
+    for (const page of this.pages.values()) this.total += page.size;
+    if (this.history.at(-1)?.[1] !== this.total) this.history.push([this.now(), this.total]);
+    while (this.history.length > 1 && this.history[1][0] < this.now() - HISTORY_S)
+      this.history.shift();
+  }
+
+  put(page) {
+    page.holders = page.holders.map(([pid, label, role, since, here]) => ({
+      pid,
+      label,
+      role,
+      since,
+      here,
+    }));
+    page.owned = page.holders.some((holder) => holder.here && holder.role === "owner");
+    page.viewed = page.holders.some((holder) => holder.here && holder.role === "view");
+    page.text = [
+      pageName(page),
+      page.kind,
+      page.dtype,
+      page.state,
+      ...page.holders.map((x) => `${x.label} ${x.pid}`),
+    ]
+      .join(" ")
+      .toLowerCase();
+    this.pages.set(page.uuid, page);
+    if (!this.hues.has(page.namespace)) this.hues.set(page.namespace, this.hues.size % HUES);
+  }
+
+  say(text, failed = false) {
+    this.message = { text, failed };
+    this.changed();
+  }
+
+  /** Ask the kernel to do something; `what` names it for the messages about it. */
+  act(what, action, unanswered = () => {}) {
+    this.asked += 1;
+    const id = this.asked;
+    this.pending.set(id, { what });
+    this.model.send({ type: "do", id, ...action });
+    this.say(`${what} …`);
+    setTimeout(() => {
+      if (!this.pending.has(id)) return;
+      unanswered();
+      this.say(`${what}: queued; this kernel does it when its cell has ended`);
+    }, QUEUED_MS);
+  }
+
+  answered({ id, ok, text }) {
+    const asked = this.pending.get(id);
+    this.pending.delete(id);
+    if (asked) this.say(text, !ok);
+  }
+
+  cancel(run) {
+    // Where the kernel does not hear us before its cell has ended, only an interrupt gets through.
+    // It would hit whatever cell is running, so whoever clicked is to decide.
+    const unanswered = () => this.kernel?.interrupt && this.unheard.add(run.id);
+    this.act(`cancel ${run.title}`, { action: "cancel", run: run.id }, unanswered);
+  }
+
+  interrupt(run) {
+    this.unheard.delete(run.id);
+    this.kernel.interrupt();
+    this.say("interrupted the cell");
+  }
+
+  changed() {
+    for (const view of this.views) view.schedule();
+  }
+}

@@ -1,0 +1,266 @@
+// The table of pages. Of its rows only those in sight are in the document: 5,000 of them would cost
+// some hundred times the layout of the forty that can be seen.
+
+const ROW_PX = 26;
+const OVERSCAN_PX = 10 * ROW_PX;
+const state = (page) => Object.keys(STATES).indexOf(page.state);
+
+// `from` is the width of the panel, in pixels, at which there is room for the column and still for
+// the holders; `sum` makes the number in a namespace's row.
+const COLUMNS = [
+  { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
+  { key: "kind", title: "Kind", from: 925, of: (p) => p.kind },
+  {
+    key: "shape",
+    title: "Shape",
+    from: 612,
+    numeric: true,
+    of: shapeOf,
+    by: (p) => p.shape.reduce((a, b) => a * b, 1),
+  },
+  { key: "dtype", title: "Dtype", from: 771, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1106, of: (p) => p.order },
+  {
+    key: "size",
+    title: "Size",
+    from: 0,
+    numeric: true,
+    of: (p) => units(p.size),
+    by: (p) => p.size,
+    sum: (p) => p.size,
+    show: units,
+  },
+  { key: "owner", title: "Owner", from: 1037, of: ownerOf },
+  {
+    key: "views",
+    title: "Views",
+    from: 840,
+    numeric: true,
+    of: (p) => number.format(viewsOf(p)),
+    by: viewsOf,
+    sum: viewsOf,
+    show: number.format,
+  },
+  {
+    key: "handles",
+    title: "Handles",
+    from: 1193,
+    numeric: true,
+    of: (p) => number.format(p.holders.length),
+    by: (p) => p.holders.length,
+    sum: (p) => p.holders.length,
+    show: number.format,
+  },
+  { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
+  { key: "mode", title: "Mode", from: 1259, of: (p) => p.mode },
+  {
+    key: "age",
+    title: "Age",
+    from: 686,
+    numeric: true,
+    of: (p, now) => span(now - p.created),
+    by: (p) => -p.created,
+  },
+  { key: "state", title: "State", from: 0, by: state },
+  { key: "actions", title: "Actions", from: 0 },
+];
+
+class Table {
+  constructor(store, questions) {
+    this.store = store;
+    this.questions = questions;
+    this.pages = [];
+    this.opened = new Set();
+    this.heights = new Map();
+    this.rows = new Map();
+    this.columns = [];
+    this.sort = { key: "name", down: false };
+    this.filter = "";
+    this.header = h("tr");
+    this.above = h("tr", { class: "ms-spacer", "aria-hidden": "true" });
+    this.below = h("tr", { class: "ms-spacer", "aria-hidden": "true" });
+    const body = h("tbody", {}, this.above, this.below);
+    this.table = h("table", { "aria-label": "Shared pages" }, h("thead", {}, this.header), body);
+    const label = { role: "group", "aria-label": "Shared pages, scrollable", tabindex: "0" };
+    const onscroll = () => this.drawRows();
+    this.element = h("div", { class: "ms-scroller", ...label, onscroll }, this.table);
+  }
+
+  /** Choose the columns for which there is room. */
+  fit(width) {
+    const columns = COLUMNS.filter((column) => width >= column.from);
+    if (columns.length !== this.columns.length) {
+      this.columns = columns;
+      this.header.replaceChildren(...columns.map((column) => this.headerCell(column)));
+      for (const row of this.rows.values()) row.element.remove();
+      this.rows.clear();
+    }
+    this.heights.clear();
+    this.arranged = false;
+  }
+
+  /** Leave the rows that contain a text. */
+  narrow(text) {
+    this.filter = text;
+    this.arranged = false;
+  }
+
+  /** Bring the rows up to date; when paused, without looking for other pages. */
+  draw(paused) {
+    if (!paused && this.version !== this.store.version) {
+      this.version = this.store.version;
+      this.pages = [...this.store.pages.values()];
+      this.arranged = false;
+    }
+    this.element.hidden = this.pages.length === 0;
+    if (!this.arranged) this.arrange();
+    this.drawRows();
+  }
+
+  headerCell(column) {
+    const properties = {
+      scope: "col",
+      class: `ms-c-${column.key}${column.numeric ? " ms-n" : ""}`,
+      "data-column": column.key,
+    };
+    if (column.key === "actions")
+      return h("th", properties, h("span", { class: "ms-hidden" }, "Actions"));
+    const pressed = () => {
+      const down =
+        this.sort.key === column.key
+          ? !this.sort.down
+          : Boolean(column.numeric && column.key !== "age");
+      this.sort = { key: column.key, down };
+      this.arrange();
+      this.drawRows();
+    };
+    return h(
+      "th",
+      properties,
+      h(
+        "button",
+        { class: "ms-sort", onclick: pressed },
+        column.title,
+        h("span", { class: "ms-arrow", "aria-hidden": "true" }),
+      ),
+    );
+  }
+
+  /** Put pages into groups and in order; find out where each row stands. */
+  arrange() {
+    const column = COLUMNS.find((one) => one.key === this.sort.key);
+    const key = column.by ?? column.of;
+    const sign = this.sort.down ? -1 : 1;
+    const now = this.store.now();
+    const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+    const groups = new Map();
+    for (const page of this.pages) {
+      if (this.filter && !page.text.includes(this.filter)) continue;
+      if (!groups.has(page.namespace)) groups.set(page.namespace, []);
+      groups.get(page.namespace).push(page);
+    }
+    const order = [...groups].map(([namespace, pages]) => {
+      const keyed = pages.map((page) => [key(page, now), page.variable, page]);
+      keyed.sort((a, b) => sign * compare(a[0], b[0]) || compare(a[1], b[1]));
+      return {
+        namespace,
+        pages: keyed.map((entry) => entry[2]),
+        sum: column.sum ? pages.reduce((n, p) => n + column.sum(p), 0) : 0,
+      };
+    });
+    order.sort(
+      (a, b) =>
+        (column.sum
+          ? sign * (a.sum - b.sum)
+          : column.key === "name"
+            ? sign * compare(a.namespace, b.namespace)
+            : 0) || compare(a.namespace, b.namespace),
+    );
+    this.items = [];
+    for (const { namespace, pages } of order) {
+      this.items.push({ type: "group", key: `group ${namespace}`, namespace, pages });
+      for (const page of pages) {
+        this.items.push({ type: "page", key: page.uuid, page });
+        if (this.opened.has(page.uuid))
+          this.items.push({ type: "details", key: `details ${page.uuid}`, page });
+      }
+    }
+    setAttribute(this.table, "aria-rowcount", this.items.length + 1);
+    for (const cell of this.header.children) {
+      const mine = cell.dataset.column === this.sort.key;
+      setAttribute(cell, "aria-sort", mine ? (this.sort.down ? "descending" : "ascending") : null);
+    }
+    this.measure();
+    this.arranged = true;
+  }
+
+  measure() {
+    this.tops = new Float64Array(this.items.length + 1);
+    for (const [i, item] of this.items.entries()) {
+      this.tops[i + 1] =
+        this.tops[i] +
+        (item.type === "details" ? (this.heights.get(item.key) ?? 6 * ROW_PX) : ROW_PX);
+    }
+  }
+
+  /** Return the first row that ends below a height. */
+  rowAt(y) {
+    let [low, high] = [0, this.items.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.tops[middle + 1] <= y) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  drawRows() {
+    if (!this.items) return;
+    const { scrollTop, clientHeight } = this.element;
+    const first = this.rowAt(Math.max(0, scrollTop - OVERSCAN_PX));
+    const last = Math.min(
+      this.items.length,
+      this.rowAt(scrollTop + clientHeight + OVERSCAN_PX) + 1,
+    );
+    const wanted = this.items.slice(first, last);
+    const keys = new Set(wanted.map((item) => item.key));
+    for (const [key, row] of this.rows) {
+      if (keys.has(key)) continue;
+      row.element.remove();
+      this.rows.delete(key);
+    }
+    this.above.style.height = `${this.tops[first]}px`;
+    this.below.style.height = `${this.tops[this.items.length] - this.tops[last]}px`;
+    let after = this.above;
+    for (const [i, item] of wanted.entries()) {
+      let row = this.rows.get(item.key);
+      if (!row) {
+        row = { group: groupRow, page: pageRow, details: detailsRow }[item.type](this, item);
+        this.rows.set(item.key, row);
+      }
+      row.update(item);
+      setAttribute(row.element, "aria-rowindex", first + i + 2);
+      if (after.nextSibling !== row.element) after.after(row.element);
+      after = row.element;
+    }
+    let grown = false;
+    for (const item of wanted) {
+      if (item.type !== "details") continue;
+      const height = this.rows.get(item.key).element.offsetHeight;
+      grown ||= this.heights.get(item.key) !== height;
+      this.heights.set(item.key, height);
+    }
+    if (grown) {
+      this.measure();
+      this.drawRows();
+    }
+  }
+
+  toggle(uuid) {
+    if (!this.opened.delete(uuid)) this.opened.add(uuid);
+    const all = new Set([...this.store.views].flatMap((view) => [...view.opened]));
+    this.store.model.send({ type: "open", uuids: [...all] });
+    this.arrange();
+    this.drawRows();
+  }
+}

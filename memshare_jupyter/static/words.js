@@ -1,0 +1,104 @@
+// What things are called, and how numbers are written.
+
+const number = new Intl.NumberFormat("en-US");
+const decimal = new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
+
+function units(bytes) {
+  let unit = 0;
+  while (bytes >= 999.95 && unit < 4) {
+    bytes /= 1000;
+    unit += 1;
+  }
+  return `${unit ? decimal.format(bytes) : number.format(bytes)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
+}
+
+function span(seconds) {
+  for (const [unit, length, until] of [
+    ["s", 1, 120],
+    ["min", 60, 7200],
+    ["h", 3600, 172800],
+  ]) {
+    if (seconds < until)
+      return `${number.format(Math.round(Math.max(0, seconds) / length))} ${unit}`;
+  }
+  return `${number.format(Math.round(seconds / 86400))} d`;
+}
+
+function count(many, noun) {
+  return `${number.format(many)} ${noun}${many === 1 ? "" : "s"}`;
+}
+
+function pageName({ namespace, variable }) {
+  return variable.includes(".") ? `${namespace}.\`${variable}\`` : `${namespace}.${variable}`;
+}
+
+function shapeOf(page) {
+  if (page.shape.length) return page.shape.map((n) => number.format(n)).join(" × ");
+  return page.kind === "array" ? "scalar" : "";
+}
+
+function snippet({ namespace, variable }) {
+  const name = /^[A-Za-z_]\w*$/.test(variable) ? variable : "view";
+  const [n, v] = [JSON.stringify(namespace), JSON.stringify(variable)];
+  return `from memshare_jupyter import retrieve_views\n${name} = retrieve_views(${n}, ${v})[${v}]`;
+}
+
+const STATES = {
+  active: ["●", "its owner has it; viewers may read"],
+  writable: ["✎", "its owner has it; viewers may write, too"],
+  draining: ["◐", "released by its owner; gone with its last view"],
+  orphaned: ["○", "its owner died; gone with its last view"],
+};
+
+const ENGINE = /^engine (\d+)$/;
+
+/** Name a process shortly: there may be many kernels, but only one that shows this panel. */
+function called({ label, pid, here }) {
+  if (here) return "kernel";
+  return ENGINE.test(label) ? label : `${label || "pid"} ${pid}`;
+}
+
+function ownerOf(page) {
+  const owner = page.holders.find((holder) => holder.role === "owner");
+  return owner ? called(owner) : `pid ${page.owner}, gone`;
+}
+
+/** Return one chip a process, or one for all engines with consecutive ids; the owner's first. */
+function chipsOf(page) {
+  const processes = new Map();
+  for (const holder of page.holders) {
+    if (!processes.has(holder.pid)) processes.set(holder.pid, []);
+    processes.get(holder.pid).push(holder);
+  }
+  const chips = [];
+  const engines = [];
+  for (const claims of processes.values()) {
+    const text = called(claims[0]);
+    const owner = claims.some((claim) => claim.role === "owner");
+    const engine = ENGINE.exec(text);
+    if (engine && !owner) engines.push(Number(engine[1]));
+    else
+      chips.push({
+        text,
+        owner,
+        title: `${text}, pid ${claims[0].pid}: ${claims.map((claim) => claim.role).join(" and ")}`,
+      });
+  }
+  engines.sort((a, b) => a - b);
+  for (let i = 0, j; i < engines.length; i = j) {
+    for (j = i + 1; j < engines.length && engines[j] - engines[j - 1] <= 1;) j += 1;
+    const text = j === i + 1 ? `engine ${engines[i]}` : `engines ${engines[i]}-${engines[j - 1]}`;
+    chips.push({ text, owner: false, title: `${count(j - i, "engine")}: view` });
+  }
+  if (chips.length <= 5) return chips;
+  const rest = chips.splice(4);
+  return [
+    ...chips,
+    { text: `+${rest.length}`, owner: false, title: rest.map((chip) => chip.title).join("\n") },
+  ];
+}
+
+const viewsOf = (page) => page.holders.filter((holder) => holder.role === "view").length;

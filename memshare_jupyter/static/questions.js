@@ -41,9 +41,9 @@ class Questions {
     ]
       .filter(Boolean)
       .join(" and ");
+    const who = (page) => chipsOf(page).map((chip) => chip.text + (chip.owner ? " (owner)" : ""));
     const lines = pages.map(
-      (page) =>
-        `${pageName(page)}, ${units(page.size)}: ${page.holders.map((x) => called(x) + (x.role === "owner" ? " (owner)" : "")).join(", ")}`,
+      (page) => `${pageName(page)}, ${units(page.size)}: ${who(page).join(", ")}`,
     );
     this.ask(
       `Gc namespace ${namespace}?`,

@@ -5,6 +5,8 @@
 
 const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale
 const QUEUED_MS = 400; // an action not answered by then waits for the cell to end
+const MESSAGE_MS = 15000;
+const QUIET = { text: "", failed: false };
 const HISTORY_S = 600;
 const HUES = 8;
 
@@ -22,7 +24,8 @@ class Store {
     this.host = "";
     this.status = "waiting";
     this.error = "";
-    this.message = { text: "", failed: false };
+    this.message = QUIET;
+    this.saidAt = 0;
     this.version = 0; // of the pages
     this.total = 0; // bytes
     this.clock = 0; // the kernel's less the page's, in seconds
@@ -88,6 +91,8 @@ class Store {
     const silent = (performance.now() - this.heard) / 1000;
     if (this.status === "live" && silent > BEATS_LOST * this.beat) this.status = "stale";
     if (this.status === "waiting" && silent > 5) this.status = "stale";
+    // What was said long ago is not about what is shown now.
+    if (!this.pending.size && performance.now() - this.saidAt > MESSAGE_MS) this.message = QUIET;
     // A computer that slept, or a connection that was lost: the kernel may think nobody is here.
     if (this.status === "stale" && !this.greeted) this.hello();
     this.changed();
@@ -167,6 +172,7 @@ class Store {
 
   say(text, failed = false) {
     this.message = { text, failed };
+    this.saidAt = performance.now();
     this.changed();
   }
 

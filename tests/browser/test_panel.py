@@ -293,6 +293,14 @@ def test_clearing_the_output_ends_the_publisher_and_showing_it_again_begins_anew
     book.has_pages("rna.X")
 
 
+def test_closing_the_panel_takes_it_from_every_output_and_ends_its_thread(book):
+    book.execute(2, "panel")
+    book.panel(1).locator(".ms-empty").wait_for()
+    wait = "while any(t.name == 'memshare panel' for t in threading.enumerate()):"
+    assert book.execute(2, f"panel.close()\n{wait} time.sleep(0.05)\n{THREADS}").strip() == "0"
+    book.panel().wait_for(state="detached")
+
+
 def test_a_registry_that_cannot_be_read_shows_the_cause_and_the_cure(book):
     book.execute(
         2,

@@ -83,9 +83,10 @@ class Panel(anywidget.AnyWidget):
         _panels.add(self)
 
     def _ipython_display_(self) -> None:
-        bundle = self._repr_mimebundle_()
+        bundle = None if self.comm is None else self._repr_mimebundle_()
         if bundle is None:
-            return  # it was closed
+            display({"text/plain": "this panel was closed; make another: Panel()"}, raw=True)
+            return
         self._publisher.start()
         # An output of its own: without a kernel, notebooks show nothing of a widget's output.
         now = snapshot().pages

@@ -308,7 +308,7 @@ def test_a_registry_that_fails_is_told_of_until_it_works_again(published, eventu
 # --- the widget --------------------------------------------------------------------------
 
 
-def test_closing_a_panel_ends_its_thread(eventually):
+def test_closing_a_panel_ends_its_thread(capsys):
     panel = ms.Panel()
     assert publishers() == []  # nobody looks at it yet
     panel._hear({"type": "hello"}, None)
@@ -316,7 +316,9 @@ def test_closing_a_panel_ends_its_thread(eventually):
     panel.close()
     assert publishers() == []
     panel.close()
-    assert panel._repr_mimebundle_ is None or panel._repr_mimebundle_() is None
+    panel._ipython_display_()
+    assert "this panel was closed" in capsys.readouterr().out
+    assert publishers() == []
 
 
 def test_an_impossible_namespace_is_refused():

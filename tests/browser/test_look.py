@@ -8,9 +8,10 @@ import pytest
 
 DOCS_CELLS = [
     """
-import time
+import socket
 import numpy as np
 import memshare_jupyter as ms
+socket.gethostname = lambda: "workstation"  # pictures are for everybody
 cluster = ms.local_cluster(2, quiet=True)
 rng = np.random.default_rng(0)
 """,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from memshare_jupyter._local import LocalCluster, local_cluster
+from memshare_jupyter.core.names import check_namespace, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.errors import ClusterError
 
@@ -105,15 +106,19 @@ def call(
     return [answer.get() for answer in pending]
 
 
-def memshare_gc(namespace: str, cluster: AnyCluster = None) -> dict[str, list[str]]:
+def memshare_gc(
+    namespace: str | None = None, cluster: AnyCluster = None, *, dry_run: bool = False
+) -> dict[str, list[str]]:
     """Release all pages and detach all views of a namespace, here and on engines.
 
     Parameters
     ----------
-    namespace : str
-        Name of the sharing context.
-    cluster : Client, DirectView, Cluster or None
+    namespace : str, optional
+        Name of the sharing context; by default all of them.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
         Do the same on its engines. None means this process only.
+    dry_run : bool, default: False
+        Only say what would be let go.
 
     Returns
     -------
@@ -128,17 +133,23 @@ def memshare_gc(namespace: str, cluster: AnyCluster = None) -> dict[str, list[st
     ClusterError
         An engine died, or cannot run this package.
     """
-    let_go = {"here": collect(namespace)}
+    let_go = {"here": collect((namespace, dry_run))}
     if cluster is not None:
         targets = engines(cluster)
-        answers = call(targets, collect, [namespace] * len(targets), lambda: None)
+        answers = call(targets, collect, [(namespace, dry_run)] * len(targets), lambda: None)
         let_go |= {f"engine {engine}": a for (_, engine), a in zip(targets, answers, strict=True)}
     return let_go
 
 
-def collect(namespace: str) -> list[str]:
-    """Release and detach what this process has of a namespace; return the pages' names."""
-    return registry().gc(namespace)[0]
+def collect(what: tuple[str | None, bool]) -> list[str]:
+    """Release and detach what this process has of a namespace, or only tell; return the names."""
+    namespace, dry_run = what
+    if not dry_run:
+        return registry().gc(namespace)[0]
+    if namespace is not None:
+        check_namespace(namespace)
+    pages = {parse(name) for name in (*registry().pages(), *registry().views())}
+    return sorted(str(page) for page in pages if namespace in (None, page.namespace))
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

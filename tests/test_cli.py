@@ -40,8 +40,8 @@ def study():
 
 def test_ls_lists_the_pages_of_every_process(study, memshare):
     listed = memshare("ls")
-    assert re.search(r"study\.X +array +float64 +100 × 50 +C +40\.0 kB", listed)
-    assert "1 page, 40.0 kB shared" in listed
+    assert re.search(r"study\.X +array +100 × 50 +float64 +C +40\.0 kB", listed)
+    assert "1 page in 1 namespace, 40.0 kB shared" in listed
     assert memshare("ls", "other") == "nothing is shared in namespace 'other'\n"
 
 
@@ -79,7 +79,7 @@ def test_gc_says_who_keeps_a_page_whose_owner_died(memshare, child):
 
 def test_top_shows_totals_as_often_as_it_is_told(study, memshare):
     shown = memshare("top", "-n", "2", "-d", "0.01")
-    assert shown.count("1 page, 40.0 kB shared, 40.0 kB as copies; ") == 2
+    assert shown.count("1 page in 1 namespace, 40.0 kB shared, 40.0 kB as copies; ") == 2
 
 
 def test_an_unknown_command_is_explained(capsys):

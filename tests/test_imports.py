@@ -23,7 +23,7 @@ LAYERS = [
     {"apply"},
     {"information"},
     {"selection"},
-    {"__main__", "cells", "cli", "display", "magics", "panel"},
+    {"__main__", "binding", "cells", "cli", "display", "magics", "panel"},
 ]
 
 

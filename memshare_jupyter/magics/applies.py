@@ -1,0 +1,86 @@
+"""``%memapply`` and ``%memlapply``: from the words of a line to a call."""
+
+from __future__ import annotations
+
+from argparse import Namespace as Arguments
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+
+from memshare_jupyter import cells
+from memshare_jupyter.apply import memapply, memlapply
+from memshare_jupyter.core.names import parse
+from memshare_jupyter.errors import InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from memshare_jupyter.magics.engines import Engines
+    from memshare_jupyter.magics.notebook import Notebook
+
+_FORMS: Final = ("list", "array")
+
+
+class Applies:
+    """The applies of a notebook.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Compiles cells.
+    notebook : Notebook
+        Where names are looked up.
+    engines : Engines
+        Those that ``--targets`` chooses from.
+    """
+
+    def __init__(self, shell: InteractiveShell, notebook: Notebook, engines: Engines) -> None:
+        self._shell = shell
+        self._notebook = notebook
+        self._engines = engines
+
+    def call(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[[], Any]:
+        """Look up all that a line names; return the call, of which only the function can fail."""
+        X, namespace = self._notebook.items(arguments.X)
+        options: dict[str, Any] = {
+            "vars": {name: self._notebook.argument(namespace, name) for name in arguments.vars},
+            "max_cores": arguments.max_cores,
+            "out": _form(arguments.out),
+            "on_error": arguments.on_error,
+            "block": arguments.block,
+            "progress_after": arguments.progress_after,
+        }
+        fun = self._function(magic, arguments, cell)
+        options["cluster"] = self._engines.cluster(
+            arguments.cluster, arguments.targets, arguments.max_cores, quiet=arguments.quiet
+        )
+        interim = {"out": "list", "on_error": "raise", "block": True}
+        options = {k: v for k, v in options.items() if k not in interim or interim[k] != v}
+        if magic == "memlapply":
+            return lambda: memlapply(X, fun, **options)
+        return lambda: memapply(X, arguments.margin, fun, batch=arguments.batch, **options)
+
+    def _function(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[..., Any]:
+        if (arguments.fn is None) == (cell is None):
+            raise UsageError(
+                f"say which function: %{magic} {arguments.X} --fn NAME, or its body in the "
+                f"cell: %%{magic} {arguments.X}"
+            )
+        if cell is None:
+            return self._notebook.function(arguments.fn)
+        return cells.function(self._shell, cell, [arguments.item, *arguments.vars])
+
+
+def _form(text: str) -> str:
+    """Check what is to become of the results."""
+    if text not in _FORMS:
+        try:
+            parse(text)
+        except InvalidNameError as error:
+            raise UsageError(
+                f"--out takes list, array or a page such as rna.{text}; to store the results in "
+                f"the notebook: -o {text}"
+            ) from error
+    return text

@@ -79,7 +79,7 @@ def test_gc_says_who_keeps_a_page_whose_owner_died(memshare, child):
 
 def test_top_shows_totals_as_often_as_it_is_told(study, memshare):
     shown = memshare("top", "-n", "2", "-d", "0.01")
-    assert shown.count("1 page in 1 namespace, 40.0 kB shared, 40.0 kB as copies; ") == 2
+    assert shown.count("1 page, 40.0 kB shared, 40.0 kB as copies; ") == 2
 
 
 def test_an_unknown_command_is_explained(capsys):

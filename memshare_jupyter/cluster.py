@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Callable
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memshare_jupyter._local import LocalCluster, local_cluster
 from memshare_jupyter.core.names import check_namespace, parse
@@ -12,14 +14,11 @@ from memshare_jupyter.core.process import registry
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from ipyparallel import AsyncResult, Client, Cluster, DirectView
+    from ipyparallel import Client, Cluster, DirectView
 
     AnyCluster: TypeAlias = Client | DirectView | Cluster | LocalCluster | None
 
 Engine = tuple["Client", int]
-
-_POLL_S: Final = 0.05
-_CANCEL_S: Final = 0.5
 
 _clients: weakref.WeakKeyDictionary[Any, Client] = weakref.WeakKeyDictionary()
 
@@ -57,53 +56,62 @@ def engines(cluster: AnyCluster = None, max_cores: int | None = None) -> list[En
     return [(client, engine) for engine in ids[:max_cores]]
 
 
-def call(
-    targets: Sequence[Engine],
-    function: Callable[..., Any],
-    arguments: Sequence[Any],
-    stop: Callable[[], None],
-    watch: Callable[[], None] = lambda: None,
-) -> list[Any]:
-    """Send each engine one message and wait for all answers.
+class Messages:
+    """Messages to engines, each of which makes one run a function, and the answers.
 
-    Parameters
+    Attributes
     ----------
-    targets : sequence of Engine
-        The engines.
-    function : callable
-        Module-level function of this package.
-    arguments : sequence
-        The function's argument for each engine.
-    stop : callable
-        Tells the engines to stop early; called when waiting is interrupted or an engine fails.
-    watch : callable, optional
-        Called every twentieth of a second while waiting.
-
-    Returns
-    -------
-    list
-        What the function returned on each engine.
-
-    Raises
-    ------
-    ClusterError
-        An engine died, or cannot run this package.
+    answers : list
+        What the functions returned, in the order of arrival.
+    died : list of Engine
+        The engines that will not answer any more.
     """
-    pending: list[AsyncResult] = []
-    try:
-        for (client, engine), argument in zip(targets, arguments, strict=True):
-            pending.append(client[engine].apply_async(function, argument))
-        for (_, engine), answer in zip(targets, pending, strict=True):
-            while not answer.wait(_POLL_S):
-                watch()
-            if not answer.successful():
-                raise _lost(engine, answer)
-    except BaseException:
-        stop()
-        for answer in pending:
-            answer.wait(_CANCEL_S)
-        raise
-    return [answer.get() for answer in pending]
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.died: list[Engine] = []
+        self._pending: dict[Any, Engine] = {}
+
+    def send(self, engine: Engine, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have an engine call a module-level function of this package."""
+        client, number = engine
+        if number not in client.ids:
+            self.died.append(engine)  # since it was listed
+            return
+        self._pending[client[number].apply_async(function, *arguments)] = engine
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for an answer or the time; say whether all are there.
+
+        Raises
+        ------
+        ClusterError
+            An engine cannot run this package.
+        """
+        self._collect(timeout_s, futures.FIRST_COMPLETED)
+        return not self._pending
+
+    def wait_for_all(self, timeout_s: float | None = None) -> bool:
+        """Wait for all answers or the time; as `wait`."""
+        self._collect(timeout_s, futures.ALL_COMPLETED)
+        return not self._pending
+
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the functions that still run."""
+        for client, number in self._pending.values():
+            if number in client.ids:
+                client.send_signal(signal.SIGINT, targets=number, block=False)
+
+    def _collect(self, timeout_s: float | None, until: str) -> None:
+        for answer in futures.wait(self._pending, timeout_s, until).done:
+            engine = self._pending.pop(answer)
+            error = answer.exception()
+            if error is None:
+                self.answers.append(answer.result())
+            elif getattr(error, "ename", "") == "EngineError":
+                self.died.append(engine)
+            else:
+                raise _unable(engine[1], error)
 
 
 def memshare_gc(
@@ -131,25 +139,32 @@ def memshare_gc(
     InvalidNameError
         `namespace` cannot be one.
     ClusterError
-        An engine died, or cannot run this package.
+        An engine cannot run this package.
     """
-    let_go = {"here": collect((namespace, dry_run))}
+    let_go = {"here": collect(namespace, dry_run=dry_run)}
     if cluster is not None:
         targets = engines(cluster)
-        answers = call(targets, collect, [(namespace, dry_run)] * len(targets), lambda: None)
-        let_go |= {f"engine {engine}": a for (_, engine), a in zip(targets, answers, strict=True)}
+        messages = Messages()
+        for engine in targets:
+            messages.send(engine, collect_on_engine, namespace, dry_run, engine[1])
+        messages.wait_for_all()
+        let_go |= dict(sorted(messages.answers))
     return let_go
 
 
-def collect(what: tuple[str | None, bool]) -> list[str]:
+def collect(namespace: str | None, *, dry_run: bool) -> list[str]:
     """Release and detach what this process has of a namespace, or only tell; return the names."""
-    namespace, dry_run = what
     if not dry_run:
         return registry().gc(namespace)[0]
     if namespace is not None:
         check_namespace(namespace)
     pages = {parse(name) for name in (*registry().pages(), *registry().views())}
     return sorted(str(page) for page in pages if namespace in (None, page.namespace))
+
+
+def collect_on_engine(namespace: str | None, dry_run: bool, engine: int) -> tuple[str, list[str]]:
+    """Do that on an engine; return its name too."""
+    return f"engine {engine}", collect(namespace, dry_run=dry_run)
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
@@ -173,12 +188,11 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
     )
 
 
-def _lost(engine: int, answer: AsyncResult) -> ClusterError:
-    error = answer.exception()
+def _unable(engine: int, error: BaseException) -> ClusterError:
     text = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
     if "ModuleNotFoundError" in text:
         advice = "install memshare_jupyter in the engines' environment, in the same version"
     else:
-        advice = "the engine may have been killed; start another and try again"
-    message = f"engine {engine} did not finish the call ({text}); {advice}"
+        advice = "see whether the engine is still there (client.ids), and try again"
+    message = f"engine {engine} did not do its part ({text}); {advice}"
     return ClusterError(message, engine=engine)

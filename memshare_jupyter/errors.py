@@ -114,17 +114,21 @@ class MemApplyError(MemshareError, RuntimeError):
         engine failed before it reached an item.
     items : range or None
         All items that the function was given: more than one with ``batch=True``.
+    label : str or None
+        Name of the column, if it was a frame's.
     engine : int
         Id of the engine.
     remote_traceback : str
-        The traceback as the engine saw it.
+        The traceback as the engine saw it; empty if the engine died.
     """
 
     index: int | None
     items: range | None
+    label: str | None
     engine: int
     remote_traceback: str
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the engine's traceback instead of ours."""
-        return [*self.remote_traceback.rstrip().splitlines(), "", f"MemApplyError: {self.message}"]
+        lines = self.remote_traceback.rstrip().splitlines()
+        return [*lines, *([""] if lines else []), f"MemApplyError: {self.message}"]

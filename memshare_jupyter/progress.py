@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memshare_jupyter.compute.queue import Queue
+    from memshare_jupyter.runs import Run
 
 
 class Progress:
@@ -18,14 +18,14 @@ class Progress:
 
     Parameters
     ----------
-    queue : Queue
-        The items of the call.
+    run : Run
+        The call.
     after_s : float or None
         Show it after so many seconds; None means never.
     """
 
-    def __init__(self, queue: Queue, after_s: float | None) -> None:
-        self._queue = queue
+    def __init__(self, run: Run, after_s: float | None) -> None:
+        self._run = run
         self._begin = time.time()
         self._at = None if after_s is None else self._begin + after_s
         self._bar: Any = None
@@ -35,9 +35,9 @@ class Progress:
         if self._at is None or time.time() < self._at:
             return
         if self._bar is None:
-            self._bar = _bar(self._queue.address.items)
+            self._bar = _bar(self._run.total)
             self._bar.start_t = self._begin  # so that the rate is that of the whole call
-        self._bar.update(sum(self._queue.done()) - self._bar.n)
+        self._bar.update(self._run.progress - self._bar.n)
 
     def close(self) -> None:
         """Leave the bar as it is, full or not."""

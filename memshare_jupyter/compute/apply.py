@@ -5,74 +5,77 @@ from __future__ import annotations
 import gc
 import inspect
 import linecache
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 import numpy as np
 
 from memshare_jupyter.compute._threads import one_blas_thread
+from memshare_jupyter.compute.failures import Failure
+from memshare_jupyter.compute.items import Items
 from memshare_jupyter.compute.queue import Claims, QueueAddress
+from memshare_jupyter.compute.results import NotPicklable, ResultsAddress, Writer
 from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.values import Elements
 
 Results = Sequence[Any] | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A call as it is sent to one worker: a few hundred bytes, because views go by reference.
+    """A call as it is sent to every worker: a few hundred bytes, because pages go by reference.
 
     Attributes
     ----------
-    items : array of shape (n_rows, n_columns), or sequence
+    value : array of shape (n_rows, n_columns), frame, or sequence
         What to apply the function to.
     margin : {1, 2, None}
         Its rows, its columns, or its elements.
     fun : callable
         Gets an item, and `variables` by keyword.
-    variables : dict of str to View
+    variables : dict of str to object
         Further arguments.
-    queue : QueueAddress
-        Hands out the items.
-    worker, engine : int
-        The worker's number in this call; the engine's id in the cluster.
     source : tuple of str and list of str
         Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
     batch : int
         Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
+    keep_going : bool
+        Put an exception into the place of the result, and go on.
     """
 
-    items: Any
+    value: Any
     margin: int | None
     fun: Callable[..., Any]
     variables: dict[str, Any]
-    queue: QueueAddress
-    worker: int
-    engine: int
     source: tuple[str, list[str]]
-    batch: int = 0
+    batch: int
+    keep_going: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """The first item, or batch of items, at which the function failed on this worker."""
+class Place:
+    """Where one worker works: what of a call differs between the workers.
 
-    items: range | None
+    Attributes
+    ----------
+    queue : QueueAddress
+        Hands out the items.
+    results : ResultsAddress
+        Where the results go.
+    worker, region : int
+        The worker's number in the queue, and where its results go.
+    engine : int
+        Its id in the cluster.
+    """
+
+    queue: QueueAddress
+    results: ResultsAddress
+    worker: int
+    region: int
     engine: int
-    error: str
-    remote_traceback: str
-    pickled: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a worker sends back: results by the index of the first of these items."""
-
-    results: dict[int, Results]
-    failure: Failure | None = None
 
 
 def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
@@ -82,89 +85,120 @@ def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
     return name, linecache.getlines(name)
 
 
-def run(pickled_task: bytes) -> bytes:
-    """Work on a pickled `Task` until the queue is empty; return a pickled `Outcome`.
+def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
+    """Work on a `Task` until the queue is empty; return None or a `Failure`, both pickled.
 
     All handles that the task needs end with this call. An exception in the function cancels the
-    call for every worker and is part of the outcome; nothing is raised.
+    call for every worker, unless it is to keep going; nothing is raised.
     """
-    progress = _Progress()
+    worker = _Worker()
+    failure = None
     try:
-        return _work(cloudpickle.loads(pickled_task), progress)
+        worker.work(cloudpickle.loads(pickled_task), cloudpickle.loads(pickled_place))
     except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
-        answer = Outcome({}, _failure(error, progress))
-    # A traceback and its frames refer to each other, and to the views of this call: without
-    # this, they would stay until the engine happens to collect its garbage.
-    gc.collect()
-    return bytes(cloudpickle.dumps(answer))
+        failure = Failure.of(error, worker.items, worker.engine, __file__)
+    del worker
+    if failure is not None:
+        # A traceback and its frames refer to each other, and to the views of this call: without
+        # this, they would stay until the engine happens to collect its garbage.
+        gc.collect()
+    return bytes(cloudpickle.dumps(failure))
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a task is, for the report of a failure."""
+class _Worker:
+    """One worker in a call, and how far it is: that is for the report of a failure."""
 
-    engine: int = -1
-    items: range | None = None
+    def __init__(self) -> None:
+        self.engine = -1
+        self.items: range | None = None
+
+    def work(self, task: Task, place: Place) -> None:
+        self.engine = place.engine
+        registry().label(f"engine {place.engine}")
+        name, lines = task.source
+        if lines and not linecache.getlines(name):
+            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+        self._task = task
+        self._variables = {
+            key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
+        }
+        self._claims = Claims(place.queue, place.worker)
+        try:
+            self._items = Items(task.value, task.margin, place.queue.workers)
+            substitute = self._substitute if task.keep_going else None
+            self._results = Writer(place.results, place.region, substitute)
+            try:
+                with one_blas_thread():
+                    self._work()
+            finally:
+                self._results.close()
+        except BaseException:
+            self._claims.cancel()
+            raise
+        finally:
+            self._claims.close()
+
+    def _work(self) -> None:
+        work = self._one_by_one if self._task.batch == 0 else self._in_batches
+        for chunk in self._claims:
+            work(chunk)
+            self.items = None
+            self._write(self._results.flush)
+
+    def _one_by_one(self, chunk: range) -> None:
+        fun, variables, claims, add = (
+            *(self._task.fun, self._variables),
+            *(self._claims, self._results.add),
+        )
+        for index, item in zip(chunk, self._items.each(chunk), strict=True):
+            if claims.cancelled:
+                break
+            self.items = range(index, index + 1)
+            try:
+                result = fun(item, **variables)
+            except Exception as error:
+                if not self._task.keep_going:
+                    raise
+                result = _as_result(error, self)
+            self._write(add, index, result)
+            claims.count(1)
+
+    def _in_batches(self, chunk: range) -> None:
+        for start in range(chunk.start, chunk.stop, self._task.batch):
+            if self._claims.cancelled:
+                break
+            self.items = some = range(start, min(start + self._task.batch, chunk.stop))
+            found: Results
+            try:
+                given = self._task.fun(self._items.batch(some), **self._variables)
+                found = _one_each(given, len(some))
+            except Exception as error:
+                if not self._task.keep_going:
+                    raise
+                found = [_as_result(error, self)] * len(some)
+            self._write(self._results.write, start, found)
+            self._claims.count(len(some))
+
+    def _substitute(self, index: int, error: Exception) -> Exception:
+        self.items = range(index, index + 1)
+        return _as_result(error, self)
+
+    def _write(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except NotPicklable as refused:
+            self.items = range(refused.index, refused.index + 1)
+            raise refused.error from None
 
 
-def _work(task: Task, progress: _Progress) -> bytes:
-    progress.engine = task.engine
-    registry().label(f"engine {task.engine}")
-    name, lines = task.source
-    if lines and not linecache.getlines(name):
-        linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-    task = replace(task, items=_items(task))
-    results: dict[int, Results] = {}
-    work = _one_by_one if task.batch == 0 else _in_batches
-    claims = Claims(task.queue, task.worker)
-    try:
-        with one_blas_thread():
-            for chunk in claims:
-                work(task, chunk, claims, results, progress)
-        progress.items = None
-        return _pickled(results, progress)
-    except BaseException:
-        claims.cancel()
-        raise
-    finally:
-        claims.close()
-
-
-def _one_by_one(
-    task: Task,
-    chunk: range,
-    claims: Claims,
-    results: dict[int, Results],
-    progress: _Progress,
-) -> None:
-    done: list[Any] = []
-    results[chunk.start] = done
-    for index in chunk:
-        if claims.cancelled:
-            break
-        progress.items = range(index, index + 1)
-        done.append(task.fun(task.items[index], **task.variables))
-    claims.count(len(done))
-
-
-def _in_batches(
-    task: Task,
-    chunk: range,
-    claims: Claims,
-    results: dict[int, Results],
-    progress: _Progress,
-) -> None:
-    for start in range(chunk.start, chunk.stop, task.batch):
-        if claims.cancelled:
-            break
-        progress.items = some = range(start, min(start + task.batch, chunk.stop))
-        # Strided columns are not gathered. For 16 MB of a row-wise matrix that takes 3 ms, whereas
-        # functions that work along its rows are as fast without it (a product with a vector 1 ms
-        # and 4, a standard deviation 6 and 8); only those that go column by column gain (24, 6).
-        batch = task.items[some.start : some.stop]
-        found = task.fun(batch if task.margin == 1 else batch.T, **task.variables)
-        results[start] = _one_each(found, len(some))
-        claims.count(len(some))
+def _as_result(error: Exception, worker: _Worker) -> Exception:
+    """Return what stands for a result that could not be had, traceback included."""
+    failure = Failure.of(error, worker.items, worker.engine, __file__)
+    plain = failure.exception()  # without the frames of this process
+    if not isinstance(plain, Exception):
+        return failure.as_error()
+    plain.add_note(failure.note)
+    return plain
 
 
 def _one_each(found: Any, count: int) -> Results:
@@ -186,42 +220,3 @@ def _one_each(found: Any, count: int) -> Results:
 
 def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array if array.base is None else array.copy()
-
-
-def _items(task: Task) -> Any:
-    if task.margin is None:
-        return task.items
-    # A plain array and not a View: numpy builds slices of it ten times as fast.
-    matrix = np.asarray(task.items)
-    return matrix if task.margin == 1 else matrix.T
-
-
-def _pickled(results: dict[int, Results], progress: _Progress) -> bytes:
-    try:
-        return bytes(cloudpickle.dumps(Outcome(results)))
-    except Exception:
-        for start, done in results.items():
-            for index, result in enumerate(done, start):
-                progress.items = range(index, index + 1)
-                try:
-                    cloudpickle.dumps(result)
-                except Exception as error:
-                    raise TypeError(
-                        f"the result, a {type(result).__name__}, cannot be pickled: {error}"
-                    ) from error
-        progress.items = None
-        raise
-
-
-def _failure(error: BaseException, progress: _Progress) -> Failure:
-    try:
-        pickled = cloudpickle.dumps(error)
-        cloudpickle.loads(pickled)
-    except Exception:  # noqa: BLE001 -- an exception class may refuse in any way it likes
-        pickled = None
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next  # begin at the user's code
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    said = "".join(traceback.format_exception_only(error)).strip()
-    return Failure(progress.items, progress.engine, said, text, pickled)

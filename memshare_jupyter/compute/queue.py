@@ -19,7 +19,7 @@ import fcntl
 import os
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -55,8 +55,13 @@ class QueueAddress:
     """What a worker needs in order to open a queue."""
 
     block: segment.Address
-    items: int
     workers: int
+    items: int
+    ranges: tuple[tuple[int, int], ...]
+
+    def chunks(self) -> Sequence[tuple[int, int]]:
+        """Return what is handed out, in this order."""
+        return self.ranges or chunks(self.items, self.workers)
 
 
 class Queue:
@@ -66,16 +71,18 @@ class Queue:
     ----------
     items, workers : int
         How many items there are to do, and by how many workers.
+    ranges : sequence of (start, stop), optional
+        Hand out these items instead, one range at a time.
     """
 
-    def __init__(self, items: int, workers: int) -> None:
+    def __init__(self, items: int, workers: int, ranges: Sequence[tuple[int, int]] = ()) -> None:
         self._block = segment.create(
             uuid.uuid4().bytes, _LINE * (1 + workers), *segment.anonymous()
         )
         # Never sealed: workers write to it, and its log grows.
         self._control = segment.map_block(self._block, mode="r+")
         where = registry().address(self._block)
-        self.address = QueueAddress(where, items, workers)
+        self.address = QueueAddress(where, workers, items, tuple(ranges))
 
     def cancel(self) -> None:
         """Tell the workers to stop before their next item."""
@@ -88,10 +95,33 @@ class Queue:
             for worker in range(self.address.workers)
         ]
 
+    def claimed(self) -> list[list[range]]:
+        """Return the ranges that each worker has claimed so far, in its order."""
+        log_at = _LINE * (1 + self.address.workers)
+        log = os.pread(self._block.fd, os.fstat(self._block.fd).st_size - log_at, log_at)
+        claimed: list[list[range]] = [[] for _ in range(self.address.workers)]
+        for (worker,), chunk in zip(_CLAIM.iter_unpack(log), self.address.chunks(), strict=False):
+            claimed[worker].append(range(*chunk))
+        return claimed
+
     def close(self) -> None:
         """Let go of the queue."""
         self._control.close()
         self._block.close()
+
+
+def open_block(where: segment.Address) -> segment.Segment:
+    """Open a block of the caller's, in a worker, to write to it.
+
+    Raises
+    ------
+    SegmentGone
+        The caller is dead, or has given up the call.
+    """
+    # Seen from here: the caller may know the runtime directory by another path.
+    if where.backend == "memfd":
+        where = replace(where, place=str(runtime_directory()))
+    return segment.attach(where, writable=True)
 
 
 class Claims:
@@ -111,16 +141,12 @@ class Claims:
     """
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
-        # Seen from here: the caller may know the runtime directory by another path.
-        where = address.block
-        if where.backend == "memfd":
-            where = replace(where, place=str(runtime_directory()))
-        self._block = segment.attach(where, writable=True)
+        self._block = open_block(address.block)
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
         self._control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
-        self._chunks = chunks(address.items, address.workers)
+        self._chunks = address.chunks()
         self._record = _CLAIM.pack(worker)
         self._count_at = _LINE * (1 + worker)
         self._done = 0

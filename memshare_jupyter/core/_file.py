@@ -70,6 +70,11 @@ class FileSegment:
         _descriptors.keep_spare(fd)
         _held[fd] = self
 
+    def grow(self, size_bytes: int) -> None:
+        """Make it larger, before it is sealed; what is added is zeros."""
+        os.ftruncate(self.fd, size_bytes)
+        self.size_bytes = size_bytes
+
     def seal(self, *, writable: bool) -> None:
         """Let nobody open the file for writing, unless `writable`.
 

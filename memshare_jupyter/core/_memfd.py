@@ -40,6 +40,11 @@ class MemfdSegment:
         _descriptors.keep_spare(fd)
         _held[fd] = self
 
+    def grow(self, size_bytes: int) -> None:
+        """Make it larger, before it is sealed; what is added is zeros."""
+        os.ftruncate(self.fd, size_bytes)
+        self.size_bytes = size_bytes
+
     def seal(self, *, writable: bool) -> None:
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -118,6 +118,33 @@ class Owner(Holdings):
         self._register([name], [values.Plan.empty(shape, dtype, order)], writable=writable)
         return self._lend(name)
 
+    def adopt(
+        self,
+        namespace: str,
+        variable: str,
+        block: segment.Segment,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+    ) -> None:
+        """Register an array, in C order, that a block of this process holds from its first byte.
+
+        The block is the page's from now on, and nobody can write to it any more.
+
+        Raises
+        ------
+        InvalidNameError, PageExistsError
+            As `register` does.
+        """
+        name = page_name(namespace, variable)
+        summary_room(name, block.place)
+        plan = values.Plan.empty(shape, dtype, "C")
+        page = pages.adopt(block, plan, self._mappings)
+        replaced: list[tuple[PageName, Page]] = []
+        try:
+            self._own([name], [plan], [page], replaced, writable=False, replace=True)
+        finally:
+            self._drop_unowned([(name, page), *replaced])
+
     @exclusive
     def release(self, namespace: str, variables: Iterable[str]) -> None:
         """End this process's ownership; memory that nobody views is free at once.
@@ -171,10 +198,13 @@ class Owner(Holdings):
         finally:
             if refilled:
                 self._end_refill(refilled)
-            for name, page in [*zip(names, made, strict=False), *replaced]:
-                owned = self._pages.get(name)
-                if owned is None or owned.page is not page:
-                    page.drop()
+            self._drop_unowned([*zip(names, made, strict=False), *replaced])
+
+    def _drop_unowned(self, made: list[tuple[PageName, Page]]) -> None:
+        for name, page in made:
+            owned = self._pages.get(name)
+            if owned is None or owned.page is not page:
+                page.drop()
 
     def _make(
         self,

@@ -263,13 +263,36 @@ def create(
 
     The mapping is made before the seal, so the owner alone can write to a sealed page.
     """
-    uuid = uuids.uuid4().bytes
-    trailer_at = _trailer_place(plan)
-    block = segment.create(uuid, trailer_at + _TRAILER.size, backend, place)
+    size_bytes = _trailer_place(plan) + _TRAILER.size
+    block = segment.create(uuids.uuid4().bytes, size_bytes, backend, place)
     try:
         segment.fill(block, plan.layout)
+    except BaseException:
+        block.close()
+        raise
+    return _finish(block, plan, mappings, writable=writable)
+
+
+def adopt(block: segment.Segment, plan: values.Plan, mappings: Mappings) -> Page:
+    """Make a page of a block that has the data already; it may not be sealed yet.
+
+    The page owns the block, also if this fails.
+    """
+    try:
+        block.grow(_trailer_place(plan) + _TRAILER.size)
+    except BaseException:
+        block.close()
+        raise
+    return _finish(block, plan, mappings, writable=False)
+
+
+def _finish(
+    block: segment.Segment, plan: values.Plan, mappings: Mappings, *, writable: bool
+) -> Page:
+    try:
         segment.write_at(block, plan.descriptor, plan.size_bytes)
-        segment.write_at(block, _trailer(plan, uuid, ACTIVE, 0), trailer_at)
+        trailer = _trailer(plan, block.uuid, ACTIVE, 0)
+        segment.write_at(block, trailer, _trailer_place(plan))
     except BaseException:
         block.close()
         raise

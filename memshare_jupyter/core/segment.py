@@ -72,6 +72,9 @@ class Segment(Protocol):
     def place(self) -> str:
         """The directory it lies in; empty when it has none."""
 
+    def grow(self, size_bytes: int) -> None:
+        """Make it larger, before it is sealed; what is added is zeros."""
+
     def seal(self, *, writable: bool) -> None:
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
 

@@ -24,6 +24,7 @@ from memshare_jupyter.core.holdings import Handle, Holdings, exclusive
 from memshare_jupyter.core.ledger import Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.page import Page
+from memshare_jupyter.core.reference import Reference
 from memshare_jupyter.errors import PageNotFoundError
 
 _ATTEMPTS: Final = 12
@@ -94,6 +95,21 @@ class Viewer(Holdings):
         for handle in handles if hold else ():
             handle.kept = handle.page.hold()
         return made
+
+    @exclusive
+    def refer(self, namespace: str, variable: str) -> Reference:
+        """Return what leads to a page's present value, for other processes and later.
+
+        Raises
+        ------
+        PageNotFoundError
+            No living process has such a page.
+        """
+        name = page_name(namespace, variable)
+        find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
+        with self._view(name, "r", find) as handle:
+            place = (handle.page.uuid, handle.page.edition, "r")
+            return Reference(self._rebuild, (*name, *place))
 
     @exclusive
     def attach_reference(

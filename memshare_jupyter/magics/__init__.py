@@ -157,7 +157,11 @@ class MemshareMagics(Magics):
         arguments.progress_after = None if after < 0 or arguments.quiet else after
         with usage_errors():
             call = self._applies.call(magic, arguments, cell)
-            result = call()
+            try:
+                result = call()
+            except (TypeError, ValueError) as error:
+                # What X, the function or vars should have been; the function's own are wrapped.
+                raise UsageError(str(error)) from error
         if arguments.o is None:
             return result
         self.shell.user_ns[arguments.o] = result

@@ -45,7 +45,7 @@ class Applies:
         """Look up all that a line names; return the call, of which only the function can fail."""
         X, namespace = self._notebook.items(arguments.X)
         options: dict[str, Any] = {
-            "vars": {name: self._notebook.argument(namespace, name) for name in arguments.vars},
+            **self._notebook.arguments(namespace, arguments.vars),
             "max_cores": arguments.max_cores,
             "out": _form(arguments.out),
             "on_error": arguments.on_error,
@@ -56,8 +56,6 @@ class Applies:
         options["cluster"] = self._engines.cluster(
             arguments.cluster, arguments.targets, arguments.max_cores, quiet=arguments.quiet
         )
-        interim = {"out": "list", "on_error": "raise", "block": True}
-        options = {k: v for k, v in options.items() if k not in interim or interim[k] != v}
         if magic == "memlapply":
             return lambda: memlapply(X, fun, **options)
         return lambda: memapply(X, arguments.margin, fun, batch=arguments.batch, **options)

@@ -102,16 +102,21 @@ class Engines:
         client = pairs[0][0]
         return client.direct_view(chosen_ids(targets, [engine for _, engine in pairs]))
 
-    def on_each(self, targets: str, act: Callable[[int], str], *, quiet: bool) -> str:
-        """Call a function of this package with each engine's number, there.
+    def on_each(self, targets: str, act: Callable[..., str], *arguments: Any, quiet: bool) -> str:
+        """Call a function of this package on engines; return their numbers, for a message.
 
-        What it returns is wrong; it is raised as a `UsageError`. Returns the engines' numbers.
+        It is called with the engine's number and `arguments`. What it returns is what went wrong,
+        and raised as a `UsageError`.
         """
-        found = self.cluster(None, targets, None, quiet=quiet)
-        chosen = clusters.engines(found)
-        ids = [engine for _, engine in chosen]
-        if wrong := list(filter(None, clusters.call(chosen, act, ids, lambda: None))):
+        chosen = clusters.engines(self.cluster(None, targets, None, quiet=quiet))
+        messages = clusters.Messages()
+        for engine in chosen:
+            messages.send(engine, act, engine[1], *arguments)
+        messages.wait_for_all()
+        if wrong := sorted(filter(None, messages.answers)):
             raise UsageError("\n".join(wrong))
+        dead = {engine for _, engine in messages.died}
+        ids = [engine for _, engine in chosen if engine not in dead]
         return f"{'engine' if len(ids) == 1 else 'engines'} {_numbers(ids)}"
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from memshare_jupyter.binding import page_of
-from memshare_jupyter.core.api import Namespace, snapshot
+from memshare_jupyter.core.api import Namespace, retrieve_metadata, snapshot
 from memshare_jupyter.core.names import PageName, parse
 from memshare_jupyter.errors import (
-    ClusterError,
     InvalidNameError,
     MemApplyError,
     MemshareError,
@@ -105,15 +104,24 @@ class Notebook:
                 + near(text, self.names())
             ) from None
 
-    def argument(self, namespace: str | None, name: str) -> Any:
-        """Find a further argument: a page of X's namespace before a notebook's variable."""
-        for space in filter(None, (namespace, self._namespace())):
-            try:
-                return Namespace(space)[name]
-            except PageNotFoundError:
-                if name not in self.variables:
-                    raise
-        return self.value(name)
+    def arguments(self, namespace: str | None, names: list[str]) -> dict[str, Any]:
+        """Find further arguments of a function; return what `memapply` takes for them.
+
+        A page of X's namespace comes before a variable of the notebook.
+        """
+        space = namespace or self._namespace()
+        shared = {page.variable for page in live_pages() if page.namespace == space}
+        if names and shared.issuperset(names):
+            return {"namespace": space, "vars": names}
+        values = {}
+        for name in names:
+            if name in shared:
+                values[name] = Namespace(space)[name]
+            elif space and name not in self.variables:
+                retrieve_metadata(space, name)  # whose error says what there is
+            else:
+                values[name] = self.value(name)
+        return {"vars": values}
 
 
 def live_pages() -> list[PageName]:
@@ -126,7 +134,7 @@ def usage_errors() -> Iterator[None]:
     """Turn errors that the user can mend in the line typed into one line without a traceback."""
     try:
         yield
-    except (MemApplyError, ClusterError):
+    except MemApplyError:
         raise
     except PageNotFoundError as error:
         hint = near(getattr(error, "name", ""), map(str, live_pages()))

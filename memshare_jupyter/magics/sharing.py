@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace as Arguments
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -122,8 +121,11 @@ class Sharing:
         else:
             for page in names.values():
                 _metadata(page)  # its error comes before a cluster is started
-            act = partial(binding.attach_on_engine, names=names, mode=arguments.mode)
-            where = f"on {self._engines.on_each(arguments.engines, act, quiet=arguments.quiet)}"
+            on = self._engines.on_each(
+                *(arguments.engines, binding.attach_on_engine, names, arguments.mode),
+                quiet=arguments.quiet,
+            )
+            where = f"on {on}"
         note = f"{', '.join(names)} {'is a view' if len(names) == 1 else 'are views'} {where} now"
         return PageTable([_metadata(page) for page in names.values()], note)
 
@@ -132,8 +134,9 @@ class Sharing:
         pages = self._notebook.pages(arguments.pages)
         what = ", ".join(map(str, pages))
         if arguments.engines is not None:
-            act = partial(binding.detach_on_engine, pages=pages)
-            on = self._engines.on_each(arguments.engines, act, quiet=arguments.quiet)
+            on = self._engines.on_each(
+                *(arguments.engines, binding.detach_on_engine, pages), quiet=arguments.quiet
+            )
             return Table([], f"detached {what} on {on}")
         in_use = binding.detach(pages, self._notebook.variables)
         return Table([], _in_use(in_use) or f"detached {what}")

@@ -1,0 +1,118 @@
+"""Failure: an exception of the function, on its way from an engine to the caller."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cloudpickle
+
+from memshare_jupyter.errors import MemApplyError
+
+_MOST_LINES: Final = 60
+_MOST_CHARACTERS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Where and how a function failed.
+
+    Attributes
+    ----------
+    items : range or None
+        The item, or the batch of items; None before the first.
+    engine : int
+        Id of the engine.
+    error, remote_traceback : str
+        What Python prints, cut in the middle if it is long.
+    pickled : bytes or None
+        The exception, unless it cannot be pickled.
+    """
+
+    items: range | None
+    engine: int
+    error: str
+    remote_traceback: str
+    pickled: bytes | None
+
+    @classmethod
+    def of(cls, error: BaseException, items: range | None, engine: int, own_file: str) -> Failure:
+        """Describe an exception; its traceback begins behind the frames of `own_file`."""
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename == own_file:
+            frames = frames.tb_next
+        shown = traceback.format_exception(type(error), error, frames)
+        lines = "".join(shown).splitlines()
+        said = "".join(traceback.format_exception_only(error)).strip()
+        if len(lines) > _MOST_LINES:
+            half = _MOST_LINES // 2
+            lines[half:-half] = [f"  ... {len(lines) - 2 * half} lines ..."]
+        text = "\n".join(_shortened(line) for line in lines)
+        return cls(items, engine, _shortened(said), text, _pickled(error))
+
+    @property
+    def note(self) -> str:
+        """The traceback, to go with an exception."""
+        return f"\non engine {self.engine}:\n{self.remote_traceback}\n"
+
+    def exception(self) -> BaseException | None:
+        """Return the exception itself, if it could be sent."""
+        return pickle.loads(self.pickled) if self.pickled else None  # noqa: S301 -- our own engines'
+
+    def as_error(self, label_of: Callable[[int], str | None] = lambda _: None) -> MemApplyError:
+        """Return the error that the caller of a memapply gets."""
+        first = self.items.start if self.items else None
+        label = None if first is None else label_of(first)
+        place = _place(self.items, label)
+        error = MemApplyError(
+            f"fun failed {place} on engine {self.engine}: {self.error}",
+            index=first,
+            items=self.items,
+            label=label,
+            engine=self.engine,
+            remote_traceback=self.remote_traceback,
+        )
+        error.add_note(self.note)
+        error.__cause__ = self.exception()
+        return error
+
+
+def killed(items: range, engines: Sequence[int], label: str | None) -> MemApplyError:
+    """Return the error of an item at which one engine after another died."""
+    tried = " and ".join(map(str, engines))
+    return MemApplyError(
+        f"engines {tried} died {_place(items, label)}: fun crashes or is killed there, perhaps for "
+        "lack of memory",
+        index=items.start,
+        items=items,
+        label=label,
+        engine=engines[-1],
+        remote_traceback="",
+    )
+
+
+def _place(items: range | None, label: str | None) -> str:
+    if items is None:
+        return "before its first item"
+    named = "" if label is None else f" ({label!r})"
+    if len(items) == 1:
+        return f"at index {items.start}{named}"
+    return f"in the batch of items {items.start}{named} to {items.stop - 1}"
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        pickled: bytes = cloudpickle.dumps(error)
+        cloudpickle.loads(pickled)
+    except Exception:  # noqa: BLE001 -- an exception class may refuse in any way it likes
+        return None
+    return pickled
+
+
+def _shortened(text: Any) -> str:
+    text = str(text)
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}"

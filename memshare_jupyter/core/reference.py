@@ -1,0 +1,26 @@
+"""Reference: a page as it is sent to another process, whatever its value is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Pickles to a few hundred bytes; unpickling it attaches the page and gives its value.
+
+    Views and lists of a page do that by themselves; frames and dicts, which are made of others'
+    classes, do not.
+    """
+
+    rebuild: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def value(self) -> Any:
+        """Attach the page here, for as long as arrays use it."""
+        return self.rebuild(*self.arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.rebuild, self.arguments

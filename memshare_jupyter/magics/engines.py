@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from IPython import get_ipython
 from IPython.core.error import UsageError
 
 from memshare_jupyter import cluster as clusters
@@ -13,6 +14,8 @@ from memshare_jupyter._local import default_engines, local_cluster, running_clus
 from memshare_jupyter.display import count
 
 if TYPE_CHECKING:
+    from ipyparallel import Client
+
     from memshare_jupyter.cluster import Engine
     from memshare_jupyter.magics.notebook import Notebook
 
@@ -33,7 +36,7 @@ class Engines:
     def start(self, n: int | None, *, quiet: bool) -> str:
         """Start a local cluster, or what it lacks, and use it from now on."""
         self._adopted = None
-        local_cluster(n, quiet=quiet)
+        _point_px_to(local_cluster(n, quiet=quiet).client)
         return self.status()
 
     def stop(self) -> str:
@@ -52,13 +55,14 @@ class Engines:
         """Use a cluster of the notebook from now on."""
         found = self._notebook.value(name)
         try:
-            clusters.engines(found)
+            client = clusters.engines(found)[0][0]
         except TypeError as error:
             raise UsageError(
                 f"{name} is a {type(found).__name__}; %memshare cluster takes start, status, stop, "
                 "or a variable with an ipyparallel Client, DirectView or Cluster"
             ) from error
         self._adopted = name, found
+        _point_px_to(client)
         return self.status()
 
     def status(self) -> str:
@@ -109,6 +113,7 @@ class Engines:
         and raised as a `UsageError`.
         """
         chosen = clusters.engines(self.cluster(None, targets, None, quiet=quiet))
+        _point_px_to(chosen[0][0])
         messages = clusters.Messages()
         for engine in chosen:
             messages.send(engine, act, engine[1], *arguments)
@@ -137,6 +142,15 @@ def chosen_ids(targets: str, ids: Sequence[int]) -> list[int]:
             raise UsageError(f"there is no engine {missing[0]}; there are {_numbers(ids)}")
         return wanted
     raise UsageError(f"engines are written all, 0,2 or 1:3, not {targets!r}")
+
+
+def _point_px_to(client: Client) -> None:
+    """Let ``%%px`` run where the magics do, as ipyparallel lets it for the first client."""
+    shell = get_ipython()
+    px = shell.magics_manager.magics["cell"].get("px") if shell is not None else None
+    view = getattr(getattr(px, "__self__", None), "view", None)
+    if view is None or view.client is not client:
+        client.activate()
 
 
 def _listed(engines: Sequence[Engine]) -> str:

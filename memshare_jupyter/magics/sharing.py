@@ -199,10 +199,10 @@ class Sharing:
         own = [name for page in pages if (name := page.variable) in variables]
         twice = [name for name in own if binding.page_of(name, variables[name]) is None]
         if twice:
-            still = "is an ordinary array" if len(twice) == 1 else "are ordinary arrays"
+            kept = "is a second copy" if len(twice) == 1 else "are second copies"
             notes.append(
-                f"{', '.join(twice)} in the notebook {still}, so a second copy; with --replace "
-                "only the shared one remains"
+                f"the notebook's own {', '.join(twice)} {kept}; with --replace only what is "
+                "shared remains"
             )
         if left:
             kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())

@@ -112,10 +112,8 @@ class MemshareMagics(Magics):
             return None
         if word not in grammar.commands():
             known = grammar.commands()
-            raise UsageError(
-                f"%memshare has no subcommand {word!r}{grammar.near(word, known)}; "
-                f"it has: {', '.join(known)}"
-            )
+            hint = grammar.near(word, known) or f"; it has: {', '.join(known)}"
+            raise UsageError(f"%memshare has no subcommand {word!r}{hint}")
         arguments = _parsed(grammar.commands()[word], words)
         if arguments is not None:
             arguments.command = word

@@ -138,6 +138,7 @@ def usage_errors() -> Iterator[None]:
         raise
     except PageNotFoundError as error:
         hint = near(getattr(error, "name", ""), map(str, live_pages()))
-        raise UsageError(f"{error}{hint}") from error
+        found, _, remedy = str(error).rpartition("; ")
+        raise UsageError(found + (hint or f"; {remedy}")) from error
     except MemshareError as error:
         raise UsageError(str(error)) from error

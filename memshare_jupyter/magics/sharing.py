@@ -193,7 +193,7 @@ class Sharing:
         engines = self._engines.count()
         total_bytes = sum(page.size_bytes for page in pages)
         once, copied = in_units(total_bytes), in_units(total_bytes * (1 + engines))
-        with_engines = f"this kernel and {count(engines, 'engine')}"
+        with_engines = f"this process and {count(engines, 'engine')}"
         notes = [f"{once} shared once; with a copy each, {with_engines} would take {copied}"]
         variables = self._notebook.variables
         own = [name for page in pages if (name := page.variable) in variables]
@@ -201,8 +201,7 @@ class Sharing:
         if twice:
             kept = "is a second copy" if len(twice) == 1 else "are second copies"
             notes.append(
-                f"the notebook's own {', '.join(twice)} {kept}; with --replace only what is "
-                "shared remains"
+                f"{', '.join(twice)} here {kept}; with --replace only what is shared remains"
             )
         if left:
             kinds = ", ".join(f"{name} ({type(value).__name__})" for name, value in left.items())

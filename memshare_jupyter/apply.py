@@ -255,7 +255,7 @@ class _Call:
         named = bool(variables) and not isinstance(variables, Mapping)
         page, where = arguments.namespace_for(X, fun, namespace, named)
         arguments.check_parameters(fun, arguments.names_of(variables))
-        self._page = _page_of(out, where)
+        self._page = _page_of(out, namespace or (None if "." in str(out) else where))
         _check_on_error(on_error, out)
         with contextlib.ExitStack() as stack:
             shared, count, labels = arguments.share_items(page or X, margin, where, stack)
@@ -349,7 +349,7 @@ class _Call:
         return found
 
 
-def _page_of(out: str, namespace: str) -> PageName | None:
+def _page_of(out: str, namespace: str | None) -> PageName | None:
     """Return the page that is to have the results, if one is."""
     if not isinstance(out, str):
         raise TypeError(f"out must be 'list', 'array' or a name, not {out!r}")

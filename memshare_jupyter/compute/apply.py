@@ -97,8 +97,9 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
         worker.work(cloudpickle.loads(pickled_task), cloudpickle.loads(pickled_place))
     except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
         failure = Failure.of(error, worker.items, worker.engine, __file__)
+    failed = failure is not None or worker.failed
     del worker
-    if failure is not None:
+    if failed:
         # A traceback and its frames refer to each other, and to the views of this call: without
         # this, they would stay until the engine happens to collect its garbage.
         gc.collect()
@@ -111,6 +112,7 @@ class _Worker:
     def __init__(self) -> None:
         self.engine = -1
         self.items: range | None = None
+        self.failed = False
 
     def work(self, task: Task, place: Place) -> None:
         self.engine = place.engine
@@ -132,6 +134,7 @@ class _Worker:
                     self._work()
             finally:
                 self._results.close()
+                del self._results  # it refers to this worker, too
         except BaseException:
             self._claims.cancel()
             raise
@@ -193,6 +196,7 @@ class _Worker:
 
 def _as_result(error: Exception, worker: _Worker) -> Exception:
     """Return what stands for a result that could not be had, traceback included."""
+    worker.failed = True
     failure = Failure.of(error, worker.items, worker.engine, __file__)
     plain = failure.exception()  # without the frames of this process
     if not isinstance(plain, Exception):

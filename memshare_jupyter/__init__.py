@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         UnsupportedValueError,
     )
     from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
+    from memshare_jupyter.panel import Panel
     from memshare_jupyter.plots import class_densities, mutual_info_figure
     from memshare_jupyter.selection import SelectedFeatures, select_features
 
@@ -87,6 +88,7 @@ _WHERE: Final = {
         "UnsupportedValueError",
     ],
     "information": ["mutual_info_matrix", "mutual_info_score_func"],
+    "panel": ["Panel"],
     "plots": ["class_densities", "mutual_info_figure"],
     "selection": ["SelectedFeatures", "select_features"],
 }
@@ -105,6 +107,7 @@ __all__ = [
     "NotOwnerError",
     "PageExistsError",
     "PageNotFoundError",
+    "Panel",
     "ReadOnlyPageError",
     "RegistryCorruptError",
     "SelectedFeatures",

@@ -25,7 +25,10 @@ LAYERS = [
     {"apply"},
     {"information"},
     {"selection"},
-    {"__main__", "binding", "cells", "cli", "display", "magics", "panel"},
+    {
+        *("__main__", "binding", "cells", "cli", "display", "magics"),
+        *("_panel_actions", "_panel_feed", "_panel_publisher", "_panel_twin", "panel"),
+    },
 ]
 
 

@@ -6,6 +6,7 @@ Imports go in one direction: grammar <- notebook <- engines <- sharing, applies,
 from __future__ import annotations
 
 import re
+import sys
 from argparse import Namespace as Arguments
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,6 +208,8 @@ def unload(shell: InteractiveShell) -> None:
     Views that variables of the notebook still use end with those variables. Panels are closed.
     """
     _remove(shell)
+    if (panel := sys.modules.get("memshare_jupyter.panel")) is not None:
+        panel.close_all()
     process.registry().gc()
 
 

@@ -10,9 +10,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 SESSION = [
     "%load_ext memshare_jupyter\nimport numpy as np",
-    "%%memshare register rna\n"
-    "X = np.random.default_rng(1).normal(size=(10_446, 400))\n"
-    "y = np.arange(10_446) % 32",
+    (
+        "%%memshare register rna\n"
+        "X = np.random.default_rng(1).normal(size=(10_446, 400))\n"
+        "y = np.arange(10_446) % 32"
+    ),
     "%memshare register rna y --dtype int8 --replace",
     "def score(gene, y): return abs(float(np.corrcoef(gene, y)[0, 1]))",
     "res = %memapply rna.X --fn score --vars y",

@@ -39,8 +39,13 @@ def attach(names: Mapping[str, PageName], user_ns: dict[str, Any], mode: Mode = 
         retrieve_metadata(*page)  # so that nothing is attached when one is missing
     views = {name: retrieve_views(*page, mode)[page.variable] for name, page in names.items()}
     for name, view in views.items():
-        user_ns[name] = view
-        _bound[name] = names[name], id(view)
+        bind(name, names[name], view, user_ns)
+
+
+def bind(name: str, page: PageName, view: Any, user_ns: dict[str, Any]) -> None:
+    """Put one view into a notebook's namespace."""
+    user_ns[name] = view
+    _bound[name] = page, id(view)
 
 
 def detach(pages: Iterable[PageName], user_ns: dict[str, Any]) -> list[str]:

@@ -11,8 +11,10 @@ from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.resident import share_bytes
 from memshare_jupyter.core.snapshot import Holder, PageInfo, Snapshot
 
-_LONGEST: Final = {"kind": 18, "dtype": 12, "owner": 22}
-"""Characters of text that these columns may take; the others hold names, or are short."""
+_LINE: Final = 120
+"""Characters that a line of text may have, as far as that can be had."""
+_TIGHT: Final = {"kind": 10, "dtype": 9}
+"""Characters that these columns are cut to then; the others hold names, or are short."""
 _NUMERIC: Final = {"shape", "size", "views", "handles", "age", "pid", "since", "resident"}
 
 # Only colours of the host (JupyterLab, VS Code), each with one that suits any background.
@@ -46,16 +48,10 @@ class Table:
     def __repr__(self) -> str:
         if not self.rows:
             return self.note
-        headings = tuple(self.rows[0])
-        cells = [headings, *(_shortened(row) for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if _side(heading) == "right" else cell.ljust(width)
-                for cell, width, heading in zip(row, widths, headings, strict=True)
-            ).rstrip()
-            for row in cells
-        ]
+        for gap, most in ((2, {}), (2, _TIGHT), (1, _TIGHT)):
+            lines = _aligned(self.rows, gap, most)
+            if max(map(len, lines)) <= _LINE:
+                break
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
@@ -208,11 +204,23 @@ def _sum(pages: Sequence[PageInfo]) -> str:
     return text
 
 
-def _shortened(row: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(
-        cell if len(cell) <= (most := _LONGEST.get(heading, len(cell))) else f"{cell[: most - 1]}…"
-        for heading, cell in row.items()
-    )
+def _aligned(rows: Sequence[Mapping[str, str]], gap: int, most: Mapping[str, int]) -> list[str]:
+    """Return headings and rows as lines of text; columns in `most` are cut to so many characters.
+
+    Of a class its name is kept, not its package.
+    """
+    columns = []
+    for heading in rows[0]:
+        cells = [heading, *(row[heading] for row in rows)]
+        limit = most.get(heading, _LINE)
+        if heading == "kind":
+            cells = [cell if len(cell) <= limit else f"…{cell[1 - limit :]}" for cell in cells]
+        elif heading in most:
+            cells = [cell if len(cell) <= limit else f"{cell[: limit - 1]}…" for cell in cells]
+        width = max(map(len, cells))
+        align = str.rjust if _side(heading) == "right" else str.ljust
+        columns.append([align(cell, width) for cell in cells])
+    return [(" " * gap).join(line).rstrip() for line in zip(*columns, strict=True)]
 
 
 def _side(heading: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import nbformat
 import pytest
 
 import memshare_jupyter as ms
@@ -129,3 +133,28 @@ def test_the_extension_works_on_engines_by_px(kernel):
     kernel.run("%px %unload_ext memshare_jupyter")
     assert "not found" in kernel.text("%px %memshare list")
     kernel.run("%memshare gc -q\n%memshare cluster stop -q")
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_without_a_front_end_and_stops_at_an_error(child_environment, tmp_path):
+    def execute(*cells):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        nbformat.write(book, tmp_path / "book.ipynb")
+        command = [sys.executable, "-m", "jupyter", "execute", "--inplace", "book.ipynb"]
+        pipes = {"capture_output": True, "text": True, "timeout": 100}
+        done = subprocess.run(command, cwd=tmp_path, env=child_environment, **pipes)
+        outputs = [cell.outputs for cell in nbformat.read(tmp_path / "book.ipynb", 4).cells]
+        return done, outputs
+
+    register = "%%memshare register rna\nawait asyncio.sleep(0)\nX = np.ones((3, 4))"
+    done, outputs = execute(SETUP, register, "%memapply rna.X --fn len -q", "%memshare panel rna")
+    assert done.returncode == 0, done.stderr
+    assert {"text/plain", "text/html"} <= set(outputs[1][0].data)
+    assert outputs[2][0].data["text/plain"] == "[3, 3, 3, 3]"
+    # A front end without widgets shows the panel's table.
+    assert any("rna.X" in output.data.get("text/plain", "") for output in outputs[3])
+    done, _ = execute(SETUP, register, "%memshare attach rna.nope", "print('not reached')")
+    assert done.returncode != 0
+    assert "did you mean" not in done.stderr
+    assert "no page rna.nope" in done.stderr
+    assert ms.snapshot().pages == ()

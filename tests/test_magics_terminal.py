@@ -88,7 +88,9 @@ def test_a_session_in_a_terminal(terminal):
     said = terminal.run("%memshare atach rna.X")
     assert "has no subcommand 'atach'; did you mean attach?" in said
     assert "Traceback" not in said
-    said = terminal.run("%%memshare register rna\nimport asyncio\nawait asyncio.sleep(0)\nz = X + 1")
+    said = terminal.run(
+        "%%memshare register rna\nimport asyncio\nawait asyncio.sleep(0)\nz = X + 1"
+    )
     assert "rna.z" in said
     said = terminal.run("%%memapply rna.X\n1 / 0")
     assert said.count("Traceback") == 1

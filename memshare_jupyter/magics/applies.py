@@ -43,6 +43,8 @@ class Applies:
 
     def call(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[[], Any]:
         """Look up all that a line names; return the call, of which only the function can fail."""
+        if arguments.o is not None and not arguments.o.isidentifier():
+            raise UsageError(f"-o {arguments.o}: {arguments.o!r} is no Python name")
         X, namespace = self._notebook.items(arguments.X)
         options: dict[str, Any] = {
             **self._notebook.arguments(namespace, arguments.vars),

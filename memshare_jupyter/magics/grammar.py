@@ -70,7 +70,8 @@ def near(name: str, names: Iterable[str]) -> str:
     """
     names = list(dict.fromkeys(names))
     alike = [n for n in names if n.casefold() == name.casefold()]
-    alike = alike or difflib.get_close_matches(name, names, n=1)
+    # Every short name is like some other one.
+    alike = alike or difflib.get_close_matches(name, [n for n in names if len(n) > 2], n=1)
     return f"; did you mean {alike[0]}?" if alike else ""
 
 

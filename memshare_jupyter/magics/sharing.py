@@ -109,7 +109,8 @@ class Sharing:
         register_variables(namespace, values, writable=arguments.writable)
         if arguments.replace:
             for name in values:
-                self._notebook.variables[name] = Namespace(namespace)[name]
+                view = Namespace(namespace)[name]
+                binding.bind(name, PageName(namespace, name), view, self._notebook.variables)
         return self._costs([_metadata(PageName(namespace, name)) for name in values], left)
 
     def _attach(self, arguments: Arguments) -> Table:

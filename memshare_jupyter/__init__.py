@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
     from memshare_jupyter.panel import Panel
     from memshare_jupyter.plots import class_densities, mutual_info_figure
+    from memshare_jupyter.runs import Run
     from memshare_jupyter.selection import SelectedFeatures, select_features
 
 __version__ = "0.1.0"
@@ -90,6 +91,7 @@ _WHERE: Final = {
     "information": ["mutual_info_matrix", "mutual_info_score_func"],
     "panel": ["Panel"],
     "plots": ["class_densities", "mutual_info_figure"],
+    "runs": ["Run"],
     "selection": ["SelectedFeatures", "select_features"],
 }
 _MODULE_OF: Final = {name: module for module, names in _WHERE.items() for name in names}
@@ -110,6 +112,7 @@ __all__ = [
     "Panel",
     "ReadOnlyPageError",
     "RegistryCorruptError",
+    "Run",
     "SelectedFeatures",
     "TooManyFilesError",
     "UnsupportedValueError",

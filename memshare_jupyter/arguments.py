@@ -81,8 +81,8 @@ def check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None:
         name = getattr(fun, "__name__", type(fun).__name__)
         gives = f"with {', '.join(given)} from vars" if given else "with no vars"
         raise TypeError(
-            f"{name}{signature} cannot be applied {gives}: {error}; its first argument is the item, "
-            "and its others are named in vars"
+            f"{name}{signature} cannot be applied {gives}: {error}; its first argument is the "
+            "item, and its others are named in vars"
         ) from None
 
 
@@ -142,8 +142,7 @@ def names_of(variables: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
 
 
 def _attached(namespace: str, variable: str) -> Shared:
-    reference = registry().refer(namespace, variable)
-    return Shared(reference.value(), reference)
+    return Shared(*registry().refer(namespace, variable))
 
 
 def _shared(

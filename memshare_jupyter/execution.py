@@ -7,6 +7,7 @@ round, what they had claimed and not finished is the queue of the next, for thos
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -126,7 +127,7 @@ class Execution:
                         *(queue.address, self._results.address),
                         *(worker, first + worker, engine[1]),
                     )
-                    messages.send(engine, run_on_engine, task, cloudpickle.dumps(place))
+                    messages.send(engine, run_on_engine, task, pickle.dumps(place))
                 self._wait(messages)
             except BaseException:
                 self._stop(queue, messages)
@@ -164,18 +165,19 @@ class Execution:
     def _progress_of(self, queue: Queue) -> Iterator[None]:
         """Tell the run how many items each engine has done, now and afterwards."""
         numbers = [number for _, number in self._engines]
+        everybody = self._run.engines  # of the run itself nothing is kept: that would be a cycle
         before = self._finished()
 
         def done_by_engine() -> list[int]:
             now = dict(zip(numbers, queue.done(), strict=True))
-            return [before[number] + now.get(number, 0) for number in self._run.engines]
+            return [before[number] + now.get(number, 0) for number in everybody]
 
         self._run.watch(done_by_engine)
         try:
             yield
         finally:
             after = self._finished()
-            self._run.watch(lambda: [after[number] for number in self._run.engines])
+            self._run.watch(lambda: [after[number] for number in everybody])
 
     def _finished(self) -> Counter[int]:
         finished: Counter[int] = Counter()
@@ -207,7 +209,7 @@ def died_text(engines: Sequence[int]) -> str:
 
 
 def _failures(messages: Messages) -> list[Failure]:
-    found = [cloudpickle.loads(answer) for answer in messages.answers]
+    found = [pickle.loads(answer) for answer in messages.answers]  # noqa: S301 -- our engines'
     return [failure for failure in found if failure is not None]
 
 

@@ -230,13 +230,13 @@ class Terminal(io.StringIO):
 
 
 def slow(_):
-    time.sleep(0.005)
+    time.sleep(0.01)
 
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_bar_counts_items_in_a_terminal(view, monkeypatch, batch):
     def some(rows):
-        time.sleep(0.005 * len(rows))
+        time.sleep(0.01 * len(rows))
         return rows[:, 0]
 
     monkeypatch.setattr(sys, "stderr", Terminal())

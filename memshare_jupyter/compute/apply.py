@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import inspect
 import linecache
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import numpy as np
 
 from memshare_jupyter.compute._threads import one_blas_thread
@@ -94,7 +94,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
     worker = _Worker()
     failure = None
     try:
-        worker.work(cloudpickle.loads(pickled_task), cloudpickle.loads(pickled_place))
+        worker.work(pickle.loads(pickled_task), pickle.loads(pickled_place))  # noqa: S301 -- from the caller
     except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
         failure = Failure.of(error, worker.items, worker.engine, __file__)
     failed = failure is not None or worker.failed
@@ -103,7 +103,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
         # A traceback and its frames refer to each other, and to the views of this call: without
         # this, they would stay until the engine happens to collect its garbage.
         gc.collect()
-    return bytes(cloudpickle.dumps(failure))
+    return pickle.dumps(failure)
 
 
 class _Worker:
@@ -146,7 +146,8 @@ class _Worker:
         for chunk in self._claims:
             work(chunk)
             self.items = None
-            self._write(self._results.flush)
+            self._write(self._results.flush_if_due)
+        self._write(self._results.flush)
 
     def _one_by_one(self, chunk: range) -> None:
         fun, variables, claims, add = (
@@ -179,7 +180,7 @@ class _Worker:
                 if not self._task.keep_going:
                     raise
                 found = [_as_result(error, self)] * len(some)
-            self._write(self._results.write, start, found)
+            self._write(self._results.add_all, start, found)
             self._claims.count(len(some))
 
     def _substitute(self, index: int, error: Exception) -> Exception:

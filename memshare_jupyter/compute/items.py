@@ -12,8 +12,9 @@ import numpy as np
 from memshare_jupyter.compute.frames import columns_of
 
 _SAMPLES: Final = 5
+_LEAST_S: Final = 5e-6
 _LEAST_S_PER_VALUE: Final = 1e-9
-"""A function that takes less for each value of a strided line cannot gain: gathering takes more."""
+"""A function that takes less for a strided line cannot gain: gathering takes more."""
 
 _TRIAL_S_PER_VALUE: Final = 2e-9
 _TRIAL_SHARE: Final = 0.1
@@ -94,9 +95,8 @@ class Gathering:
         self._lines = lines
         self._left = expected
         length = lines.shape[1]
-        self._at_once = max(
-            _LINE_BYTES // lines.itemsize, min(_STEP, _BLOCK_BYTES // (length * lines.itemsize))
-        )
+        self._least = max(2, _LINE_BYTES // lines.itemsize)  # fewer share no line of the cache
+        self._at_once = max(self._least, min(_STEP, _BLOCK_BYTES // (length * lines.itemsize)))
         self._buffers = [np.empty((0, length), lines.dtype)] * 2
         self._possible = self._at_once * length * lines.itemsize <= 4 * _BLOCK_BYTES
         self._samples: list[float] = []
@@ -108,7 +108,7 @@ class Gathering:
         """Yield the lines of a chunk, read-only."""
         start = chunk.start
         while start < chunk.stop:
-            if self._gathers:
+            if self._gathers and chunk.stop - start >= self._least:
                 some = range(start, min(start + self._at_once, chunk.stop))
                 yield from self._gathered(some)
             else:
@@ -156,7 +156,7 @@ class Gathering:
         trial_s = self._at_once * length * _TRIAL_S_PER_VALUE
         return bool(
             self._possible
-            and self._strided_s > length * _LEAST_S_PER_VALUE
+            and self._strided_s > _LEAST_S + length * _LEAST_S_PER_VALUE
             and self._left * self._strided_s * _TRIAL_SHARE > trial_s
         )
 

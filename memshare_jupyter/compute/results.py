@@ -5,8 +5,8 @@ One block of shared memory, which the caller makes and every worker writes to::
     head      the form of the array, if the results are to be one: its dtype and an item's shape
     regions   one of 256 GB for each worker, nearly all of it a hole: records, one after another
 
-A record is a header and a payload: the results of some items that follow each other. The header
-is written last, so of a worker that is killed every finished record can be read, and no other.
+A record is a header, the ranges of the items it has results of, and these results. The header is
+written last, so of a worker that is killed every finished record can be read, and no other.
 
 If the results are to be one array there is a second block, the *area*, in which every item has
 its place. Who has the first result writes down the form; whatever is of that form goes straight
@@ -19,6 +19,7 @@ import fcntl
 import os
 import pickle
 import struct
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,13 +35,22 @@ from memshare_jupyter.core.process import registry
 
 _HEAD_BYTES: Final = 4096
 _REGION_BYTES: Final = 1 << 38
-_RECORD: Final = struct.Struct("<QQQQ")
+_RECORD: Final = struct.Struct("<QQQ")  # kind, number of ranges, length of the payload
+_RANGE: Final = struct.Struct("<QQ")
 _LENGTH: Final = struct.Struct("<Q")
 _FLUSH_BYTES: Final = 8 << 20
+_FLUSH_S: Final = 0.05
+"""So much work is lost with a worker that is killed. A record takes a tenth of a millisecond."""
+
 _IN_AREA: Final = 1
 _PICKLED: Final = 2
 
 Form = tuple[np.dtype[Any], tuple[int, ...]]
+_Some = tuple[int, Any]
+"""The first of some items that follow each other, and their results."""
+
+_Record = tuple[int, list[range], tuple[int, int]]
+"""Kind, items, and (length, offset) of the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class Results:
 
     def recorded(self, region: int) -> list[range]:
         """Return the items of which a worker left results."""
-        return [range(start, start + count) for start, count, _, _ in self._records(region)]
+        return [items for _, ranges, _ in self._records(region) for items in ranges]
 
     def put(self, results: list[Any], regions: int) -> None:
         """Put all results into their places in a list.
@@ -100,13 +110,14 @@ class Results:
             Whatever unpickling a result raises.
         """
         form = self.form
-        for start, count, kind, place in self._all_records(regions):
+        for kind, ranges, place in self._all_records(regions):
             if kind == _IN_AREA:
-                assert self.area is not None and form is not None  # noqa: S101, PT018
-                done: Any = self._read_area(form, start, count)
+                assert form is not None  # noqa: S101 -- it was declared before
+                found = [self._read_area(form, items) for items in ranges]
             else:
-                done = pickle.loads(os.pread(self._block.fd, *place))  # noqa: S301 -- our engines'
-            results[start : start + count] = done
+                found = pickle.loads(os.pread(self._block.fd, *place))  # noqa: S301 -- our engines'
+            for items, some in zip(ranges, found, strict=True):
+                results[items.start : items.stop] = some
 
     @property
     def form(self) -> Form | None:
@@ -115,7 +126,8 @@ class Results:
 
     def complete(self, regions: int) -> Form | None:
         """Return the form of the array in the area, if every result is there."""
-        in_area = sum(n for _, n, kind, _ in self._all_records(regions) if kind == _IN_AREA)
+        records = self._all_records(regions)
+        in_area = sum(sum(map(len, ranges)) for kind, ranges, _ in records if kind == _IN_AREA)
         return self.form if in_area == self._items else None
 
     def mapped(self, form: Form) -> np.ndarray[Any, Any]:
@@ -144,29 +156,31 @@ class Results:
         if self.area is not None:
             self.area.close()
 
-    def _read_area(self, form: Form, start: int, count: int) -> np.ndarray[Any, Any]:
+    def _read_area(self, form: Form, items: range) -> np.ndarray[Any, Any]:
         dtype, shape = form
-        some = np.empty((count, *shape), dtype)
+        some = np.empty((len(items), *shape), dtype)
         assert self.area is not None  # noqa: S101 -- asked for by whoever made it
         view = memoryview(some.reshape(-1).view(np.uint8).data)
-        at = start * _item_bytes(form)
+        at = items.start * _item_bytes(form)
         while view:
             read = os.preadv(self.area.fd, [view], at)
             view, at = view[read:], at + read
         return some
 
-    def _all_records(self, regions: int) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    def _all_records(self, regions: int) -> Iterator[_Record]:
         return chain.from_iterable(map(self._records, range(regions)))
 
-    def _records(self, region: int) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
-        """Yield first item, number of items, kind, and (length, offset) of the payload."""
+    def _records(self, region: int) -> Iterator[_Record]:
         at = _HEAD_BYTES + region * _REGION_BYTES
         while len(header := os.pread(self._block.fd, _RECORD.size, at)) == _RECORD.size:
-            start, count, kind, length = _RECORD.unpack(header)
+            kind, count, length = _RECORD.unpack(header)
             if not kind:
                 break
-            yield start, count, kind, (length, at + _RECORD.size)
-            at += _RECORD.size + length
+            at += _RECORD.size
+            ranges = os.pread(self._block.fd, count * _RANGE.size, at)
+            at += len(ranges)
+            yield kind, [range(*r) for r in _RANGE.iter_unpack(ranges)], (length, at)
+            at += length
 
 
 class Writer:
@@ -196,17 +210,31 @@ class Writer:
         self._at = _HEAD_BYTES + region * _REGION_BYTES
         self._end = self._at + _REGION_BYTES
         self._form: Form | None = None
-        self._start = 0
-        self._pending: list[Any] = []
+        self._pending: list[_Some] = []
         self._pending_bytes = 0
+        self._flushed = time.monotonic()
 
     def add(self, index: int, result: Any) -> None:
-        """Keep the result of item `index`, which follows that of the call before, if any."""
-        if not self._pending:
-            self._start = index
-        self._pending.append(result)
+        """Keep the result of an item."""
+        last = self._pending[-1] if self._pending else None
+        if last is not None and last[0] + len(last[1]) == index and type(last[1]) is list:
+            last[1].append(result)
+        else:
+            self._pending.append((index, [result]))
         self._pending_bytes += getattr(result, "nbytes", 0)
         if self._pending_bytes > _FLUSH_BYTES:
+            self.flush()
+
+    def add_all(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
+        """Keep the results of a batch of items, the first of which is `start`."""
+        self._pending.append((start, results))
+        self._pending_bytes += getattr(results, "nbytes", 0)
+        if self._pending_bytes > _FLUSH_BYTES:
+            self.flush()
+
+    def flush_if_due(self) -> None:
+        """Write down what was added, if it would be a pity to lose it."""
+        if time.monotonic() - self._flushed > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
@@ -215,23 +243,21 @@ class Writer:
         Raises
         ------
         NotPicklable
-            One of the results cannot be sent. Those before it are written down.
+            One of the results cannot be sent.
         """
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        if pending:
-            self.write(self._start, pending)
-
-    def write(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
-        """Write down the results of the items from `start` on, after a `flush`."""
-        if self._area is not None and self._wrote_to_area(start, results):
-            self._record(start, len(results), _IN_AREA, b"")
-            return
+        self._flushed = time.monotonic()
+        if self._area is not None:
+            inside = [some for some in pending if self._wrote_to_area(*some)]
+            self._record(_IN_AREA, inside, b"")
+            pending = [some for some in pending if not any(some is one for one in inside)]
         try:
-            payload = cloudpickle.dumps(_compact(results), protocol=5)
+            payload = cloudpickle.dumps([_compact(results) for _, results in pending], protocol=5)
         except Exception:  # noqa: BLE001 -- an object may refuse in any way it likes
-            self._write_each(start, results)
-            return
-        self._record(start, len(results), _PICKLED, payload)
+            for start, results in pending:
+                self._write_each(start, results)
+        else:
+            self._record(_PICKLED, pending, payload)
 
     def close(self) -> None:
         """Let go of the blocks."""
@@ -242,21 +268,26 @@ class Writer:
     def _write_each(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
         for index, result in enumerate(results, start):
             try:
-                payload = cloudpickle.dumps([result], protocol=5)
+                payload = cloudpickle.dumps([[result]], protocol=5)
             except Exception as error:
                 refused = NotPicklable(index, result, error)
                 if self._substitute is None:
                     raise refused from error
-                payload = cloudpickle.dumps([self._substitute(index, refused.error)], protocol=5)
-            self._record(index, 1, _PICKLED, payload)
+                instead = self._substitute(index, refused.error)
+                payload = cloudpickle.dumps([[instead]], protocol=5)
+            self._record(_PICKLED, [(index, [result])], payload)
 
-    def _record(self, start: int, count: int, kind: int, payload: bytes) -> None:
-        if self._at + _RECORD.size + len(payload) > self._end:
+    def _record(self, kind: int, what: Sequence[_Some], payload: bytes) -> None:
+        if not what:
+            return
+        ranges = b"".join(_RANGE.pack(start, start + len(results)) for start, results in what)
+        end = self._at + _RECORD.size + len(ranges) + len(payload)
+        if end > self._end:
             raise MemoryError(f"the results of one engine take more than {_REGION_BYTES >> 30} GB")
-        segment.write_at(self._block, payload, self._at + _RECORD.size)
-        header = _RECORD.pack(start, count, kind, len(payload))
+        segment.write_at(self._block, ranges + payload, self._at + _RECORD.size)
+        header = _RECORD.pack(kind, len(what), len(payload))
         segment.write_at(self._block, header, self._at)
-        self._at += _RECORD.size + len(payload)
+        self._at = end
 
     def _wrote_to_area(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
         try:

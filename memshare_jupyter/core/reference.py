@@ -18,9 +18,5 @@ class Reference:
     rebuild: Callable[..., Any]
     arguments: tuple[Any, ...]
 
-    def value(self) -> Any:
-        """Attach the page here, for as long as arrays use it."""
-        return self.rebuild(*self.arguments)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return self.rebuild, self.arguments

@@ -97,8 +97,8 @@ class Viewer(Holdings):
         return made
 
     @exclusive
-    def refer(self, namespace: str, variable: str) -> Reference:
-        """Return what leads to a page's present value, for other processes and later.
+    def refer(self, namespace: str, variable: str) -> tuple[Any, Reference]:
+        """Return the value of a page, as `attach` does, and what leads other processes to it.
 
         Raises
         ------
@@ -109,7 +109,8 @@ class Viewer(Holdings):
         find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
         with self._view(name, "r", find) as handle:
             place = (handle.page.uuid, handle.page.edition, "r")
-            return Reference(self._rebuild, (*name, *place))
+            value = handle.page.value(name, self._rebuild)
+            return value, Reference(self._rebuild, (*name, *place))
 
     @exclusive
     def attach_reference(

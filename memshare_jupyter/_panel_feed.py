@@ -166,6 +166,7 @@ def _runs() -> list[Message]:
             "engines": list(run.engines),
             "done": run.done_by_engine(),
             "began": run.began,
+            "stopping": run.stopping.is_set(),
         }
         for run in runs.current_runs()
     ]

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Sequence
+from typing import Final
 
 from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.snapshot import PageInfo
 from memshare_jupyter.display import PageTable, count
 
-_ROWS = 200
+_ROWS: Final = 200
 """More would make the notebook's file large, for a table that nobody reads to its end."""
 
 
-def twin(pages: Iterable[PageInfo], namespace: str | None, css_class: str) -> dict[str, str]:
+def twin(pages: Sequence[PageInfo], namespace: str | None, css_class: str) -> dict[str, str]:
     """Return the table as a bundle of text and HTML.
 
     Parameters
     ----------
-    pages : iterable of PageInfo
+    pages : sequence of PageInfo
         What to show.
     namespace : str or None
         The namespace of the panel, if it has one.
     css_class : str
         Class of the outermost element, by which the live view hides it.
     """
-    pages = list(pages)
-    shown = PageTable(islice(pages, _ROWS))
+    shown = PageTable(pages[:_ROWS])
     what = "Shared memory" if namespace is None else f"Shared memory of {namespace}"
     total = f"{count(len(pages), 'page')}, {in_units(sum(p.size_bytes for p in pages))}"
     at = time.strftime("%Y-%m-%d %H:%M:%S")

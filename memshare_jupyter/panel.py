@@ -22,7 +22,9 @@ from memshare_jupyter import _panel_actions
 from memshare_jupyter._panel_feed import Feed, Message
 from memshare_jupyter._panel_publisher import Publisher
 from memshare_jupyter._panel_twin import twin
+from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.names import check_namespace
+from memshare_jupyter.core.snapshot import PageInfo
 
 _STATIC: Final = Path(__file__).parent / "static"
 _TWIN_S: Final = 5.0
@@ -64,8 +66,9 @@ class Panel(anywidget.AnyWidget):
         self._feed = Feed(self.namespace)
         self._publisher = Publisher(self._feed, self._tell, self._renew_twins)
         self._twins: list[DisplayHandle] = []
-        self._twin_at = 0.0
-        self._twin_of: Any = None
+        self._stored: list[PageInfo] = []
+        self._renewed_for: Any = None
+        self._renew_at = 0.0
         # ipykernel handles what a page says on the shell that last published on its comm. For us
         # that is the one that runs the cells, and a click would wait for the cell to end.
         if hasattr(self.comm, "_reply_subshell_for"):
@@ -79,7 +82,10 @@ class Panel(anywidget.AnyWidget):
             return  # it was closed
         self._publisher.start()
         # An output of its own: without a kernel, notebooks show nothing of a widget's output.
-        handle = display(self._table(), raw=True, display_id=True)
+        now = snapshot().pages
+        self._stored = [p for p in now if self.namespace in (None, p.namespace)]
+        table = twin(self._stored, self.namespace, self._twin)
+        handle = display(table, raw=True, display_id=True)
         if handle is not None:
             self._twins.append(handle)
         display(bundle[0], metadata=bundle[1], raw=True)
@@ -111,16 +117,18 @@ class Panel(anywidget.AnyWidget):
 
     def _renew_twins(self) -> None:
         """Store the pages of now in the notebook."""
-        if time.monotonic() < self._twin_at or self._feed.pages is self._twin_of:
+        now = time.monotonic()
+        if now < self._renew_at or self._feed.pages is self._renewed_for:
             return
-        table = self._table()
+        self._renew_at, self._renewed_for = now + _TWIN_S, self._feed.pages
+        pages = list(self._feed.pages.values())
+        if pages == self._stored:
+            return
+        self._stored = pages
+        table = twin(pages, self.namespace, self._twin)
         for handle in self._twins:
             with contextlib.suppress(Exception):  # as in _tell
                 handle.update(table, raw=True)
-
-    def _table(self) -> dict[str, str]:
-        self._twin_at, self._twin_of = time.monotonic() + _TWIN_S, self._feed.pages
-        return twin(self._feed.pages.values(), self.namespace, self._twin)
 
 
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()

@@ -6,7 +6,6 @@
 
 const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale
 const QUEUED_MS = 400; // an action not answered by then waits for the cell to end
-const INTERRUPT_MS = 600; // a cancel not answered by then interrupts the cell that the run is in
 const ROW_PX = 26;
 const OVERSCAN_PX = 10 * ROW_PX;
 const HISTORY_S = 600;
@@ -93,7 +92,7 @@ function chipsOf(page) {
   engines.sort((a, b) => a - b);
   for (let i = 0, j; i < engines.length; i = j) {
     for (j = i + 1; j < engines.length && engines[j] - engines[j - 1] <= 1; ) j += 1;
-    const text = j === i + 1 ? `engine ${engines[i]}` : `engines ${engines[i]}–${engines[j - 1]}`;
+    const text = j === i + 1 ? `engine ${engines[i]}` : `engines ${engines[i]}-${engines[j - 1]}`;
     chips.push({ text, owner: false, title: `${count(j - i, "engine")}: view` });
   }
   if (chips.length <= 5) return chips;
@@ -106,21 +105,21 @@ function chipsOf(page) {
 const state = (page) => Object.keys(STATES).indexOf(page.state);
 const viewsOf = (page) => page.holders.filter((holder) => holder.role === "view").length;
 
-// `from` is the width of the panel at which there is room for the column; `sum` makes the number
-// in a namespace's row.
+// `from` is the width of the panel, in pixels, at which there is room for the column and still for
+// the holders; `sum` makes the number in a namespace's row.
 const COLUMNS = [
   { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 900, of: (p) => p.kind },
-  { key: "shape", title: "Shape", from: 540, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
-  { key: "dtype", title: "Dtype", from: 680, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1080, of: (p) => p.order },
+  { key: "kind", title: "Kind", from: 925, of: (p) => p.kind },
+  { key: "shape", title: "Shape", from: 612, numeric: true, of: shapeOf, by: (p) => p.shape.reduce((a, b) => a * b, 1) },
+  { key: "dtype", title: "Dtype", from: 771, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1106, of: (p) => p.order },
   { key: "size", title: "Size", from: 0, numeric: true, of: (p) => units(p.size), by: (p) => p.size, sum: (p) => p.size, show: units },
-  { key: "owner", title: "Owner", from: 1000, of: ownerOf },
-  { key: "views", title: "Views", from: 740, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
-  { key: "handles", title: "Handles", from: 1140, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
+  { key: "owner", title: "Owner", from: 1037, of: ownerOf },
+  { key: "views", title: "Views", from: 840, numeric: true, of: (p) => number.format(viewsOf(p)), by: viewsOf, sum: viewsOf, show: number.format },
+  { key: "handles", title: "Handles", from: 1193, numeric: true, of: (p) => number.format(p.holders.length), by: (p) => p.holders.length, sum: (p) => p.holders.length, show: number.format },
   { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1200, of: (p) => p.mode },
-  { key: "age", title: "Age", from: 620, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
+  { key: "mode", title: "Mode", from: 1259, of: (p) => p.mode },
+  { key: "age", title: "Age", from: 686, numeric: true, of: (p, now) => span(now - p.created), by: (p) => -p.created },
   { key: "state", title: "State", from: 0, by: state },
   { key: "actions", title: "Actions", from: 0 },
 ];
@@ -203,6 +202,7 @@ class Store {
     this.heard = performance.now();
     this.pending = new Map();
     this.asked = 0;
+    this.unheard = new Set(); // runs whose cancellation waits for the cell to end
     model.on("msg:custom", (message) => this.hear(message));
     this.kernel = model.widget_manager?.kernel;
     this.kernel?.statusChanged?.connect(this.onKernel, this);
@@ -315,7 +315,7 @@ class Store {
   }
 
   /** Ask the kernel to do something; `what` names it for the messages about it. */
-  act(what, action, { unanswered, after = QUEUED_MS } = {}) {
+  act(what, action, unanswered = () => {}) {
     this.asked += 1;
     const id = this.asked;
     this.pending.set(id, { what });
@@ -323,9 +323,9 @@ class Store {
     this.say(`${what} …`);
     setTimeout(() => {
       if (!this.pending.has(id)) return;
+      unanswered();
       this.say(`${what}: queued; this kernel does it when its cell has ended`);
     }, QUEUED_MS);
-    if (unanswered) setTimeout(() => this.pending.has(id) && unanswered(), after);
   }
 
   answered({ id, ok, text }) {
@@ -335,14 +335,16 @@ class Store {
   }
 
   cancel(run) {
-    // A kernel that does not hear the click can be interrupted, which cancels the run that its
-    // cell waits for. A run in the background is not what the busy cell is about.
-    const interrupt = () => {
-      this.kernel.interrupt();
-      this.say(`cancel ${run.title}: interrupted the cell`);
-    };
-    const unanswered = run.blocking && this.kernel?.interrupt ? interrupt : undefined;
-    this.act(`cancel ${run.title}`, { action: "cancel", run: run.id }, { unanswered, after: INTERRUPT_MS });
+    // Where the kernel does not hear us before its cell has ended, only an interrupt gets through.
+    // It would hit whatever cell is running, so whoever clicked is to decide.
+    const unanswered = () => this.kernel?.interrupt && this.unheard.add(run.id);
+    this.act(`cancel ${run.title}`, { action: "cancel", run: run.id }, unanswered);
+  }
+
+  interrupt(run) {
+    this.unheard.delete(run.id);
+    this.kernel.interrupt();
+    this.say("interrupted the cell");
   }
 
   changed() {
@@ -400,8 +402,7 @@ class View {
       this.figures[key] = h("dd");
       figures.append(h("div", { title: about, "data-figure": key }, h("dt", {}, label), this.figures[key]));
     }
-    this.rooms = h("div", { class: "ms-rooms" });
-    figures.append(this.rooms);
+    this.rooms = h("dl", { class: "ms-figures ms-rooms" });
     this.spark = svg("svg", { class: "ms-spark", role: "img", viewBox: "0 0 120 26", width: 120, height: 26 });
     this.bar = h("div", { class: "ms-bar", role: "img" });
     this.notice = h("div", { class: "ms-notice", hidden: true });
@@ -426,7 +427,7 @@ class View {
       "div",
       // Lab's shortcuts would take Enter and letters from a button in an output.
       { class: "memshare-panel", role: "region", "aria-label": `Shared memory panel ${View.made}`, "data-lm-suppress-shortcuts": "true" },
-      this.hide, head, h("div", { class: "ms-summary" }, figures, this.spark), this.bar,
+      this.hide, head, h("div", { class: "ms-summary" }, figures, this.rooms, this.spark), this.bar,
       this.notice, this.runs, this.scroller, this.empty, foot, this.dialog,
     );
     el.append(this.root);
@@ -625,7 +626,7 @@ class View {
     row.text = h("span", { class: "ms-run-figures" });
     row.fill = h("span", { class: "ms-fill" });
     row.bar = h("div", { class: "ms-progress", role: "progressbar", "aria-label": run.title, "aria-valuemin": 0, "aria-valuemax": run.total }, row.fill);
-    row.cancel = h("button", { class: "ms-button", "aria-label": `Cancel ${run.title}`, onclick: () => { row.cancelled = true; row.cancel.disabled = true; this.store.cancel(run); } }, "Cancel");
+    row.cancel = h("button", { class: "ms-button", "aria-label": `Cancel ${run.title}`, onclick: () => (this.store.unheard.has(run.id) ? this.store.interrupt(run) : this.store.cancel(run)) }, "Cancel");
     row.list = h("div", { class: "ms-engines" });
     row.element = h("div", { class: "ms-run", role: "group", "aria-label": run.title },
       h("div", { class: "ms-run-head" }, h("span", { class: "ms-run-title" }, run.title), row.text, row.cancel), row.bar, row.list);
@@ -641,7 +642,11 @@ class View {
     setText(row.text, `${number.format(done)} / ${number.format(run.total)} items  ·  ${speed} items/s  ·  ${left || "–"}`);
     row.fill.style.width = `${run.total ? (done / run.total) * 100 : 0}%`;
     setAttribute(row.bar, "aria-valuenow", done);
-    row.cancel.disabled = row.cancelled || !this.store.alive;
+    const unheard = this.store.unheard.has(run.id);
+    const verb = run.stopping ? "Stopping" : unheard ? "Interrupt the cell" : "Cancel";
+    setText(row.cancel, verb);
+    setAttribute(row.cancel, "aria-label", `${verb} ${unheard ? "for" : ""} ${run.title}`.replace("  ", " "));
+    row.cancel.disabled = run.stopping || !this.store.alive;
     const most = Math.max(run.total / Math.max(1, run.engines.length), ...run.done);
     for (const [i, engine] of run.engines.entries()) {
       let one = row.engines.get(engine);

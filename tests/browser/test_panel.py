@@ -16,12 +16,13 @@ ms.register_variables("study.v2", {"out": np.zeros(5000)}, writable=True)
 """
 
 
+TEXTS = r"""row => Object.fromEntries([...row.cells].map(
+    (cell) => [cell.dataset.column, cell.innerText.trim().replace(/\s+/g, ' ')]))"""
+
+
 def cell_texts(book, name):
     """Text of each column of a page's row."""
-    row = book.page.locator(f"tr.ms-page[data-page='{name}']")
-    return row.evaluate(
-        "row => Object.fromEntries([...row.cells].map((c) => [c.dataset.column, c.innerText.trim().replace(/\\s+/g, ' ')]))"
-    )
+    return book.page.locator(f"tr.ms-page[data-page='{name}']").evaluate(TEXTS)
 
 
 def shared():

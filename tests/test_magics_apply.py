@@ -221,3 +221,18 @@ def test_quiet_shows_nothing_but_the_result(rna, capsys):
     assert rna("res = %memapply rna.X --fn np.sum -q\nlen(res)") == 4
     assert capsys.readouterr().out.strip() == "Out[0]: 4"
     assert capsys.readouterr().err == ""
+
+
+def test_engines_get_a_function_as_autoreload_has_it_now(rna, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "edited_module.py"
+    module.write_text("def score(v): return helper(v)\ndef helper(v): return 1\n")
+    rna("%load_ext autoreload\n%autoreload 2\nimport edited_module")
+    try:
+        assert rna("%memapply rna.X --fn edited_module.score") == [1, 1, 1, 1]
+        module.write_text("def score(v): return helper(v)\ndef helper(v): return 22222\n")
+        assert rna("%memapply rna.X --fn edited_module.score") == [22222] * 4
+        rna("run = %memapply rna.X --fn edited_module.score --noblock")
+        assert rna("run.result(60)") == [22222] * 4
+    finally:
+        rna("%autoreload 0\n%unload_ext autoreload")

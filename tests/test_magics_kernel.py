@@ -152,7 +152,8 @@ def test_a_notebook_runs_without_a_front_end_and_stops_at_an_error(child_environ
     assert {"text/plain", "text/html"} <= set(outputs[1][0].data)
     assert outputs[2][0].data["text/plain"] == "[3, 3, 3, 3]"
     # A front end without widgets shows the panel's table.
-    assert any("rna.X" in output.data.get("text/plain", "") for output in outputs[3])
+    shown = [output.data.get("text/plain", "") for output in outputs[3]]
+    assert any("rna.X" in text for text in shown), shown
     done, _ = execute(SETUP, register, "%memshare attach rna.nope", "print('not reached')")
     assert done.returncode != 0
     assert "did you mean" not in done.stderr

@@ -137,8 +137,17 @@ def usage_errors() -> Iterator[None]:
     except MemApplyError:
         raise
     except PageNotFoundError as error:
-        hint = near(getattr(error, "name", ""), map(str, live_pages()))
         found, _, remedy = str(error).rpartition("; ")
+        hint = _near_page(parse(error.facts["name"])) if "name" in error.facts else ""
         raise UsageError(found + (hint or f"; {remedy}")) from error
     except MemshareError as error:
         raise UsageError(str(error)) from error
+
+
+def _near_page(page: PageName) -> str:
+    """Return ``; did you mean ...?`` if a namespace, or a variable of this one, is alike."""
+    pages = live_pages()
+    namespaces = {p.namespace for p in pages}
+    if page.namespace not in namespaces:
+        return near(page.namespace, namespaces)
+    return near(page.variable, [p.variable for p in pages if p.namespace == page.namespace])

@@ -87,9 +87,7 @@ def test_the_session_of_a_new_user_shows_what_it_should(shown):
     assert "this kernel" in table
     assert "owner" in info
     assert "did you mean rna?" in wrong
-    assert (
-        near.strip() == "UsageError: no page rna.x (namespace 'rna' has: X, y); did you mean rna.X?"
-    )
+    assert near.strip() == "UsageError: no page rna.x (namespace 'rna' has: X, y); did you mean X?"
     assert fails.count("AssertionError: too high") == 2  # in the traceback, and in our summary
     assert "MemApplyError: fun failed at index" in fails
 

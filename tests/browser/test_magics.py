@@ -62,8 +62,8 @@ class Typist:
 
 
 @pytest.fixture(scope="module")
-def book(lab, opened):
-    return opened(lab, [""] * (len(SESSION) + 1))
+def book(lab, module_opened):
+    return module_opened(lab, [""] * (len(SESSION) + 1))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,17 @@ def shown(book):
     return [typist.run(i, source) for i, source in enumerate(SESSION)]
 
 
+# First, because it needs the namespace for itself.
+def test_the_session_is_the_same_in_notebook_7(jupyter, opened):
+    typist = Typist(opened(jupyter("notebook"), [""] * (len(SESSION) + 1), path="notebooks"))
+    check([typist.run(i, source) for i, source in enumerate(SESSION)])
+
+
 def test_the_session_of_a_new_user_shows_what_it_should(shown):
+    check(shown)
+
+
+def check(shown: list[str]) -> None:
     load, register, replace, define, apply, cell, attach, px, table, info, wrong, near, fails = (
         shown
     )
@@ -93,7 +103,7 @@ def test_the_session_of_a_new_user_shows_what_it_should(shown):
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_the_session_reads_well_in_both_themes(book, shown, theme, request, tmp_path):
+def test_the_session_reads_well_in_both_themes(book, shown, theme, request):
     book.page.evaluate(
         "(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
     )
@@ -104,7 +114,7 @@ def test_the_session_reads_well_in_both_themes(book, shown, theme, request, tmp_
     book.page.locator("#jupyterlab-splash").wait_for(state="detached")
     faint = book.page.evaluate(CONTRAST)
     assert faint == []
-    if request.config.getoption("--screenshots"):
+    if request.config.getoption("screenshots"):
         name = f"magics-{'light' if light else 'dark'}.png"
         book.page.set_viewport_size({"width": 1150, "height": 1800})
         book.page.evaluate("() => jupyterapp.shell.collapseLeft()")

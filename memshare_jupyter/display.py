@@ -11,6 +11,8 @@ from memshare_jupyter.core.memory import in_units
 from memshare_jupyter.core.resident import share_bytes
 from memshare_jupyter.core.snapshot import Holder, PageInfo, Snapshot
 
+_MOST_ROWS: Final = 200
+"""Of more, HTML shows these: a browser takes its time, and nobody reads to the end."""
 _LINE: Final = 120
 """Characters that a line of text may have, as far as that can be had."""
 _TIGHT: Final = {"kind": 10, "dtype": 9}
@@ -69,11 +71,13 @@ class Table:
                 for h, cell in row.items()
             )
             + "</tr>"
-            for row in self.rows
+            for row in self.rows[:_MOST_ROWS]
         )
+        more = len(self.rows) - _MOST_ROWS
+        rest = f'<div style="{_NOTE}">and {count(more, "line")} more</div>' if more > 0 else ""
         return (
             f'<table style="{_TABLE}"><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{body}</tbody></table>{note}"
+            f"<tbody>{body}</tbody></table>{rest}{note}"
         )
 
 

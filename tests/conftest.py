@@ -383,8 +383,14 @@ def shell(tmp_path_factory):
 @pytest.fixture
 def run(shell):
     """Run a cell of a notebook that has numpy; nothing of it is left afterwards."""
+    before = {*shell.user_ns, "np"}
     shell.cell("import numpy as np")
     yield shell.cell
-    shell.reset(new_session=False)
-    gc.collect()
+    # Not by %reset, which collects garbage, and that takes longer than most tests.
+    for name in shell.user_ns.keys() - before:
+        del shell.user_ns[name]
+    shell.user_ns["_oh"].clear()
+    shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))
+    shell.displayhook._ = shell.displayhook.__ = shell.displayhook.___ = ""
+    shell.last_execution_result = None
     memshare_jupyter.memshare_gc()

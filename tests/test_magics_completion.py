@@ -44,7 +44,7 @@ def proposals(shell, run):
         ("%memapply ow", ["own"]),
         ("res = %memapply rna.X --fn sc", ["score"]),
         ("res = %memapply rna.X --fn np.medi", ["np.median"]),
-        ("res = %memapply rna.X --fn score --vars ", ["X", "y", "own"]),
+        ("res = %memapply rna.X --fn score --vars ", ["X", "y", "own", "counter"]),
         ("res = %memapply rna.X --fn score --vars y ow", ["own"]),
         ("%%memapply rna.X -m ", ["rows", "cols"]),
         ("%%memapply rna.X --on-error ", ["raise", "return"]),

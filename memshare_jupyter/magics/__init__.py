@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.display import display
-from traitlets import Bool, Float, Integer, Unicode
+from traitlets import Float, Integer, Unicode
 
 from memshare_jupyter import cells
 from memshare_jupyter.core import process
@@ -49,7 +49,6 @@ class MemshareMagics(Magics):
     progress_after = Float(
         2.0, help="Show a bar after so many seconds; -1 for never. --progress-after overrides it."
     ).tag(config=True)
-    quiet = Bool(False, help="Show nothing, as with --quiet.").tag(config=True)
 
     shell: InteractiveShell
 
@@ -118,7 +117,7 @@ class MemshareMagics(Magics):
         arguments = _parsed(grammar.commands()[word], words)
         if arguments is not None:
             arguments.command = word
-            arguments.quiet = self.quiet or getattr(arguments, "quiet", False)
+            arguments.quiet = getattr(arguments, "quiet", False)
             if word == "register":
                 self._settle_namespace(arguments)
         return arguments
@@ -148,7 +147,6 @@ class MemshareMagics(Magics):
         arguments = _parsed(grammar.apply_parser(magic), grammar.split(line))
         if arguments is None:
             return None
-        arguments.quiet = arguments.quiet or self.quiet
         arguments.max_cores = arguments.max_cores or self.max_cores
         after = (
             self.progress_after if arguments.progress_after is None else arguments.progress_after

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from memshare_jupyter import cells
 from memshare_jupyter._local import LocalCluster
 from memshare_jupyter.core.api import page_list, snapshot, view_list
 from memshare_jupyter.magics import grammar
@@ -97,8 +98,10 @@ class Completer:
         return list(map(str, live_pages()))
 
     def _data(self) -> list[str]:
+        # Whether a value can be shared in fact takes too long to find out for all of them.
         variables = self._notebook.variables
-        return [name for name in self._notebook.names() if cells.is_data(variables[name])]
+        others = (name for name in self._notebook.names() if not callable(variables[name]))
+        return [name for name in others if not _is_module(variables[name])]
 
     def _functions(self, fragment: str) -> list[str]:
         owner, dot, _ = fragment.rpartition(".")
@@ -108,8 +111,10 @@ class Completer:
             # A module is proposed for what it has, as np for np.std.
             return [n for n in names if callable(variables[n]) or _is_module(variables[n])]
         value = self._notebook.variables.get(owner)
-        public = (name for name in dir(value) if not name.startswith("_")) if value else ()
-        return [f"{owner}.{name}" for name in public if callable(getattr(value, name, None))]
+        public = (name for name in dir(value) if not name.startswith("_"))
+        # Statically, for a property may do anything.
+        has = {name: inspect.getattr_static(value, name, None) for name in public}
+        return [f"{owner}.{name}" for name, found in has.items() if callable(found)]
 
     def _arguments(self, words: list[str]) -> list[str]:
         spaces = {page.namespace for page in live_pages() if words and str(page) == words[0]}
@@ -167,7 +172,7 @@ def _takes(option: argparse.Action) -> int:
 
 
 def _is_module(value: Any) -> bool:
-    return type(value).__name__ == "module"
+    return isinstance(value, ModuleType)
 
 
 def _is_cluster(value: Any) -> bool:

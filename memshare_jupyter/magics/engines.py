@@ -43,7 +43,7 @@ class Engines:
         """Stop the local cluster; one that was adopted is only let go."""
         if self._adopted is not None:
             name, self._adopted = self._adopted[0], None
-            return f"{name} is no longer used; it goes on, for the notebook did not start it here"
+            return f"{name} is no longer used; its engines go on"
         running = running_cluster()
         if running is None:
             return "no local cluster is running"
@@ -136,7 +136,10 @@ def chosen_ids(targets: str, ids: Sequence[int]) -> list[int]:
     numbers = targets.strip("[]")
     with contextlib.suppress(ValueError):
         if ":" in numbers:
-            return list(ids[slice(*(int(n) if n else None for n in numbers.split(":")))])
+            wanted = list(ids[slice(*(int(n) if n else None for n in numbers.split(":")))])
+            if not wanted:
+                raise UsageError(f"no engine is in {targets}; there are {_numbers(ids)}")
+            return wanted
         wanted = [int(n) for n in numbers.split(",")]
         if missing := [n for n in wanted if n not in ids]:
             raise UsageError(f"there is no engine {missing[0]}; there are {_numbers(ids)}")

@@ -50,15 +50,19 @@ class Notebook:
         hidden = self._shell.user_ns_hidden
         return [n for n in self.variables if not n.startswith("_") and n not in hidden]
 
+    def variable(self, name: str) -> Any:
+        """Return the value of a variable."""
+        if name not in self.variables:
+            raise UsageError(
+                f"no variable {name!r} in this notebook"
+                + (near(name, self.names()) or "; assign it first")
+            )
+        return self.variables[name]
+
     def value(self, name: str) -> Any:
         """Return the value of a variable, or of an attribute of one, as ``np.std``."""
         first, *attributes = name.split(".")
-        found = self.variables.get(first, getattr(builtins, first, None))
-        if found is None:
-            raise UsageError(
-                f"no variable {first!r} in this notebook"
-                + (near(first, self.names()) or "; assign it first")
-            )
+        found = self.variable(first)
         for attribute in attributes:
             if not hasattr(found, attribute):
                 raise UsageError(f"{name}: no {attribute!r} there{near(attribute, dir(found))}")
@@ -67,7 +71,8 @@ class Notebook:
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return a function of the notebook."""
-        found = self.value(name)
+        builtin = name not in self.variables and hasattr(builtins, name)
+        found = getattr(builtins, name) if builtin else self.value(name)
         if not callable(found):
             raise UsageError(f"{name} is no function, but a {type(found).__name__}")
         return found  # type: ignore[no-any-return]

@@ -96,7 +96,7 @@ class Sharing:
         return self._registered(arguments, values, left)
 
     def _named(self, names: list[str]) -> dict[str, Any]:
-        return {name: self._notebook.value(name) for name in names}
+        return {name: self._notebook.variable(name) for name in names}
 
     def _registered(
         self, arguments: Arguments, values: dict[str, Any], left: dict[str, Any]

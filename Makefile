@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint lab clean
+.PHONY: demo test lint lab bench clean
 
 demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
@@ -19,6 +19,11 @@ lint: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+# Contenders that are not installed are left out; '.[bench]' has those that no test needs.
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks apply
+	$(BIN)/python -m tests.benchmarks report
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,6 +52,7 @@ def runtime_directory():
 
 
 def _left_behind(private: str) -> list[str]:
+    gc.unfreeze()
     gc.collect()
     if (process := sys.modules.get("memshare_jupyter.core.process")) is not None:
         process.registry().snapshot()  # whoever looks removes what killed children left
@@ -88,6 +89,12 @@ def pytest_runtest_makereport(item, call):
     if report.when == "call":
         item.passed = report.passed
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_other_modules_left_is_not_looked_at_again():
+    """Else each collection takes half a second, for all the packages that are imported by then."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from memshare_jupyter.compute._threads import one_blas_thread
 from memshare_jupyter.compute.failures import Failure
 from memshare_jupyter.compute.items import Items
 from memshare_jupyter.compute.queue import Claims, QueueAddress
-from memshare_jupyter.compute.results import NotPicklable, ResultsAddress, Writer
+from memshare_jupyter.compute.results import NotPicklable, ResultsAddress, Writer, at_once
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.values import Elements
 
@@ -111,8 +111,8 @@ class _Worker:
 
     def __init__(self) -> None:
         self.engine = -1
-        self.items: range | None = None
         self.failed = False
+        self._at = self._width = 0
 
     def work(self, task: Task, place: Place) -> None:
         self.engine = place.engine
@@ -141,37 +141,49 @@ class _Worker:
         finally:
             self._claims.close()
 
+    @property
+    def items(self) -> range | None:
+        """The item, or the batch of items, it is at."""
+        return range(self._at, self._at + self._width) if self._width else None
+
     def _work(self) -> None:
         work = self._one_by_one if self._task.batch == 0 else self._in_batches
         for chunk in self._claims:
             work(chunk)
-            self.items = None
             self._write(self._results.flush_if_due)
         self._write(self._results.flush)
+        self._width = 0
 
     def _one_by_one(self, chunk: range) -> None:
-        fun, variables, claims, add = (
-            *(self._task.fun, self._variables),
-            *(self._claims, self._results.add),
-        )
+        # What this costs is what an item costs if the function does nothing.
+        fun, variables = self._task.fun, self._variables
+        stop, count, results = self._claims.stop, self._claims.done, self._results
+        self._width = 1
+        done, enough = results.begin(chunk.start), 1
         for index, item in zip(chunk, self._items.each(chunk), strict=True):
-            if claims.cancelled:
+            if stop[0]:
                 break
-            self.items = range(index, index + 1)
+            self._at = index
             try:
                 result = fun(item, **variables)
             except Exception as error:
                 if not self._task.keep_going:
                     raise
                 result = _as_result(error, self)
-            self._write(add, index, result)
-            claims.count(1)
+            done.append(result)
+            count[0] += 1
+            if len(done) >= enough:
+                enough = at_once(result)
+                if len(done) >= enough:
+                    self._write(results.flush)
+                    done = results.begin(index + 1)
 
     def _in_batches(self, chunk: range) -> None:
         for start in range(chunk.start, chunk.stop, self._task.batch):
-            if self._claims.cancelled:
+            if self._claims.stop[0]:
                 break
-            self.items = some = range(start, min(start + self._task.batch, chunk.stop))
+            some = range(start, min(start + self._task.batch, chunk.stop))
+            self._at, self._width = start, len(some)
             found: Results
             try:
                 given = self._task.fun(self._items.batch(some), **self._variables)
@@ -180,18 +192,18 @@ class _Worker:
                 if not self._task.keep_going:
                     raise
                 found = [_as_result(error, self)] * len(some)
-            self._write(self._results.add_all, start, found)
-            self._claims.count(len(some))
+            self._write(self._results.add, start, found)
+            self._claims.done[0] += len(some)
 
     def _substitute(self, index: int, error: Exception) -> Exception:
-        self.items = range(index, index + 1)
+        self._at, self._width = index, 1
         return _as_result(error, self)
 
     def _write(self, write: Callable[..., None], *args: Any) -> None:
         try:
             write(*args)
         except NotPicklable as refused:
-            self.items = range(refused.index, refused.index + 1)
+            self._at, self._width = refused.index, 1
             raise refused.error from None
 
 

@@ -66,9 +66,14 @@ class Failure:
         """Return the error that the caller of a memapply gets."""
         first = self.items.start if self.items else None
         label = None if first is None else label_of(first)
-        place = _place(self.items, label)
+        if self.items is None:
+            message = f"engine {self.engine} could not begin: {self.error}"
+        else:
+            message = (
+                f"fun failed {_place(self.items, label)} on engine {self.engine}: {self.error}"
+            )
         error = MemApplyError(
-            f"fun failed {place} on engine {self.engine}: {self.error}",
+            message,
             index=first,
             items=self.items,
             label=label,
@@ -94,9 +99,7 @@ def killed(items: range, engines: Sequence[int], label: str | None) -> MemApplyE
     )
 
 
-def _place(items: range | None, label: str | None) -> str:
-    if items is None:
-        return "before its first item"
+def _place(items: range, label: str | None) -> str:
     named = "" if label is None else f" ({label!r})"
     if len(items) == 1:
         return f"at index {items.start}{named}"

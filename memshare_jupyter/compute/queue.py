@@ -29,7 +29,7 @@ from memshare_jupyter.core.process import registry
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")
-_COUNT: Final = struct.Struct("<Q")
+_COUNT: Final = struct.Struct("=Q")
 _SHARE: Final = 6
 """A chunk is this fraction of a fair share of what is left. Larger chunks cost fewer claims,
 smaller ones waste less time at the end when items differ in cost."""
@@ -138,6 +138,13 @@ class Claims:
     ------
     SegmentGone
         The caller is dead, or has given up the call.
+
+    Attributes
+    ----------
+    stop : memoryview of one byte
+        Not 0 when the workers should stop before their next item.
+    done : memoryview of one int
+        How many items this worker has done, for the worker to count.
     """
 
     def __init__(self, address: QueueAddress, worker: int) -> None:
@@ -145,36 +152,27 @@ class Claims:
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
-        self._control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
+        control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
+        self.stop = memoryview(control)[:1]
+        self.done = memoryview(control)[_LINE * (1 + worker) :][: _COUNT.size].cast("Q")
         self._chunks = address.chunks()
         self._record = _CLAIM.pack(worker)
-        self._count_at = _LINE * (1 + worker)
-        self._done = 0
 
     def __iter__(self) -> Iterator[range]:
         """Claim chunks until there are no more, or the call is cancelled."""
-        while not self.cancelled:
+        while not self.stop[0]:
             os.write(self._fd, self._record)
             number = (os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at) // _CLAIM.size - 1
             if number >= len(self._chunks):
                 return
             yield range(*self._chunks[number])
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether the workers should stop."""
-        return self._control[0] != 0
-
     def cancel(self) -> None:
         """Tell all workers, this one too, to stop before their next item."""
-        self._control[0] = 1
-
-    def count(self, items: int) -> None:
-        """Add to the number of items that this worker has done."""
-        self._done += items
-        _COUNT.pack_into(self._control, self._count_at, self._done)
+        self.stop[0] = 1
 
     def close(self) -> None:
         """Let go of the queue."""
-        self._control.close()
+        self.stop.release()
+        self.done.release()
         self._block.close()

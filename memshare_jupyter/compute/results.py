@@ -214,18 +214,13 @@ class Writer:
         self._pending_bytes = 0
         self._flushed = time.monotonic()
 
-    def add(self, index: int, result: Any) -> None:
-        """Keep the result of an item."""
-        last = self._pending[-1] if self._pending else None
-        if last is not None and last[0] + len(last[1]) == index and type(last[1]) is list:
-            last[1].append(result)
-        else:
-            self._pending.append((index, [result]))
-        self._pending_bytes += getattr(result, "nbytes", 0)
-        if self._pending_bytes > _FLUSH_BYTES:
-            self.flush()
+    def begin(self, start: int) -> list[Any]:
+        """Return a list to append the results of the items from `start` on to."""
+        results: list[Any] = []
+        self._pending.append((start, results))
+        return results
 
-    def add_all(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
+    def add(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
         """Keep the results of a batch of items, the first of which is `start`."""
         self._pending.append((start, results))
         self._pending_bytes += getattr(results, "nbytes", 0)
@@ -245,12 +240,16 @@ class Writer:
         NotPicklable
             One of the results cannot be sent.
         """
-        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        pending = [some for some in self._pending if len(some[1])]
+        self._pending, self._pending_bytes = [], 0
         self._flushed = time.monotonic()
         if self._area is not None:
             inside = [some for some in pending if self._wrote_to_area(*some)]
-            self._record(_IN_AREA, inside, b"")
+            if inside:
+                self._record(_IN_AREA, inside, b"")
             pending = [some for some in pending if not any(some is one for one in inside)]
+        if not pending:
+            return
         try:
             payload = cloudpickle.dumps([_compact(results) for _, results in pending], protocol=5)
         except Exception:  # noqa: BLE001 -- an object may refuse in any way it likes
@@ -278,8 +277,6 @@ class Writer:
             self._record(_PICKLED, [(index, [result])], payload)
 
     def _record(self, kind: int, what: Sequence[_Some], payload: bytes) -> None:
-        if not what:
-            return
         ranges = b"".join(_RANGE.pack(start, start + len(results)) for start, results in what)
         end = self._at + _RECORD.size + len(ranges) + len(payload)
         if end > self._end:
@@ -308,6 +305,12 @@ class Writer:
         place = "" if self._area is None else self._area.place
         needed = self._items * _item_bytes(form)
         memory.require("the array of the results", needed, registry().snapshot, place)
+
+
+def at_once(result: Any) -> int:
+    """Return after how many such results it is time to write them down."""
+    # Other objects do not say how large they are; so the next one that is asked about may differ.
+    return max(1, _FLUSH_BYTES // max(1, getattr(result, "nbytes", _FLUSH_BYTES >> 10)))
 
 
 def _compact(results: Sequence[Any] | np.ndarray[Any, Any]) -> Any:

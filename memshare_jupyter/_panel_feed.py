@@ -75,16 +75,13 @@ class Feed:
     def changes(self) -> Message | None:
         """Return what is new since the last message; None when there is nothing to say yet."""
         message: Message = {}
-        before = self.pages
-        if self._look():
-            message["changed"] = [
-                _row(page) for uuid, page in self.pages.items() if before.get(uuid) is not page
-            ]
-            message["gone"] = [uuid for uuid in before if uuid not in self.pages]
+        changed, gone = self._look()
+        if changed or gone:
+            message |= {"changed": [_row(page) for page in changed], "gone": gone}
         if (runs := _runs()) != self._runs:
             message["runs"] = self._runs = runs
         due = time.monotonic() >= self._next_beat
-        if (self.opened or self._shares) and (due or message.get("changed")):
+        if (self.opened or self._shares) and (due or message):
             shares = self._resident()
             if shares != self._shares:
                 message["shares"] = self._shares = shares
@@ -92,25 +89,33 @@ class Feed:
             return {"type": "diff", **message, **(self._beat() if due else {"now": time.time()})}
         return {"type": "beat", **self._beat()} if due else None
 
-    def _look(self) -> bool:
-        """Look at the registry; say whether anything changed."""
+    def _look(self) -> tuple[list[PageInfo], list[str]]:
+        """Look at the registry; return the pages that changed and the uuids of those gone."""
         now = registry().snapshot()
-        if now is self._last:  # what did not change is not put together again
-            return False
+        if now is self._last:
+            return [], []
         self._last = now
+        before = self.pages
         pages = {p.uuid: p for p in now.pages if self.namespace in (None, p.namespace)}
-        if pages.keys() == self.pages.keys() and all(
-            self.pages[uuid] is page for uuid, page in pages.items()
-        ):
-            return False
-        self.pages = pages
-        total = sum(page.size_bytes for page in pages.values())
-        at = time.time()
-        if not self._history or self._history[-1][1] != total:
-            self._history.append((at, total))
-        while len(self._history) > 1 and self._history[1][0] < at - _HISTORY_S:
+        # What did not change is the same object, except where a whole session was read again.
+        changed = [
+            page
+            for uuid, page in pages.items()
+            if (old := before.get(uuid)) is not page and old != page
+        ]
+        gone = list(before.keys() - pages.keys())
+        if changed or gone:
+            self.pages = pages
+            self._note(sum(page.size_bytes for page in pages.values()))
+        return changed, gone
+
+    def _note(self, total_bytes: int) -> None:
+        """Note how much is shared from now on."""
+        now = time.time()
+        if not self._history or self._history[-1][1] != total_bytes:
+            self._history.append((now, total_bytes))
+        while len(self._history) > 1 and self._history[1][0] < now - _HISTORY_S:
             self._history.popleft()
-        return True
 
     def _beat(self) -> Message:
         self._next_beat = time.monotonic() + BEAT_S

@@ -6,6 +6,7 @@
 
 const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale
 const QUEUED_MS = 400; // an action not answered by then waits for the cell to end
+const NARROW_PX = 560; // below this width what an opened row tells is left out elsewhere
 const ROW_PX = 26;
 const OVERSCAN_PX = 10 * ROW_PX;
 const HISTORY_S = 600;
@@ -198,6 +199,7 @@ class Store {
     this.error = "";
     this.message = { text: "", failed: false };
     this.version = 0; // of the pages
+    this.total = 0; // bytes
     this.clock = 0; // the kernel's less the page's, in seconds
     this.heard = performance.now();
     this.pending = new Map();
@@ -442,6 +444,7 @@ class View {
       for (const row of this.rows.values()) row.element.remove();
       this.rows.clear();
     }
+    this.root.classList.toggle("ms-narrow", width < NARROW_PX);
     if (width !== this.width) this.heights.clear();
     this.width = width;
     this.invalidate();
@@ -511,33 +514,38 @@ class View {
 
   drawSummary() {
     const { store } = this;
-    const pages = [...store.pages.values()];
-    let views = 0;
-    let handles = 0;
-    let copies = 0;
-    const sums = new Map();
-    for (const page of pages) {
-      views += viewsOf(page);
-      handles += page.holders.length;
-      copies += page.size * new Set(page.holders.map((holder) => holder.pid)).size;
-      sums.set(page.namespace, (sums.get(page.namespace) ?? 0) + page.size);
+    if (this.summed !== store.version) {
+      this.summed = store.version;
+      this.drawTotals();
     }
-    const shared = store.total ?? 0;
-    setText(this.figures.pages, number.format(pages.length));
-    setText(this.figures.views, number.format(views));
-    setText(this.figures.handles, number.format(handles));
-    setText(this.figures.shared, units(shared));
-    setText(this.figures.copies, units(copies));
     const rooms = store.memory.map((room) => [room.where === "this machine" ? "machine free" : "cgroup free", `${units(room.free)} of ${units(room.limit)}`, room.where]);
     if (this.roomsShown !== JSON.stringify(rooms)) {
       this.roomsShown = JSON.stringify(rooms);
       this.rooms.replaceChildren(...rooms.map(([label, text, where]) => h("div", { title: `What can still be taken of ${where}` }, h("dt", {}, label), h("dd", {}, text))));
     }
-    this.drawBar(sums, shared);
+    this.drawBar(this.sums, store.total);
     this.drawSpark();
-    this.empty.hidden = pages.length > 0 || store.status === "waiting";
-    this.scroller.hidden = pages.length === 0;
+    this.empty.hidden = store.pages.size > 0 || store.status === "waiting";
+    this.scroller.hidden = store.pages.size === 0;
     if (!this.empty.hidden) this.drawEmpty();
+  }
+
+  drawTotals() {
+    let views = 0;
+    let handles = 0;
+    let copies = 0;
+    this.sums = new Map();
+    for (const page of this.store.pages.values()) {
+      views += viewsOf(page);
+      handles += page.holders.length;
+      copies += page.size * new Set(page.holders.map((holder) => holder.pid)).size;
+      this.sums.set(page.namespace, (this.sums.get(page.namespace) ?? 0) + page.size);
+    }
+    setText(this.figures.pages, number.format(this.store.pages.size));
+    setText(this.figures.views, number.format(views));
+    setText(this.figures.handles, number.format(handles));
+    setText(this.figures.shared, units(this.store.total));
+    setText(this.figures.copies, units(copies));
   }
 
   drawBar(sums, shared) {
@@ -572,7 +580,7 @@ class View {
     if (line === this.sparkShown) return;
     this.sparkShown = line;
     const first = history.length ? x(history[0][0]) : 120;
-    const label = `Shared bytes in the last ${span(now - begin)}: now ${units(this.store.total ?? 0)}, at most ${units(most === 1 ? 0 : most)}`;
+    const label = `Shared bytes in the last ${span(now - begin)}: now ${units(this.store.total)}, at most ${units(most === 1 ? 0 : most)}`;
     this.spark.replaceChildren(
       svg("title", {}, label),
       svg("path", { class: "ms-spark-base", d: "M0 25H120" }),
@@ -843,7 +851,7 @@ class View {
     const detach = h("button", { class: "ms-button", onclick: () => this.askDetach(uuid) }, "Detach …");
     const buttons = h("div", { class: "ms-buttons" }, release, detach);
     const body = h("tbody");
-    const heads = [["process"], ["pid", "ms-n"], ["engine", "ms-n"], ["host"], ["role"], ["since", "ms-n"], ["resident (PSS)", "ms-n"]];
+    const heads = [["process"], ["pid", "ms-n"], ["engine", "ms-n ms-wide"], ["host", "ms-wide"], ["role"], ["since", "ms-n"], ["resident (PSS)", "ms-n"]];
     const holders = h("table", { class: "ms-holders" }, h("thead", {}, h("tr", {}, ...heads.map(([text, css]) => h("th", { scope: "col", class: css ?? "" }, text)))), body);
     const list = h("div", { class: "ms-holder-list", tabindex: "0", role: "group" }, holders);
     const element = h("tr", { class: "ms-details" }, h("td", { colspan: this.columns.length }, h("div", { class: "ms-details-box" }, facts, list, buttons)));
@@ -866,10 +874,15 @@ class View {
         ["page", name], ["kind", page.kind], ["shape", shapeOf(page)], ["dtype", page.dtype], ["order", page.order], ["size", `${units(page.size)} (${number.format(page.size)} B)`],
         ["owner", ownerOf(page)], ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"], ["age", span(at - page.created)], ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`], ["state", `${page.state}: ${STATES[page.state][1]}`],
       ].filter(([, text]) => text).map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))));
-      body.replaceChildren(...page.holders.map((holder) => h("tr", {},
-        h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")), h("td", { class: "ms-n" }, `${holder.pid}`), h("td", { class: "ms-n" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
-        h("td", {}, this.store.host), h("td", {}, holder.role + (holder.here ? ", this kernel" : "")), h("td", { class: "ms-n", title: new Date(holder.since * 1000).toLocaleString() }, span(at - holder.since)),
-        h("td", { class: "ms-n" }, shares[holder.pid] === undefined ? "–" : units(shares[holder.pid])))));
+      // A process that owns and views a page has it in memory once.
+      const share = (holder, i) => {
+        if (page.holders.findIndex((other) => other.pid === holder.pid) < i) return "as above";
+        return shares[holder.pid] === undefined ? "–" : units(shares[holder.pid]);
+      };
+      body.replaceChildren(...page.holders.map((holder, i) => h("tr", {},
+        h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")), h("td", { class: "ms-n" }, `${holder.pid}`), h("td", { class: "ms-n ms-wide" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
+        h("td", { class: "ms-wide" }, this.store.host), h("td", {}, holder.role + (holder.here ? ", this kernel" : "")), h("td", { class: "ms-n", title: new Date(holder.since * 1000).toLocaleString() }, span(at - holder.since)),
+        h("td", { class: "ms-n" }, share(holder, i)))));
     };
     return { element, update };
   }

@@ -28,6 +28,7 @@ ms.register_variables("scratch", {"out": np.zeros((32, 19_637))}, writable=True)
 view = ms.retrieve_views("rna", "X")["X"]
 ms.memapply("rna.X", "cols", np.sum, cluster=cluster)
 cluster.view().push({"X": view}, block=True)
+cluster.view().execute("X.sum()", block=True)
 """,
     "ms.memapply('rna.X', 'cols', score, vars=['diagnosis'], cluster=cluster)",
 ]
@@ -119,12 +120,13 @@ def test_axe_finds_nothing_in_an_empty_a_stale_and_a_paused_panel(lab, opened):
 @pytest.mark.parametrize("width", [480, 700, 968, 1300, 1700])
 def test_nothing_that_is_shown_is_cut_off_at_any_width(shown, width):
     with narrowed(shown, width):
-        # Of what must be readable at one look; a long name or list of chips may be cut.
+        # All but long names.
         cut = shown.panel().evaluate(
-            """(panel) => [...panel.querySelectorAll(
-                '.ms-figures dd, .ms-page td:not([data-column=holders]), .ms-group td, .ms-sort')]
-                .filter((cell) => cell.scrollWidth > cell.clientWidth)
-                .map((cell) => cell.innerText)"""
+            """(panel) => ['.ms-chips', '.ms-summary', '.ms-figures', '.ms-figures dd', '.ms-sort',
+                           '.ms-page td:not([data-column=holders])', '.ms-group td']
+                .flatMap((kind) => [...panel.querySelectorAll(kind)])
+                .filter((element) => element.scrollWidth > element.clientWidth)
+                .map((element) => element.innerText)"""
         )
         assert cut == []
         box = shown.panel().bounding_box()
@@ -178,6 +180,7 @@ def test_a_picture_of_a_run_for_the_documentation(shown, take):
         shown.page.wait_for_function(
             "() => Number(document.querySelector('.ms-run [role=progressbar]').ariaValueNow) > 500"
         )
+        shown.page.mouse.move(0, 0)
         take(shown.panel(), "panel-run")
         run.get_by_role("button").click()
         shown.finished(3)
@@ -199,11 +202,9 @@ def test_jupyter_notebook_shows_the_panel(jupyter, opened):
 
 
 def test_voila_shows_the_panel(lab, chromium):
-    name = lab.notebook(
-        "voila",
-        ["import numpy as np, memshare_jupyter as ms\nms.register_variables('other', {'X': np.ones(9)})",
-         "ms.Panel('other')"],
-    )  # fmt: skip
+    register = "ms.register_variables('other', {'X': np.ones(9)})"
+    cells = [f"import numpy as np\nimport memshare_jupyter as ms\n{register}", "ms.Panel('other')"]
+    name = lab.notebook("voila", cells)
     context = chromium.new_context()
     try:
         page = context.new_page()

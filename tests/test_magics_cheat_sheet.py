@@ -31,7 +31,7 @@ def test_every_line_of_the_cheat_sheet_runs_and_leaves_nothing(shell, run):
     assert results["total"] == [1.0, 1.0, 1.0]
     assert isinstance(results["s"], ms.View)
     assert ms.page_list() == []
-    shell.user_ns.clear()
+    shell.reset(new_session=False)
     gc.collect()
     assert ms.view_list() == []
 

@@ -95,11 +95,15 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     UsageError
         The cell is neither.
     """
+    for name in parameters:
+        if not name.isidentifier() or parameters.count(name) > 1:
+            raise UsageError(
+                f"{name!r} cannot be the name of one argument of the function that the cell is; "
+                "choose names by --item and --vars that are different, and Python's"
+            )
     source = shell.transform_cell(cell)
-    try:
+    with _syntax_errors():
         body = ast.parse(source).body
-    except SyntaxError as error:
-        raise UsageError(f"line {error.lineno} of the cell: {error.msg}") from None
     defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     module = ast.parse(f"def {_FUNCTION_NAME}({', '.join(parameters)}): pass")
     maker = module.body[0]
@@ -117,10 +121,19 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
         )
     made: dict[str, Any] = {}
     name = shell.compile.cache(source)
-    code = compile(ast.fix_missing_locations(module), name, "exec")
+    with _syntax_errors():
+        code = compile(ast.fix_missing_locations(module), name, "exec")
     exec(code, shell.user_ns, made)  # noqa: S102 -- the cell is the user's own code
     fun: Callable[..., Any] = made[_FUNCTION_NAME]
     return fun() if len(defined) == 1 else fun
+
+
+@contextlib.contextmanager
+def _syntax_errors() -> Iterator[None]:
+    try:
+        yield
+    except SyntaxError as error:
+        raise UsageError(f"line {error.lineno} of the cell: {error.msg}") from None
 
 
 def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:

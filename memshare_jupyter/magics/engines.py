@@ -106,11 +106,14 @@ class Engines:
         client = pairs[0][0]
         return client.direct_view(chosen_ids(targets, [engine for _, engine in pairs]))
 
-    def on_each(self, targets: str, act: Callable[..., str], *arguments: Any, quiet: bool) -> str:
-        """Call a function of this package on engines; return their numbers, for a message.
+    def on_each(
+        self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool
+    ) -> str:
+        """Call a function of this package on engines; return which they were, for a message.
 
-        It is called with the engine's number and `arguments`. What it returns is what went wrong,
-        and raised as a `UsageError`.
+        It is called with the engine's number and `arguments`, and returns what went wrong. That is
+        raised as a `UsageError`: of any engine if it has to work on `every` one, else if it worked
+        on none.
         """
         chosen = clusters.engines(self.cluster(None, targets, None, quiet=quiet))
         _point_px_to(chosen[0][0])
@@ -118,7 +121,8 @@ class Engines:
         for engine in chosen:
             messages.send(engine, act, engine[1], *arguments)
         messages.wait_for_all()
-        if wrong := sorted(filter(None, messages.answers)):
+        wrong = sorted(filter(None, messages.answers))
+        if wrong and (every or len(wrong) == len(messages.answers)):
             raise UsageError("\n".join(wrong))
         dead = {engine for _, engine in messages.died}
         ids = [engine for _, engine in chosen if engine not in dead]

@@ -124,6 +124,7 @@ class Sharing:
                 _metadata(page)  # its error comes before a cluster is started
             on = self._engines.on_each(
                 *(arguments.engines, binding.attach_on_engine, names, arguments.mode),
+                every=True,
                 quiet=arguments.quiet,
             )
             where = f"on {on}"
@@ -136,7 +137,9 @@ class Sharing:
         what = ", ".join(map(str, pages))
         if arguments.engines is not None:
             on = self._engines.on_each(
-                *(arguments.engines, binding.detach_on_engine, pages), quiet=arguments.quiet
+                *(arguments.engines, binding.detach_on_engine, pages),
+                every=False,
+                quiet=arguments.quiet,
             )
             return Table([], f"detached {what} on {on}")
         in_use = binding.detach(pages, self._notebook.variables)

@@ -203,12 +203,16 @@ class LocalCluster:
 
     def grow(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
         """Start what is missing from `n` engines and from as many as there once were."""
-        missing = max(n, self.target) - self.n
-        if missing > 0:
-            with _progress(f"{lost}starting {_engines(missing)}", quiet=quiet):
-                self._start(missing)
-        else:
-            self._start(0)  # an interrupt may have ended the wait of an earlier call
+        while True:
+            missing = max(n, self.target) - self.n
+            if missing > 0:
+                with _progress(f"{lost}starting {_engines(missing)}", quiet=quiet):
+                    self._start(missing)
+            else:
+                self._start(0)  # an interrupt may have ended the wait of an earlier call
+            lost = self.take_losses()  # others may have died meanwhile
+            if not lost:
+                return
 
     def detach(self) -> None:
         """Let go of the owner's resources in a forked child."""
@@ -216,11 +220,12 @@ class LocalCluster:
 
     def _start(self, n: int) -> None:
         """Start `n` more engines and wait until all of them can be used."""
+        new = range(self._numbered, self._numbered + n)
         if n:
-            self._link.start(range(self._numbered, self._numbered + n))
+            self._link.start(new)
             self._numbered += n
             self.target = max(self.target, len(self._link.engines))
-        self._link.wait(lambda: self._link.engines <= {*self.client.ids})
+        self._link.wait(lambda: self._link.engines <= {*self.client.ids}, new)
 
 
 @contextmanager

@@ -97,16 +97,16 @@ class TetherLink:
                     self.end = self.end or "the tether has ended"
                 timeout_ms = 0
 
-    def wait(self, condition: Callable[[], bool]) -> None:
+    def wait(self, condition: Callable[[], bool], engines: Iterable[int] = ()) -> None:
         """Wait for `condition`.
 
         Raises
         ------
         RuntimeError
-            If the cluster or one of its present engines ends first, or nothing happens for a
-            minute. The end of the log is in the message; `losses` are cleared.
+            If the cluster or one of these engines ends first, or nothing happens for a minute.
+            The end of the log is in the message; `losses` are cleared.
         """
-        engines = set(self.engines)
+        engines = set(engines)
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
         while not condition():
             self.listen(timeout_ms=10)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from ipyparallel.error import CompositeError
 
-from memshare_jupyter import _local, _tether_link
+from memshare_jupyter import _local, _members, _tether_link
 from memshare_jupyter._local import LocalCluster, local_cluster
 
 GONE_WITHIN_S = 5.0  # the promise
@@ -207,6 +208,20 @@ def test_a_dead_engine_is_noticed_and_replaced(shared, capfd):
     message = capfd.readouterr().err
     assert message.startswith("engine 0 was killed by SIGKILL: starting 1 engine ... ")
     assert message.count("\n") == 1
+
+
+def test_a_death_that_is_noticed_while_the_cluster_is_looked_at_is_no_error(shared, capfd):
+    victim = max(shared.client.ids)
+    pid = shared.client[victim].apply_sync(os.getpid)
+    # The controller may know before the tether does.
+    _members.send_unregistration(shared._link.connection, victim)
+    while victim in shared.client.ids:
+        time.sleep(0.002)
+    threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+    assert local_cluster(2) is shared
+    assert shared.view(2).apply_sync(int) == [0, 0]
+    message = capfd.readouterr().err
+    assert message.startswith(f"engine {victim} was killed by SIGKILL: starting 1 engine ... ")
 
 
 def test_more_engines_are_started_when_asked_for(shared, capfd):

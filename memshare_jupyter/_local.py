@@ -90,6 +90,12 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
         return _state.cluster
 
 
+def running_cluster() -> LocalCluster | None:
+    """Return this process's local cluster if one is running; starts none."""
+    cluster = _state.cluster
+    return cluster if cluster is not None and cluster.running else None
+
+
 def default_engines() -> int:
     """How many engines a local cluster gets: one less than the usable cores, at least one."""
     if hasattr(os, "sched_getaffinity"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +13,13 @@ from memshare_jupyter.core import values
 from memshare_jupyter.errors import UnsupportedValueError
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 _FUNCTION_NAME: Final = "cell"
+_WITH_BLOCKS: Final = (
+    *(ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Match),
+    *(ast.Try, ast.TryStar),
+)
 
 
 def run(shell: InteractiveShell, cell: str, consequence: str) -> None:
@@ -23,8 +28,22 @@ def run(shell: InteractiveShell, cell: str, consequence: str) -> None:
     When it fails its traceback is shown once, and its exception raised so that the cell around
     it fails alike; `consequence` then says what did not happen.
     """
-    result = shell.run_cell(cell)
-    error = result.error_before_exec or result.error_in_exec
+    _raise(shell.run_cell(cell), consequence)
+
+
+async def run_awaiting(shell: InteractiveShell, cell: str, consequence: str) -> None:
+    """Do as `run`, on the event loop that runs, for a cell with ``await`` at top level."""
+    transformed = shell.transform_cell(cell)
+    _raise(await shell.run_cell_async(cell, transformed_cell=transformed), consequence)
+
+
+def awaits(shell: InteractiveShell, cell: str) -> bool:
+    """Say whether a cell has ``await`` at top level, and so needs an event loop."""
+    return shell.should_run_async(cell, transformed_cell=shell.transform_cell(cell))
+
+
+def _raise(result: ExecutionResult, consequence: str) -> None:
+    error: Any = result.error_before_exec or result.error_in_exec
     if error is None:
         return
     if isinstance(error, SyntaxError | UsageError):
@@ -38,6 +57,7 @@ def assigned_names(source: str) -> list[str]:
     r"""Return the names that a cell assigns at top level, in order.
 
     Names with a leading underscore, loop variables, functions, classes and imports are not meant.
+    What the magic ``%time`` runs counts as part of the cell.
 
     >>> assigned_names("X, y = load()\nfor i in y: z = i\n_t = 1\ndef f(): a = 1")
     ['X', 'y', 'z']
@@ -50,11 +70,12 @@ def shareable(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     data: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for name, value in found.items():
-        (data if _is_data(value) else others)[name] = value
+        (data if is_data(value) else others)[name] = value
     return data, others
 
 
-def _is_data(value: Any) -> bool:
+def is_data(value: Any) -> bool:
+    """Say whether a value is one to share: an array, a table, or a container of arrays."""
     try:
         plan = values.Plan(value)
     except UnsupportedValueError:
@@ -74,11 +95,15 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     UsageError
         The cell is neither.
     """
+    for name in parameters:
+        if not name.isidentifier() or parameters.count(name) > 1:
+            raise UsageError(
+                f"{name!r} cannot be the name of one argument of the function that the cell is; "
+                "choose names by --item and --vars that are different, and Python's"
+            )
     source = shell.transform_cell(cell)
-    try:
+    with _syntax_errors():
         body = ast.parse(source).body
-    except SyntaxError as error:
-        raise UsageError(f"line {error.lineno} of the cell: {error.msg}") from None
     defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     module = ast.parse(f"def {_FUNCTION_NAME}({', '.join(parameters)}): pass")
     maker = module.body[0]
@@ -96,10 +121,19 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
         )
     made: dict[str, Any] = {}
     name = shell.compile.cache(source)
-    code = compile(ast.fix_missing_locations(module), name, "exec")
+    with _syntax_errors():
+        code = compile(ast.fix_missing_locations(module), name, "exec")
     exec(code, shell.user_ns, made)  # noqa: S102 -- the cell is the user's own code
     fun: Callable[..., Any] = made[_FUNCTION_NAME]
     return fun() if len(defined) == 1 else fun
+
+
+@contextlib.contextmanager
+def _syntax_errors() -> Iterator[None]:
+    try:
+        yield
+    except SyntaxError as error:
+        raise UsageError(f"line {error.lineno} of the cell: {error.msg}") from None
 
 
 def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
@@ -108,11 +142,26 @@ def _assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
             for node in ast.walk(target):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                     yield node.id
-        if isinstance(statement, ast.For | ast.While | ast.If | ast.With | ast.Try):
+        if isinstance(statement, _WITH_BLOCKS):
             for part in ("body", "orelse", "finalbody"):
                 yield from _assigned(getattr(statement, part, []))
-            for handler in getattr(statement, "handlers", []):
-                yield from _assigned(handler.body)
+            for branch in (*getattr(statement, "handlers", []), *getattr(statement, "cases", [])):
+                yield from _assigned(branch.body)
+        yield from _assigned(_timed(statement))
+
+
+def _timed(statement: ast.stmt) -> Sequence[ast.stmt]:
+    """Return the statements that ``%time`` runs, as IPython's transformed source has them."""
+    match statement:
+        case ast.Expr(
+            value=ast.Call(
+                func=ast.Attribute(attr="run_line_magic" | "run_cell_magic"),
+                args=[ast.Constant("time"), *_, ast.Constant(str(timed))],
+            )
+        ):
+            with contextlib.suppress(SyntaxError):
+                return ast.parse(timed).body
+    return []
 
 
 def _targets(statement: ast.stmt) -> Sequence[ast.expr]:
@@ -121,7 +170,7 @@ def _targets(statement: ast.stmt) -> Sequence[ast.expr]:
             return targets
         case ast.AnnAssign(target=target, value=ast.expr()) | ast.AugAssign(target=target):
             return [target]
-        case ast.With(items=items):
+        case ast.With(items=items) | ast.AsyncWith(items=items):
             return [item.optional_vars for item in items if item.optional_vars is not None]
         case _:
             return []

@@ -9,6 +9,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memshare_jupyter._local import LocalCluster, local_cluster
+from memshare_jupyter.core.names import check_namespace, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.errors import ClusterError
 
@@ -113,15 +114,19 @@ class Messages:
                 raise _unable(engine[1], error)
 
 
-def memshare_gc(namespace: str, cluster: AnyCluster = None) -> dict[str, list[str]]:
+def memshare_gc(
+    namespace: str | None = None, cluster: AnyCluster = None, *, dry_run: bool = False
+) -> dict[str, list[str]]:
     """Release all pages and detach all views of a namespace, here and on engines.
 
     Parameters
     ----------
-    namespace : str
-        Name of the sharing context.
-    cluster : Client, DirectView, Cluster or None
+    namespace : str, optional
+        Name of the sharing context; by default all of them.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
         Do the same on its engines. None means this process only.
+    dry_run : bool, default: False
+        Only say what would be let go.
 
     Returns
     -------
@@ -136,25 +141,30 @@ def memshare_gc(namespace: str, cluster: AnyCluster = None) -> dict[str, list[st
     ClusterError
         An engine cannot run this package.
     """
-    let_go = {"here": collect(namespace)}
+    let_go = {"here": collect(namespace, dry_run=dry_run)}
     if cluster is not None:
         targets = engines(cluster)
         messages = Messages()
         for engine in targets:
-            messages.send(engine, collect_on_engine, namespace, engine[1])
+            messages.send(engine, collect_on_engine, namespace, dry_run, engine[1])
         messages.wait_for_all()
         let_go |= dict(sorted(messages.answers))
     return let_go
 
 
-def collect(namespace: str) -> list[str]:
-    """Release and detach what this process has of a namespace; return the pages' names."""
-    return registry().gc(namespace)[0]
+def collect(namespace: str | None, *, dry_run: bool) -> list[str]:
+    """Release and detach what this process has of a namespace, or only tell; return the names."""
+    if not dry_run:
+        return registry().gc(namespace)[0]
+    if namespace is not None:
+        check_namespace(namespace)
+    pages = {parse(name) for name in (*registry().pages(), *registry().views())}
+    return sorted(str(page) for page in pages if namespace in (None, page.namespace))
 
 
-def collect_on_engine(namespace: str, engine: int) -> tuple[str, list[str]]:
+def collect_on_engine(namespace: str | None, dry_run: bool, engine: int) -> tuple[str, list[str]]:
     """Do that on an engine; return its name too."""
-    return f"engine {engine}", collect(namespace)
+    return f"engine {engine}", collect(namespace, dry_run=dry_run)
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

@@ -143,6 +143,12 @@ class Panel(anywidget.AnyWidget):
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
+def close_all() -> None:
+    """Close every panel of this process, as ``%unload_ext`` does."""
+    for panel in list(_panels):
+        panel.close()
+
+
 @atexit.register
 def _stop_all() -> None:
     # Before the registry ends, which was there first: a later look would begin a new one.

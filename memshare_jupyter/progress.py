@@ -47,12 +47,21 @@ class Progress:
 
 
 def _bar(items: int) -> Any:
-    # Imported here, because most calls are over before they need one.
-    from tqdm.auto import tqdm  # noqa: PLC0415
-
-    in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    # Imported here, because most calls are over before they need one. Not tqdm's auto: that takes
+    # a script for a notebook if anything has imported ipykernel.
+    in_notebook = _in_kernel()
+    if in_notebook:
+        from tqdm.notebook import tqdm  # noqa: PLC0415
+    else:
+        from tqdm.std import tqdm  # noqa: PLC0415
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread: we come by often enough
 
     return Bar(total=items, unit="item", disable=not in_notebook and not sys.stderr.isatty())
+
+
+def _in_kernel() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return hasattr(shell, "kernel")

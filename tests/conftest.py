@@ -353,3 +353,51 @@ def listed():
         return Counter((h.pid, page.uuid) for page in snapshot().pages for h in page.holders)
 
     return look
+
+
+# --- a shell -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """A real InteractiveShell without history, with the magics loaded."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    class Shell(InteractiveShell):
+        def cell(self, source: str):
+            """Run a cell; return its result, or raise what it raised."""
+            result = self.run_cell(source)
+            result.raise_error()
+            return result.result
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    InteractiveShell.clear_instance()
+    main = sys.modules["__main__"]  # a shell puts a module of its own there, for good
+    made = Shell.instance(config=config, ipython_dir=str(tmp_path_factory.mktemp("ipython")))
+    try:
+        made.cell("%load_ext memshare_jupyter")
+        yield made
+        if "memshare" in made.magics_manager.magics["line"]:
+            made.cell("%unload_ext memshare_jupyter")
+    finally:
+        Shell.clear_instance()
+        sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def run(shell):
+    """Run a cell of a notebook that has numpy; nothing of it is left afterwards."""
+    before = {*shell.user_ns, "np"}
+    shell.cell("import numpy as np")
+    yield shell.cell
+    # Not by %reset, which collects garbage, and that takes longer than most tests.
+    for name in shell.user_ns.keys() - before:
+        del shell.user_ns[name]
+    shell.user_ns["_oh"].clear()
+    shell.user_ns.update(dict.fromkeys(("_", "__", "___"), ""))
+    shell.displayhook._ = shell.displayhook.__ = shell.displayhook.___ = ""
+    shell.last_execution_result = None
+    memshare_jupyter.memshare_gc()

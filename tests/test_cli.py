@@ -40,8 +40,8 @@ def study():
 
 def test_ls_lists_the_pages_of_every_process(study, memshare):
     listed = memshare("ls")
-    assert re.search(r"study\.X +array +float64 +100 × 50 +C +40\.0 kB", listed)
-    assert "1 page, 40.0 kB shared" in listed
+    assert re.search(r"study\.X +array +100 × 50 +float64 +C +40\.0 kB", listed)
+    assert "1 page in 1 namespace, 40.0 kB shared" in listed
     assert memshare("ls", "other") == "nothing is shared in namespace 'other'\n"
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"information"},
     {"selection"},
     {
-        *("__main__", "cells", "cli", "display", "magics"),
+        *("__main__", "binding", "cells", "cli", "display", "magics"),
         *("_panel_actions", "_panel_feed", "_panel_publisher", "_panel_twin", "panel"),
     },
 ]

@@ -1,0 +1,330 @@
+"""What may be typed after each magic, and what is said of a line that is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import MagicArgumentParser
+from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # it does, for each OS
+
+ITEM: Final = {"memapply": "v", "memlapply": "el"}
+"""What a cell calls the row, column or element that it is applied to."""
+_QUOTES: Final = ("'", '"')
+
+
+class HelpAsked(Exception):  # noqa: N818 -- what was asked is no error
+    """The line asks for help; the argument is the text."""
+
+
+class _Help(argparse.Action):
+    """Tells what there is, and does nothing else."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        raise HelpAsked(parser.format_help())
+
+
+def split(line: str) -> list[str]:
+    """Divide a line into words; quotes hold blanks together, and ``# ...`` at the end goes.
+
+    >>> split("list 'my study'  # only this one")
+    ['list', 'my study']
+    """
+    try:
+        words = arg_split(line)
+    except ValueError as error:
+        raise UsageError(f"a quote is not closed: {line}") from error
+    comment = next((i for i, word in enumerate(words) if word.startswith("#")), len(words))
+    return [word[1:-1] if word[0] in _QUOTES else word for word in words[:comment]]
+
+
+def parse(parser: MagicArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Read the words after a magic.
+
+    Raises
+    ------
+    HelpAsked
+        With ``--help``.
+    UsageError
+        The words do not fit; the message says what does.
+    """
+    arguments, unknown = parser.parse_known_args(list(words))
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UsageError(
+            f"{parser.prog} does not know {unknown[0]!r}{near(unknown[0], known)}; "
+            f"{parser.prog} --help tells what there is"
+        )
+    return arguments
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Return ``; did you mean ...?`` if there is a name like this one.
+
+    >>> near("expresion", ["expression", "labels"]), near("z", ["expression"])
+    ('; did you mean expression?', '')
+    """
+    names = list(dict.fromkeys(names))
+    alike = [n for n in names if n.casefold() == name.casefold()]
+    # Every short name is like some other one.
+    alike = alike or difflib.get_close_matches(name, [n for n in names if len(n) > 2], n=1)
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
+@functools.cache
+def commands() -> dict[str, MagicArgumentParser]:
+    """Return the parser of each subcommand of ``%memshare``."""
+    made: dict[str, MagicArgumentParser] = {}
+
+    def command(name: str, summary: str, examples: str, more: str = "") -> MagicArgumentParser:
+        made[name] = _parser(f"%memshare {name}", summary, examples, more)
+        return made[name]
+
+    p = command(
+        "list",
+        "show the pages of every process on this host, and who holds them",
+        "%memshare\n%memshare list rna\n%memshare list --mine",
+    )
+    p.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only this namespace")
+    p.add_argument(
+        "--mine", action="store_true", help="only what this process owns or has attached"
+    )
+
+    p = command(
+        "info",
+        "tell all about pages, and who holds them; takes no view",
+        "%memshare info rna.X",
+    )
+    _pages(p)
+
+    p = command(
+        "register",
+        "put variables, or what a cell assigns, into shared memory",
+        "%memshare register rna X y\n%%memshare register rna --replace",
+        "Before a cell it runs the cell, and registers the arrays that this assigned at top level, "
+        "or the names given. Registering a name again replaces its page.",
+    )
+    p.add_argument(
+        *("namespace",),
+        nargs="?",
+        metavar="NAMESPACE",
+        help="name of the sharing context; may be left out if MemshareMagics.namespace is set",
+    )
+    p.add_argument("names", nargs="*", metavar="VARIABLE", help="variables of the notebook")
+    p.add_argument("--order", choices=["C", "F"], help="memory order of the arrays")
+    p.add_argument("--dtype", help="convert the numbers in the arrays, for example to float32")
+    p.add_argument("--writable", action="store_true", help="viewers may write: attach --mode r+")
+    p.add_argument(
+        *("--replace",),
+        action="store_true",
+        help="make the notebook's variables views of the pages, so that only one copy remains",
+    )
+    _quiet(p)
+
+    p = command(
+        "attach",
+        "put views of pages into the notebook, or into the engines for %%px cells",
+        "%memshare attach rna.X rna.y\n%memshare attach rna.X --as genes\n"
+        "%memshare attach rna.X --engines",
+        "The views have the names of the variables. When a page is registered again, its views "
+        "keep the old values; attach again to see the new ones.",
+    )
+    _pages(p)
+    p.add_argument("--as", dest="name", metavar="NAME", help="another name for the one page")
+    p.add_argument(
+        *("--mode",),
+        choices=["r", "r+", "c"],
+        default="r",
+        help="as in numpy.memmap: read; write, if the page is writable; or write to a private copy",
+    )
+    _engines(p, "attach on these engines instead of here: all, or as in --engines 0,2")
+    _quiet(p)
+
+    p = command(
+        "detach",
+        "end views of pages, and remove the names that stand for them",
+        "%memshare detach rna.X\n%memshare detach rna.X --engines",
+    )
+    _pages(p)
+    _engines(p, "detach on these engines instead of here: all, or as in --engines 0,2")
+    _quiet(p)
+
+    p = command(
+        "release",
+        "end this process's ownership of pages",
+        "%memshare release rna.X rna.y",
+        "Views taken before stay valid; the memory is free when the last of them is gone.",
+    )
+    _pages(p)
+    _quiet(p)
+
+    p = command(
+        "gc",
+        "release all that this process owns and detach all that it has attached",
+        "%memshare gc rna --dry-run\n%memshare gc rna --engines",
+    )
+    p.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only in this namespace")
+    p.add_argument(
+        "--engines", action="store_true", help="the same on the engines, as well as here"
+    )
+    p.add_argument("--dry-run", action="store_true", help="only say what would be let go")
+    _quiet(p)
+
+    p = command("panel", "show a live panel of what is shared", "%memshare panel rna")
+    p.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only this namespace")
+
+    command("doctor", "say how memory is shared here, and what is amiss", "%memshare doctor")
+
+    p = command(
+        "cluster",
+        "say which engines the magics use; start or stop a local cluster, or use another one",
+        "%memshare cluster start 4\n%memshare cluster rc\n%memshare cluster stop",
+    )
+    p.add_argument(
+        *("action",),
+        nargs="?",
+        default="status",
+        metavar="start|status|stop|NAME",
+        help="or a variable of the notebook with an ipyparallel Client, DirectView or Cluster",
+    )
+    p.add_argument("n", nargs="?", type=int, metavar="N", help="start at least so many engines")
+    _quiet(p)
+    return made
+
+
+@functools.cache
+def apply_parser(magic: str) -> MagicArgumentParser:
+    """Return the parser of ``%memapply`` or ``%memlapply``."""
+    matrix = magic == "memapply"
+    item = ITEM[magic]
+    parser = _parser(
+        f"%{magic}",
+        f"apply a function to each {'row or column of a matrix' if matrix else 'element of a list'}"
+        ", on all engines",
+        f"res = %{magic} rna.X --fn score --vars y\n%%{magic} rna.X --vars y -o res",
+        f"Before a cell, the cell is the function: it defines exactly one, or its last line is an "
+        f"expression over {item}, the result. -o gives the name of the results in the notebook, "
+        "--out their form: a list, an array, or a page in shared memory.",
+    )
+    parser.add_argument("X", help="a page, as namespace.variable, or a variable of the notebook")
+    parser.add_argument("--fn", metavar="NAME", help="the function, as score or np.std")
+    if matrix:
+        parser.add_argument(
+            *("-m", "--margin"), choices=["rows", "cols"], default="cols", help="default: cols"
+        )
+    parser.add_argument(
+        *("--vars",),
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further arguments of the function: variables of X's namespace, or of the notebook",
+    )
+    if matrix:
+        parser.add_argument(
+            *("--batch",),
+            action="store_true",
+            help="give the function a matrix of many rows or columns at once; it returns as many "
+            "results",
+        )
+    parser.add_argument(
+        *("--item",), default=item, metavar="NAME", help=f"what the cell calls it; default: {item}"
+    )
+    parser.add_argument("-o", metavar="NAME", help="store the results under this name")
+    parser.add_argument(
+        *("--out",),
+        default="list",
+        metavar="list|array|PAGE",
+        help="form of the results: a list (the default), one array, or a page to register, as "
+        "rna.scores",
+    )
+    parser.add_argument(
+        *("--on-error",),
+        choices=["raise", "return"],
+        default="raise",
+        help="stop at the first error (the default), or put errors in the place of results",
+    )
+    parser.add_argument("-t", "--targets", help="use these engines: all, 0,2 or 1:3, as in %%%%px")
+    parser.add_argument(
+        *("--cluster",), metavar="NAME", help="a Client, DirectView or Cluster of the notebook"
+    )
+    parser.add_argument("--max-cores", type=int, metavar="N", help="use at most so many engines")
+    parser.add_argument(
+        *("-a", "--noblock"),
+        dest="block",
+        action="store_false",
+        help="return at once: a future with .progress, .result() and .cancel()",
+    )
+    parser.add_argument(
+        *("--progress-after",),
+        type=float,
+        metavar="SECONDS",
+        help="show a bar after so many seconds, by default 2; -1 for never",
+    )
+    _quiet(parser)
+    return parser
+
+
+def overview() -> str:
+    """Return the help of ``%memshare`` itself."""
+    width = max(map(len, commands()))
+    lines = [
+        "%memshare              show every page on this host",
+        "%memshare SUBCOMMAND   one of those below; %memshare SUBCOMMAND --help tells more",
+        "",
+        *(f"  {name:<{width}}  {_summary(parser)}" for name, parser in commands().items()),
+        "",
+        "A page is written namespace.variable, as rna.X.",
+    ]
+    return "\n".join(lines)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Like argparse's; the examples keep their lines, the description is wrapped."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=96)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+class _Parser(MagicArgumentParser):
+    """Raises what IPython shows as one line, with the way to more."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; {self.prog} --help tells what there is")
+
+
+def _parser(prog: str, summary: str, examples: str, more: str = "") -> MagicArgumentParser:
+    text = f"{summary[0].upper()}{summary[1:]}."
+    parser = _Parser(
+        prog,
+        description=f"{text} {more}" if more else text,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.splitlines()),
+        formatter_class=_Formatter,
+    )
+    parser.set_defaults(summary=summary)
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this and do nothing else")
+    return parser
+
+
+def _summary(parser: MagicArgumentParser) -> str:
+    return str(parser.get_default("summary"))
+
+
+def _pages(parser: MagicArgumentParser) -> None:
+    parser.add_argument("pages", nargs="+", metavar="NAMESPACE.VARIABLE")
+
+
+def _engines(parser: MagicArgumentParser, help_text: str) -> None:
+    parser.add_argument("--engines", nargs="?", const="all", metavar="IDS", help=help_text)
+
+
+def _quiet(parser: MagicArgumentParser) -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing")

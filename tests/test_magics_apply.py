@@ -1,0 +1,245 @@
+"""%memapply and %memlapply, and the engines of %memshare, in a real shell on real engines."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines():
+    cluster = ms.local_cluster(2, quiet=True)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def rna(run):
+    run("%%memshare register rna X y -q\nX = np.arange(12.0).reshape(3, 4)\ny = np.arange(3)")
+    return run
+
+
+def test_memapply_applies_a_notebooks_function_to_a_page(rna):
+    rna("def score(column, y): return float(column @ y)")
+    rna("res = %memapply rna.X --fn score --margin cols --vars y")
+    assert rna("res") == [20.0, 23.0, 26.0, 29.0]
+    assert rna("total = np.sum\n%memapply rna.X --fn total -m rows") == [6.0, 22.0, 38.0]
+
+
+def test_memapply_takes_the_notebooks_arrays_as_well(rna):
+    rna("%memshare release rna.X rna.y")
+    rna("score = lambda column, y: float(column @ y)")
+    assert rna("%memapply X --fn score --vars y") == [20.0, 23.0, 26.0, 29.0]
+    gc.collect()
+    assert (ms.page_list(), ms.view_list()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "w = 2 * v\nfloat(w @ y) / 2",
+        "def any_name(column, y):\n    return float(column @ y)",
+        "import math\ndef f(column, y):\n    return math.fsum(column * y)",
+    ],
+    ids=["statements", "function", "function with an import"],
+)
+def test_a_cells_body_is_the_function(rna, body):
+    assert rna(f"%%memapply rna.X --vars y -o res\n{body}") is None
+    assert rna("res") == [20.0, 23.0, 26.0, 29.0]
+    assert not {"w", "any_name", "f", "math"} & set(rna("list(globals())"))
+
+
+def test_the_item_can_have_another_name(rna):
+    assert rna("%%memapply rna.X --margin rows --item gene\ngene.max()") == [3.0, 7.0, 11.0]
+
+
+def test_a_batch_of_columns_or_rows_is_a_matrix(rna):
+    rna("def best(columns, y): return y @ columns")
+    assert rna("%memapply rna.X --fn best --vars y --batch") == [20.0, 23.0, 26.0, 29.0]
+    assert rna("%%memapply rna.X -m rows --batch\nv.max(axis=1)") == [3.0, 7.0, 11.0]
+
+
+def test_memlapply_works_on_lists(run):
+    run("parts = [np.arange(i) for i in range(4)]\n%memshare register rna parts")
+    assert run("%%memlapply rna.parts\nint(el.sum())") == [0, 0, 1, 3]
+    assert run("%memlapply parts --fn len") == [0, 1, 2, 3]
+
+
+def test_views_taken_for_a_call_end_with_it(rna):
+    rna("%%memapply rna.X --vars y -o res\nfloat(v @ y)")
+    gc.collect()
+    assert ms.view_list() == []
+
+
+def test_an_error_of_the_function_shows_its_remote_traceback_once(rna, capsys):
+    with pytest.raises(ms.MemApplyError) as caught:
+        rna("%%memapply rna.X\nif v[0] == 2: raise ValueError('bad gene')\nv.sum()")
+    assert caught.value.index == 2
+    shown = "".join(capsys.readouterr())
+    assert shown.count("if v[0] == 2: raise ValueError('bad gene')") == 1
+    assert "fun failed at index 2" in shown
+    assert "memshare_jupyter/" not in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("%memapply", "arguments are required: X"),
+        ("%memapply rna.X", "say which function"),
+        ("%memapply rna.X --fn nope", "no variable 'nope'"),
+        ("%memapply rna.X --fn y", "y is no function, but a ndarray"),
+        ("%memapply rna.X --fn np.sdt", "no 'sdt' there; did you mean std?"),
+        ("%memapply nope --fn sum", "no variable 'nope' in this notebook; a page is written"),
+        ("%memapply rna.nope --fn sum", "no page rna.nope (namespace 'rna' has: X, y)"),
+        ("%memapply rna.X --fn sum --vars nope", "no page rna.nope"),
+        ("%memapply rna.X --fn sum --margin diagonal", "invalid choice: 'diagonal'"),
+        ("%memapply rna.X --fn score --vars y", "cannot be applied with y from vars"),
+        ("%memapply rna.y --fn sum", "works on a matrix of two dimensions"),
+        ("%memlapply rna.X --fn sum", "works on a list of arrays"),
+        ("%memapply rna.X --fn sum --out res", "to store the results in the notebook: -o res"),
+        ("%memapply rna.X --fn sum --targets 0,7", "there is no engine 7; there are 0, 1"),
+        ("%memapply rna.X --fn sum --targets 5:9", "no engine is in 5:9; there are 0, 1"),
+        ("%memapply rna.X --fn sum --targets first", "engines are written all, 0,2 or 1:3"),
+        ("%memapply rna.X --fn sum --cluster y", "cluster must be an ipyparallel Client"),
+        ("%memapply rna.X --fn sum -o 1", "'1' is no Python name"),
+        ("%%memapply rna.X --fn sum\nv", "say which function"),
+        ("%%memapply rna.X\nx = 1", "must define exactly one function"),
+        ("%%memapply rna.X\nx = = 1", "line 1 of the cell"),
+        ("%%memapply rna.X\nawait v", "line 1 of the cell: 'await' outside async function"),
+        ("%%memapply rna.X --vars y --item y\ny", "'y' cannot be the name of one argument"),
+        ("%%memapply rna.X --item 1st\n1", "'1st' cannot be the name"),
+        ("%memshare attach rna.X --engines 9", "there is no engine 9"),
+        ("%memshare detach rna.X --engines", "engine 0: this process has no view of rna.X"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_without_a_traceback(rna, capsys, line, says):
+    rna("def score(column): return 1")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- the type is checked below
+        rna(line)
+    assert caught.typename == "UsageError"
+    assert says in str(caught.value)
+    assert "Traceback" not in "".join(capsys.readouterr())
+    assert sorted(ms.page_list()) == ["rna.X", "rna.y"]
+    if ms.view_list():
+        gc.collect()
+    assert ms.view_list() == []
+
+
+def test_results_come_as_an_array_or_as_a_page(rna):
+    array = rna("%memapply rna.X --fn np.sum --out array")
+    assert isinstance(array, np.ndarray)
+    assert array.tolist() == [12.0, 15.0, 18.0, 21.0]
+    rna("%memapply rna.X --fn np.sum --out rna.sums -o sums")
+    assert rna("sums.page") == "rna.sums"
+    assert "rna.sums" in ms.page_list()
+    del array
+
+
+def test_an_error_takes_the_place_of_a_result(rna):
+    rna("%%memapply rna.X --on-error return -o res\nassert v[0] != 2, 'bad gene'\nfloat(v[0])")
+    first, second, third, fourth = rna("res")
+    assert (first, second, fourth) == (0.0, 1.0, 3.0)
+    assert isinstance(third, Exception)
+    assert "bad gene" in str(third)
+
+
+def test_noblock_returns_a_future(rna):
+    rna("%memapply rna.X --fn np.sum --noblock -o run")
+    run = rna("run")
+    assert run.result(timeout=60) == [12.0, 15.0, 18.0, 21.0]
+    assert (run.progress, run.total) == (4, 4)
+
+
+def test_targets_choose_engines(rna):
+    rna("%%memapply rna.X -m rows --targets 1 -o where\nimport os\nos.getpid()")
+    rna("%%px --targets 1\nimport os\npid = os.getpid()")
+    assert set(rna("where")) == {
+        rna("get_ipython().magics_manager.magics['cell']['px'].__self__.view.client[1]['pid']")
+    }
+
+
+def test_frames_are_applied_to_by_column(run):
+    run("import pandas as pd\nframe = pd.DataFrame({'a': [1.0, 2.0], 'b': [3.0, 5.0]})")
+    assert run("%memapply frame --fn np.sum") == [3.0, 8.0]
+
+
+def test_a_list_or_frame_among_the_vars_is_found_by_name(rna):
+    rna("parts = [np.ones(1), np.ones(2)]\n%memshare register rna parts")
+    rna("def score(column, parts, y): return len(parts[1]) + float(column @ y)")
+    assert rna("%memapply rna.X --fn score --vars parts y") == [22.0, 25.0, 28.0, 31.0]
+    rna("%memshare release rna.parts")  # now it is a variable of the notebook
+    assert rna("%memapply rna.X --fn score --vars parts y") == [22.0, 25.0, 28.0, 31.0]
+
+
+def test_views_go_into_the_engines_for_px_and_out_again(rna, capsys):
+    assert "X, y are views on engines 0, 1 now" in repr(
+        rna("%memshare attach rna.X rna.y --engines")
+    )
+    rna("%%px\nprint('sum', float(X.sum()))")
+    assert capsys.readouterr().out.count("sum 66.0") == 2
+    holders = [h.label for h in ms.retrieve_metadata("rna", "X")["X"].holders]
+    assert sorted(holders) == ["engine 0", "engine 1", "ipython"]
+    rna("%memshare detach rna.X --engines 1")
+    assert ms.retrieve_metadata("rna", "X")["X"].views == 1
+    # An engine that has none is no error as long as another has one.
+    assert "detached rna.X on engines 0, 1" in repr(rna("%memshare detach rna.X --engines"))
+    rna("%memshare detach rna.y --engines")
+    assert ms.retrieve_metadata("rna", "X")["X"].views == 0
+    rna("%%px\nprint('X' in globals())")
+    assert capsys.readouterr().out.count("False") == 2
+
+
+def test_gc_reaches_the_engines(rna):
+    rna("%memshare attach rna.X --engines")
+    said = repr(rna("%memshare gc rna --engines --dry-run"))
+    assert "would let go engine 1: rna.X" in said
+    assert ms.retrieve_metadata("rna", "X")["X"].views == 2
+    rna("%%px\ndel X")
+    rna("%memshare gc rna --engines")
+    assert ms.snapshot().pages == ()
+
+
+def test_a_cluster_of_the_notebook_can_be_adopted_and_let_go(rna, engines):
+    rna("import memshare_jupyter\nrc = memshare_jupyter.local_cluster().client\nhalf = rc[[1]]")
+    assert "the magics use half: 1 engine (1)" in repr(rna("%memshare cluster half"))
+    rna("%memapply rna.X --fn np.sum -o res --noblock")
+    assert rna("res").engines == (1,)
+    assert rna("res").result(60) == [12.0, 15.0, 18.0, 21.0]
+    assert "half is no longer used" in repr(rna("%memshare cluster stop"))
+    assert "the magics use the local cluster: 2 engines (0, 1)" in repr(rna("%memshare cluster"))
+    assert engines.running
+
+
+def test_a_bare_name_is_a_page_of_the_namespace_that_is_set(rna):
+    rna("del X\n%config MemshareMagics.namespace = 'rna'")
+    try:
+        assert rna("%memapply X --fn np.sum") == [12.0, 15.0, 18.0, 21.0]
+        rna("other = np.eye(2)\ndef score(column, y): return float(y[1])")
+        assert rna("%memapply other --fn score --vars y") == [1.0, 1.0]
+    finally:
+        rna("%config MemshareMagics.namespace = ''")
+
+
+def test_quiet_shows_nothing_but_the_result(rna, capsys):
+    assert rna("res = %memapply rna.X --fn np.sum -q\nlen(res)") == 4
+    assert capsys.readouterr().out.strip() == "Out[0]: 4"
+    assert capsys.readouterr().err == ""
+
+
+def test_engines_get_a_function_as_autoreload_has_it_now(rna, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "edited_module.py"
+    module.write_text("def score(v): return helper(v)\ndef helper(v): return 1\n")
+    rna("%load_ext autoreload\n%autoreload 2\nimport edited_module")
+    try:
+        assert rna("%memapply rna.X --fn edited_module.score") == [1, 1, 1, 1]
+        module.write_text("def score(v): return helper(v)\ndef helper(v): return 22222\n")
+        assert rna("%memapply rna.X --fn edited_module.score") == [22222] * 4
+        rna("run = %memapply rna.X --fn edited_module.score --noblock")
+        assert rna("run.result(60)") == [22222] * 4
+    finally:
+        rna("%autoreload 0\n%unload_ext autoreload")

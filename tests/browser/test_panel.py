@@ -395,3 +395,14 @@ def test_ages_go_on(book):
     book.has_pages("rna.X")
     for age in ("1 s", "2 s", "3 s"):
         book.page.locator("td[data-column=age]", has_text=age).wait_for()
+
+
+def test_the_magic_shows_the_panel_of_a_namespace_and_unloading_closes_it(book):
+    book.execute(2, REGISTER + "get_ipython().run_line_magic('load_ext', 'memshare_jupyter')")
+    book.execute(2, "%memshare panel study.v2")
+    second = book.panel(1)
+    second.locator("tr[data-page='study.v2.out']").wait_for()
+    assert second.locator("tr.ms-page").count() == 1
+    book.execute(2, "%unload_ext memshare_jupyter")
+    book.panel().wait_for(state="detached")
+    assert shared() == []

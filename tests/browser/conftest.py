@@ -358,10 +358,16 @@ def module_opened(chromium):
         yield open_notebook
 
 
+@pytest.fixture(scope="session")
+def screenshots():
+    """Whether the pictures in docs/ shall be made anew: with ``MEMSHARE_SCREENSHOTS=1``."""
+    return os.environ.get("MEMSHARE_SCREENSHOTS") == "1"
+
+
 @pytest.fixture
-def take(tmp_path):
-    """Take a picture; with ``MEMSHARE_SCREENSHOTS=1`` it replaces the one in docs/."""
-    folder = DOCS if os.environ.get("MEMSHARE_SCREENSHOTS") == "1" else tmp_path
+def take(screenshots, tmp_path):
+    """Take a picture, which replaces the one in docs/ if it shall."""
+    folder = DOCS if screenshots else tmp_path
 
     def take_picture(locator, name: str) -> None:
         path = folder / f"{name}.png"

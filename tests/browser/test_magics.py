@@ -103,7 +103,7 @@ def check(shown: list[str]) -> None:
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_the_session_reads_well_in_both_themes(book, shown, theme, request):
+def test_the_session_reads_well_in_both_themes(book, shown, theme, screenshots):
     book.page.evaluate(
         "(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
     )
@@ -114,7 +114,7 @@ def test_the_session_reads_well_in_both_themes(book, shown, theme, request):
     book.page.locator("#jupyterlab-splash").wait_for(state="detached")
     faint = book.page.evaluate(CONTRAST)
     assert faint == []
-    if request.config.getoption("screenshots"):
+    if screenshots:
         name = f"magics-{'light' if light else 'dark'}.png"
         book.page.set_viewport_size({"width": 1150, "height": 1800})
         book.page.evaluate("() => jupyterapp.shell.collapseLeft()")

@@ -85,3 +85,15 @@ def test_an_ipyparallel_cluster_can_be_passed_as_it_is(tmp_path, monkeypatch):
         client.wait_for_engines(1, timeout=60)
         assert ms.memapply(X, 1, np.sum, cluster=client.cluster) == [3.0, 12.0]
         assert ms.memapply(X, 1, np.sum, cluster=client) == [3.0, 12.0]
+
+
+def test_an_engine_that_only_got_a_view_is_called_by_its_number():
+    cluster = ms.local_cluster(2, quiet=True)
+    view = cluster.view(1)
+    with ms.Namespace("study") as study:
+        study["X"] = X
+        view.push({"X": study["X"]}, block=True)
+        (page,) = ms.snapshot().pages
+        assert [holder.label for holder in page.holders] == ["", f"engine {view.targets[0]}"]
+        view.execute("del X", block=True)
+    cluster.stop()

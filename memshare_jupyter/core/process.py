@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from typing import Any
 
@@ -23,11 +24,24 @@ def registry() -> Registry:
         with _lock:
             if _registry is None:
                 try:
-                    _registry = Registry(attach_reference)
+                    begun = Registry(attach_reference)
+                    begun.label(_what_this_is())
+                    _registry = begun
                 except OSError as error:
                     _descriptors.raise_if_run_out(error)
                     raise
     return _registry
+
+
+def _what_this_is() -> str:
+    """Return what lists call this process until it is told otherwise; "" if it is nothing special.
+
+    An engine that merely got a view from somebody should not be a number among others.
+    """
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython.get_ipython() if ipython is not None else None, "kernel", None)
+    engine = getattr(kernel, "engine_id", None)
+    return "" if kernel is None else "kernel" if engine is None else f"engine {engine}"
 
 
 def close() -> None:

@@ -30,6 +30,14 @@ def nothing_goes_on():
     assert ms.snapshot().pages == ()
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard():
+    """Also where the tests were started in the background, by a shell that ignores them there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def slow_double(row):
     time.sleep(0.002)
     return 2 * row[0]

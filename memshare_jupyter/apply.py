@@ -20,6 +20,7 @@ from memshare_jupyter.core import segment
 from memshare_jupyter.core.names import PageName, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.execution import Execution, died_text
+from memshare_jupyter.interrupts import uninterrupted
 from memshare_jupyter.progress import Progress
 from memshare_jupyter.runs import Run
 
@@ -258,8 +259,9 @@ class _Call:
         self._page = _page_of(out, namespace or (None if "." in str(out) else where))
         _check_on_error(on_error, out)
         with contextlib.ExitStack() as stack:
-            shared, count, labels = arguments.share_items(page or X, margin, where, stack)
-            known = arguments.share_variables(variables or {}, where, stack)
+            with uninterrupted():
+                shared, count, labels = arguments.share_items(page or X, margin, where, stack)
+                known = arguments.share_variables(variables or {}, where, stack)
             self._attached = [shared, known]  # kept for as long as the engines may attach them
             at_once = _batch_items(shared.value, count) if batch else 0
             engines = clusters.engines(cluster, max_cores)[:count] if count else []
@@ -267,9 +269,11 @@ class _Call:
             whose = page or getattr(shared.value, "page", None) or "X"
             title = f"{name} over {count:,} {_KINDS[margin]} of {whose}"
             self.run = Run(title, count, [number for _, number in engines])
-            stack.callback(self.run.end)
-            self._results = Results(count, self._area(out))
-            stack.callback(self._results.close)
+            with uninterrupted():
+                self.run.begin()
+                stack.callback(self.run.end)
+                self._results = Results(count, self._area(out))
+                stack.callback(self._results.close)
             progress = Progress(self.run, progress_after if block else None)
             stack.callback(progress.close)
             self._execution = Execution(
@@ -287,10 +291,13 @@ class _Call:
     def finish(self) -> Any:
         """Work, clean up and return the results."""
         try:
-            with self._stack:
+            try:
                 if self.run.total:
                     self._execution.work()
                 result = self._result()
+            finally:
+                with uninterrupted():
+                    self._stack.close()
             self._attached.clear()
         except BaseException as error:
             self._attached.clear()

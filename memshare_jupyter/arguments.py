@@ -15,7 +15,12 @@ from memshare_jupyter.core.names import PageName, check_namespace, parse
 from memshare_jupyter.core.process import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.core.view import View
-from memshare_jupyter.errors import InvalidNameError, PageExistsError
+from memshare_jupyter.errors import (
+    InvalidNameError,
+    NotOwnerError,
+    PageExistsError,
+    PageNotFoundError,
+)
 
 _NAME_ATTEMPTS: Final = 20
 
@@ -154,23 +159,33 @@ def _shared(
     number behind it: the function sees the values under the names it asked for all the same.
     """
     shared = {}
+    pages: list[str] = []
+    call.callback(_release, namespace, pages)
     for variable, value in values.items():
         if isinstance(value, View) and value.shared:
             shared[variable] = Shared(value, value)
             continue
-        page = _register_free(namespace, variable, value)
-        call.callback(registry().release, namespace, [page])
+        page = _register_free(namespace, variable, value, pages)
         shared[variable] = _attached(namespace, page)
     return shared
 
 
-def _register_free(namespace: str, variable: str, value: Any) -> str:
+def _release(namespace: str, pages: list[str]) -> None:
+    for page in pages:
+        with contextlib.suppress(PageNotFoundError, NotOwnerError):  # interrupted before it was
+            registry().release(namespace, [page])
+
+
+def _register_free(namespace: str, variable: str, value: Any, pages: list[str]) -> str:
+    """Register a value under a free name, which is added to `pages` before it can be taken."""
     for candidate in _candidates(variable):
         taken = {p.variable for p in registry().snapshot().pages if p.namespace == namespace}
         if candidate not in taken:
+            pages.append(candidate)
             with contextlib.suppress(PageExistsError):  # taken since we looked
                 registry().register(namespace, {candidate: value}, replace=False)
                 return candidate
+            pages.remove(candidate)
     raise PageExistsError(
         f"cannot register {variable!r} for the call: namespace {namespace!r} has "
         f"{_NAME_ATTEMPTS} pages of that name; release them, or name another namespace"

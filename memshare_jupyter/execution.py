@@ -24,6 +24,7 @@ from memshare_jupyter.compute.queue import Queue
 from memshare_jupyter.compute.recovery import Recovery
 from memshare_jupyter.compute.results import Results
 from memshare_jupyter.errors import ClusterError, MemApplyError
+from memshare_jupyter.interrupts import uninterrupted
 from memshare_jupyter.runs import Run
 
 _POLL_S: Final = 0.05
@@ -117,20 +118,25 @@ class Execution:
     def _round(self, task: bytes, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Have the engines work on a queue until it is empty; return those that died."""
         engines, first = self._engines, self.regions
-        queue = Queue(self._run.total, len(engines), ranges)
         messages = Messages()
-        with contextlib.closing(queue), self._progress_of(queue):
+        queue: Queue | None = None
+        with contextlib.ExitStack() as this:
             try:
-                for worker, engine in enumerate(engines):
-                    self._worked.append(engine[1])
-                    place = Place(
-                        *(queue.address, self._results.address),
-                        *(worker, first + worker, engine[1]),
-                    )
-                    messages.send(engine, run_on_engine, task, pickle.dumps(place))
+                with uninterrupted():
+                    queue = Queue(self._run.total, len(engines), ranges)
+                    this.callback(queue.close)
+                    this.enter_context(self._progress_of(queue))
+                    for worker, engine in enumerate(engines):
+                        self._worked.append(engine[1])
+                        place = Place(
+                            *(queue.address, self._results.address),
+                            *(worker, first + worker, engine[1]),
+                        )
+                        messages.send(engine, run_on_engine, task, pickle.dumps(place))
                 self._wait(messages)
             except BaseException:
-                self._stop(queue, messages)
+                if queue is not None:
+                    self._stop(queue, messages)
                 raise
             if _failures(messages):
                 self._stop(queue, messages)

@@ -59,8 +59,6 @@ class Run(Future[Any]):
         self.stopping = threading.Event()
         self._watching = threading.Lock()
         self._done_by_engine: Callable[[], list[int]] = lambda: [0] * len(self.engines)
-        with _lock:
-            _current[self.id] = self
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
@@ -106,6 +104,11 @@ class Run(Future[Any]):
         """Say how to find out how many items each engine has done, from now on."""
         with self._watching:
             self._done_by_engine = done_by_engine
+
+    def begin(self) -> None:
+        """Put it on the list of current runs, until its `end`."""
+        with _lock:
+            _current[self.id] = self
 
     def end(self) -> None:
         """Take it off the list of current runs; how far it came stays to be read."""

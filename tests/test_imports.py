@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"core"},
     {"compute"},
-    {"_local", "_members", "_tether", "_tether_link", "plots", "runs"},
+    {"_local", "_members", "_tether", "_tether_link", "interrupts", "plots", "runs"},
     {"arguments", "cluster", "progress"},
     {"execution"},
     {"apply"},

@@ -1,0 +1,30 @@
+"""Interrupts that come at the wrong moment are raised a moment later."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C, or a notebook's stop button, wait until the end of the block.
+
+    For blocks that make something and then say who has to end it: a message that is on its way,
+    or memory, would otherwise be nobody's if the interrupt came between the two.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # it is not raised here
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *which: came.append(which))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])

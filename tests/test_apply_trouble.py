@@ -179,6 +179,20 @@ def test_an_interrupt_leaves_the_engines_idle_also_when_an_item_takes_long(clust
     assert view.apply_async(os.getpid).get(timeout=20) == pids
 
 
+@pytest.mark.slow
+def test_an_interrupt_at_any_moment_leaves_no_engine_busy(cluster):
+    # Nor memory: at the end of the run nothing may be open in this process.
+    view = cluster(2).view(2)
+    main = threading.main_thread().ident
+    for step in range(80):
+        later = threading.Timer(step * 1e-4, signal.pthread_kill, (main, signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            later.start()
+            ms.memapply(ROWS, "rows", lambda _: time.sleep(60), cluster=view)
+        later.join()
+        assert view.apply_async(int).get(timeout=20) == [0, 0]
+
+
 def test_a_failure_does_not_wait_for_a_long_item_of_another_engine(cluster):
     def fun(row):
         if row[0] == 0:

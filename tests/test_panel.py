@@ -103,6 +103,7 @@ def test_what_holders_have_in_memory_is_told_of_opened_pages_only(rna, monkeypat
 def test_runs_are_told_of_while_they_go_on(rna):
     feed = Feed()
     run = Run("score over 10 columns of rna.X", 10, [0, 3])
+    run.begin()
     try:
         said = feed.everything()["runs"][0]
         assert (said["title"], said["total"], said["engines"]) == (run.title, 10, [0, 3])
@@ -169,6 +170,8 @@ def test_gc_lets_go_of_a_namespace(rna):
 
 def test_cancel_stops_the_run_that_was_meant():
     runs = [Run("one", 10, [0]), Run("two", 10, [0])]
+    for run in runs:
+        run.begin()
     try:
         done = _panel_actions.perform({"action": "cancel", "run": runs[1].id})
         assert done == {"ok": True, "text": "cancelled two"}

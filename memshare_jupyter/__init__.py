@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from memshare_jupyter._local import LocalCluster, local_cluster
-    from memshare_jupyter.apply import memapply, memlapply
-    from memshare_jupyter.cluster import memshare_gc
-    from memshare_jupyter.compute.mutual_info import mutualinfo
+    from memshare_jupyter.apply._calls import memapply, memlapply
+    from memshare_jupyter.apply._run import Run
     from memshare_jupyter.core.api import (
         Namespace,
         page_list,
@@ -29,7 +27,9 @@ if TYPE_CHECKING:
         snapshot,
         view_list,
     )
-    from memshare_jupyter.core.view import View
+    from memshare_jupyter.core.values._view import View
+    from memshare_jupyter.engines._cluster import memshare_gc
+    from memshare_jupyter.engines.local._cluster import LocalCluster, local_cluster
     from memshare_jupyter.errors import (
         ClusterError,
         HeaderMismatchError,
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
         TooManyFilesError,
         UnsupportedValueError,
     )
-    from memshare_jupyter.information import mutual_info_matrix, mutual_info_score_func
-    from memshare_jupyter.panel import Panel
-    from memshare_jupyter.plots import class_densities, mutual_info_figure
-    from memshare_jupyter.runs import Run
-    from memshare_jupyter.selection import SelectedFeatures, select_features
+    from memshare_jupyter.information._matrix import mutual_info_matrix, mutual_info_score_func
+    from memshare_jupyter.information._mutual_info import mutualinfo
+    from memshare_jupyter.information._plots import class_densities, mutual_info_figure
+    from memshare_jupyter.information._selection import SelectedFeatures, select_features
+    from memshare_jupyter.panel._panel import Panel
 
 __version__ = "0.1.0"
 
 _WHERE: Final = {
-    "_local": ["LocalCluster", "local_cluster"],
-    "apply": ["memapply", "memlapply"],
-    "cluster": ["memshare_gc"],
-    "compute.mutual_info": ["mutualinfo"],
+    "engines.local._cluster": ["LocalCluster", "local_cluster"],
+    "apply._calls": ["memapply", "memlapply"],
+    "engines._cluster": ["memshare_gc"],
+    "information._mutual_info": ["mutualinfo"],
     "core.api": [
         "Namespace",
         "page_list",
@@ -71,7 +71,7 @@ _WHERE: Final = {
         "snapshot",
         "view_list",
     ],
-    "core.view": ["View"],
+    "core.values._view": ["View"],
     "errors": [
         "ClusterError",
         "HeaderMismatchError",
@@ -88,11 +88,11 @@ _WHERE: Final = {
         "TooManyFilesError",
         "UnsupportedValueError",
     ],
-    "information": ["mutual_info_matrix", "mutual_info_score_func"],
-    "panel": ["Panel"],
-    "plots": ["class_densities", "mutual_info_figure"],
-    "runs": ["Run"],
-    "selection": ["SelectedFeatures", "select_features"],
+    "information._matrix": ["mutual_info_matrix", "mutual_info_score_func"],
+    "panel._panel": ["Panel"],
+    "information._plots": ["class_densities", "mutual_info_figure"],
+    "apply._run": ["Run"],
+    "information._selection": ["SelectedFeatures", "select_features"],
 }
 _MODULE_OF: Final = {name: module for module, names in _WHERE.items() for name in names}
 

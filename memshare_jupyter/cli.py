@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from memshare_jupyter.core.api import snapshot
+from memshare_jupyter.core.blocks._resident import share_bytes
+from memshare_jupyter.core.blocks._room import in_units, room
 from memshare_jupyter.core.doctor import examine, render
-from memshare_jupyter.core.memory import in_units, room
-from memshare_jupyter.core.resident import share_bytes
-from memshare_jupyter.core.snapshot import PageInfo, Snapshot
-from memshare_jupyter.display import PageTable, age, count
+from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
+from memshare_jupyter.display._tables import PageTable, age, count
 from memshare_jupyter.errors import MemshareError
 
 

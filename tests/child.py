@@ -30,11 +30,16 @@ from pathlib import Path
 import numpy as np
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import api, ledger, page, process, segment, session
+from memshare_jupyter.core import api
+from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core.ledger import _ledger as ledger
+from memshare_jupyter.core.ledger import _session as session
+from memshare_jupyter.core.registry import _page as page
+from memshare_jupyter.core.registry import _process as process
 
 FOR_TESTS = (api, ctypes, fcntl, gc, ledger, ms, np, process, segment, session, threading)
 """What the code that tests send may use besides what this file does."""
-CORE = str(Path(page.__file__).parent)
+CORE = str(Path(page.__file__).parents[1])
 
 
 def die() -> None:

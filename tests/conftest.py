@@ -54,7 +54,7 @@ def runtime_directory():
 def _left_behind(private: str) -> list[str]:
     gc.unfreeze()
     gc.collect()
-    if (process := sys.modules.get("memshare_jupyter.core.process")) is not None:
+    if (process := sys.modules.get("memshare_jupyter.core.registry._process")) is not None:
         process.registry().snapshot()  # whoever looks removes what killed children left
         process.close()
     deadline = time.monotonic() + PATIENCE_S
@@ -107,14 +107,14 @@ def nothing_left_in_this_process(request, runtime_directory):
     pages, views = _handles()
     pages, views = pages - pages_before, views - views_before
     if pages or views:
-        sys.modules["memshare_jupyter.core.process"].close()
+        sys.modules["memshare_jupyter.core.registry._process"].close()
     if getattr(request.node, "passed", False):
         assert not pages, f"pages left by the test: {sorted(pages)}"
         assert not views, f"views left by the test: {sorted(views)}"
 
 
 def _handles() -> tuple[set[str], set[str]]:
-    process = sys.modules.get("memshare_jupyter.core.process")
+    process = sys.modules.get("memshare_jupyter.core.registry._process")
     registry = process._registry if process is not None else None
     if registry is None:
         return set(), set()

@@ -14,22 +14,23 @@ ROOT = Path(memshare_jupyter.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 JUPYTER = {"IPython", "ipywidgets", "ipyparallel", "traitlets", "ipykernel", "anywidget"}
 
-# A layer may import itself and any layer to its left.
-LAYERS = [
-    {"errors"},
-    {"core"},
-    {"compute"},
-    {"_local", "_members", "_tether", "_tether_link", "interrupts", "plots", "runs"},
-    {"arguments", "cluster", "progress"},
-    {"execution"},
-    {"apply"},
-    {"information"},
-    {"selection"},
-    {
-        *("__main__", "binding", "cells", "cli", "display", "magics"),
-        *("_panel_actions", "_panel_feed", "_panel_publisher", "_panel_twin", "panel"),
+# A room may import those named, and itself; "inside the core" likewise.
+MAY = {
+    "errors": set(),
+    "core": {"errors"},
+    "worker": {"errors", "core"},
+    "engines": {"errors", "core", "worker"},
+    "apply": {"errors", "core", "worker", "engines"},
+    "information": {"errors", "core", "worker", "engines", "apply"},
+    "display": {"errors", "core"},
+    "cli": {"errors", "core", "display"},
+    "panel": {"errors", "core", "display", "engines", "apply"},
+    "magics": {
+        *("errors", "core", "worker", "engines", "apply"),
+        *("information", "display", "panel"),
     },
-]
+    "__main__": {"cli"},
+}
 
 
 @pytest.mark.parametrize(
@@ -39,9 +40,8 @@ LAYERS = [
         ("memshare_jupyter.errors", {*JUPYTER, "scipy", "cloudpickle", "numpy"}),
         ("memshare_jupyter.core", {*JUPYTER, "scipy", "cloudpickle"}),
         ("memshare_jupyter.core.api", {*JUPYTER, "scipy", "cloudpickle"}),
-        ("memshare_jupyter.compute", JUPYTER),
-        ("memshare_jupyter.compute.apply", JUPYTER),
-        ("memshare_jupyter.compute.mutual_info", JUPYTER),
+        ("memshare_jupyter.worker._work", JUPYTER),
+        ("memshare_jupyter.information._mutual_info", JUPYTER),
     ],
 )
 def test_importing_brings_nothing_unasked_for(interpreter, module, without):
@@ -54,9 +54,9 @@ def test_importing_begins_no_session_and_starts_nothing(interpreter, runtime_dir
     out = interpreter(
         "import os, threading, signal\n"
         "before = [signal.getsignal(s) for s in (2, 15, 17)], set(os.listdir('/proc/self/fd'))\n"
-        "import memshare_jupyter.core.api, memshare_jupyter.compute.apply\n"
+        "import memshare_jupyter.core.api, memshare_jupyter.worker._work\n"
         "after = [signal.getsignal(s) for s in (2, 15, 17)], set(os.listdir('/proc/self/fd'))\n"
-        "from memshare_jupyter.core import process\n"
+        "from memshare_jupyter.core.registry import _process as process\n"
         "print(before == after, threading.active_count(), process._registry)"
     )
     assert out.split() == ["True", "1", "None"]
@@ -85,47 +85,38 @@ def test_every_error_is_public():
     assert defined <= set(memshare_jupyter.__all__)
 
 
-def layer_of(module: str) -> int:
-    return next(i for i, layer in enumerate(LAYERS) if module in layer)
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """First parts, below our package, of everything of ours that a module imports."""
+def imports(path: Path) -> set[str]:
+    """All modules, and names in them, that a module of ours imports of ours when it runs."""
+    tree = ast.parse(path.read_text())
+    only_for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     found = set()
-    for node in ast.walk(tree):
-        names = []
+    for node in set(ast.walk(tree)) - only_for_types:
         if isinstance(node, ast.ImportFrom):
-            assert node.level < 2, "an import from above hides its direction"
-            if node.level == 0:  # else it is from the same layer
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            assert node.level == 0, "a relative import hides its direction"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("memshare_jupyter.")}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("memshare_jupyter.")}
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_in_one_direction(path):
-    own = path.relative_to(ROOT).with_suffix("").parts[0]
-    if own == "__init__":
-        return  # the public face names all layers, and imports them when asked
-    above = {name for name in imported(ast.parse(path.read_text())) if name != "__version__"}
-    assert {name for name in above if layer_of(name) > layer_of(own)} == set()
-    if own == "core":
-        assert above <= {"core", "errors"}
-    if own == "compute":
-        assert above <= {"compute", "core", "errors"}
+    room = room_of(path.relative_to(ROOT).parts)
+    if room == "__init__":
+        return  # the public face names all rooms, and enters them when asked
+    entered = {name.split(".")[1] for name in imports(path)} - {room, "__version__"}
+    assert entered <= MAY[room]
 
 
-def test_private_modules_of_the_core_stay_private():
-    for path in MODULES:
-        if "core" in path.relative_to(ROOT).parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                assert not node.module.startswith("memshare_jupyter.core._"), path
-
-
-def test_every_module_is_in_a_layer():
-    for found in pkgutil.iter_modules([str(ROOT)]):
-        assert any(found.name in layer for layer in LAYERS), found.name
+def test_there_are_only_rooms():
+    found = {found.name for found in pkgutil.iter_modules([str(ROOT)])}
+    assert found == set(MAY)

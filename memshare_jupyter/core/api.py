@@ -12,12 +12,12 @@ from typing import Any, Literal, Self, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike
 
+from memshare_jupyter.core.blocks._block import Mode
 from memshare_jupyter.core.names import check_namespace
-from memshare_jupyter.core.process import registry
-from memshare_jupyter.core.segment import Mode
-from memshare_jupyter.core.snapshot import PageInfo, Snapshot
-from memshare_jupyter.core.values import Elements
-from memshare_jupyter.core.view import View
+from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
+from memshare_jupyter.core.values._values import Elements
+from memshare_jupyter.core.values._view import View
 
 
 def register_variables(

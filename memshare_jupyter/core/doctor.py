@@ -14,17 +14,29 @@ from typing import Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core import _proc, huge, memory, mounts, segment
-from memshare_jupyter.core.directories import (
+from memshare_jupyter.core import _proc
+from memshare_jupyter.core.blocks import (
+    _block as segment,
+)
+from memshare_jupyter.core.blocks import (
+    _huge as huge,
+)
+from memshare_jupyter.core.blocks import (
+    _mounts as mounts,
+)
+from memshare_jupyter.core.blocks import (
+    _room as memory,
+)
+from memshare_jupyter.core.blocks._room import in_units
+from memshare_jupyter.core.ledger._ledger import Seen, survey
+from memshare_jupyter.core.ledger._runtime import (
     VARIABLE,
     make_directory,
     page_directory,
     runtime_directory,
     why_unsafe,
 )
-from memshare_jupyter.core.ledger import Seen, survey
-from memshare_jupyter.core.memory import in_units
-from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.registry._process import registry
 from memshare_jupyter.errors import MemshareError
 
 State = Literal["ok", "warn", "fail"]
@@ -34,7 +46,7 @@ _FEW_FILES: Final = 4096
 _LITTLE_ROOM: Final = 0.1
 _PATIENCE_S: Final = 30.0
 _ATTACH: Final = (
-    "import sys; from memshare_jupyter.core.process import registry;"
+    "import sys; from memshare_jupyter.core.registry._process import registry;"
     " print(int(registry().attach(sys.argv[1], sys.argv[2]).sum()))"
 )
 

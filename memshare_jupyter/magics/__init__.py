@@ -15,15 +15,15 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.display import display
 from traitlets import Float, Integer, Unicode
 
-from memshare_jupyter import cells
-from memshare_jupyter.core import process
 from memshare_jupyter.core.names import check_namespace
-from memshare_jupyter.magics import grammar
-from memshare_jupyter.magics.applies import Applies
-from memshare_jupyter.magics.completion import Completer
-from memshare_jupyter.magics.engines import Engines
-from memshare_jupyter.magics.notebook import Notebook, usage_errors
-from memshare_jupyter.magics.sharing import Sharing
+from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.magics import _cells as cells
+from memshare_jupyter.magics import _grammar as grammar
+from memshare_jupyter.magics._applies import Applies
+from memshare_jupyter.magics._completion import Completer
+from memshare_jupyter.magics._engines import Engines
+from memshare_jupyter.magics._notebook import Notebook, usage_errors
+from memshare_jupyter.magics._sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,7 @@ def unload(shell: InteractiveShell) -> None:
     Views that variables of the notebook still use end with those variables. Panels are closed.
     """
     _remove(shell)
-    if (panel := sys.modules.get("memshare_jupyter.panel")) is not None:
+    if (panel := sys.modules.get("memshare_jupyter.panel._panel")) is not None:
         panel.close_all()
     process.registry().gc()
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.registry._process import registry
 
 SHM = Path("/dev/shm")  # noqa: S108 -- where the contenders put their blocks
 
@@ -197,7 +197,7 @@ def listing(handles: int, rounds: int) -> dict[str, float]:
     try:
         code = (
             "import time, memshare_jupyter as ms\n"
-            "from memshare_jupyter.core.process import registry\n"
+            "from memshare_jupyter.core.registry._process import registry\n"
             "registry()\n"
             "begin = time.perf_counter(); n = sum(p.handles for p in ms.snapshot().pages)\n"
             "first = time.perf_counter() - begin\n"
@@ -218,7 +218,7 @@ def listing(handles: int, rounds: int) -> dict[str, float]:
 
 VIEWER = """
 import sys
-from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.registry._process import registry
 count = int(sys.argv[1])
 sys.stdin.readline()
 registry().attach_all("bench", [f"v{i}" for i in range(count)])
@@ -228,7 +228,7 @@ sys.stdin.read()
 LOOKER = """
 import statistics, sys, time
 import numpy as np
-from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.registry._process import registry
 
 def timed(act, rounds):
     taken = []

@@ -18,8 +18,8 @@ import numpy as np
 import psutil
 
 import memshare_jupyter as ms
-from memshare_jupyter.compute.columns import ColumnMutualInfo
-from memshare_jupyter.compute.mutual_info import mutualinfo
+from memshare_jupyter.information._columns import ColumnMutualInfo
+from memshare_jupyter.information._mutual_info import mutualinfo
 
 CASES = 10_446
 GENES = 19_637

@@ -383,7 +383,7 @@ SETUP = """
 import os, signal, threading, time
 import numpy as np
 import memshare_jupyter as ms
-from memshare_jupyter.core.process import registry
+from memshare_jupyter.core.registry._process import registry
 print(os.getpid())
 """
 

@@ -45,7 +45,7 @@ from pathlib import Path
 import numpy as np
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core.registry import _process as process
 
 sys.path.append(str(Path(__file__).parents[1]))
 from child import at_call, at_event, die
@@ -66,10 +66,12 @@ STEPS = [
     *(
         "memshare_jupyter.core." + step
         for step in (
-            *("segment.create", "segment.attach", "segment.map_block", "page.Page.mark_released"),
-            *("page.Page.drop", "page.Page.close", "lookup.refuse_rivals", "lookup.claims_by_name"),
-            *("_namelock._lock", "_file._remove_if_last", "_file.sweep", "ledger._sweep"),
-            *("session.SessionFile.put", "session.SessionFile.clear", "session.SessionFile.end"),
+            *("blocks._block.create", "blocks._block.attach", "blocks._block.map_block"),
+            *("registry._page.Page.mark", "registry._page.Page.drop", "registry._page.Page.close"),
+            *("registry._claims.refuse_rivals", "registry._claims.claims_by_name"),
+            *("ledger._namelock._lock", "ledger._ledger._sweep"),
+            *("blocks._file._remove_if_last", "blocks._file.sweep"),
+            *(f"ledger._session.SessionFile.{act}" for act in ("put", "clear", "end")),
         )
     ),
 ]

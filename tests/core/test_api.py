@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core.registry import _process as process
 
 
 @pytest.fixture

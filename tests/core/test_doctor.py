@@ -8,8 +8,10 @@ import sys
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import doctor, memory, process
+from memshare_jupyter.core import doctor
+from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.doctor import Check, examine, render
+from memshare_jupyter.core.registry import _process as process
 
 
 def found(name):

@@ -8,15 +8,18 @@ import pkgutil
 
 import pytest
 
-import memshare_jupyter.core
+import memshare_jupyter
 
 MODULES = [
-    f"memshare_jupyter.core.{found.name}"
-    for found in pkgutil.iter_modules(memshare_jupyter.core.__path__)
+    found.name
+    for found in pkgutil.walk_packages(memshare_jupyter.__path__, "memshare_jupyter.")
+    if found.name.startswith(("memshare_jupyter.core", "memshare_jupyter.errors"))
 ]
 
 
-@pytest.mark.parametrize("name", [*MODULES, "memshare_jupyter.display", "memshare_jupyter.errors"])
+@pytest.mark.parametrize(
+    "name", [*MODULES, "memshare_jupyter.display._tables", "memshare_jupyter.errors"]
+)
 def test_examples_run(name):
     failed, _ = doctest.testmod(importlib.import_module(name), verbose=False)
     assert failed == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.errors import PageNotFoundError
 
 SIZE = 5_000
@@ -138,8 +138,8 @@ CHANGE = {
 }
 CORE = "memshare_jupyter.core."
 BEGIN = {
-    "1 no directory yet": (CORE + "session.make_directory", 1, "before"),
-    "1 no file yet": (CORE + "session.make_directory", 1, "after"),
+    "1 no directory yet": (CORE + "ledger._session.make_directory", 1, "before"),
+    "1 no file yet": (CORE + "ledger._session.make_directory", 1, "after"),
     "1 file half filled": ("os.pwrite", 1, "half"),
     "1 file filled": ("os.pwrite", 1, "after"),
     "2 locked": ("fcntl.lockf", 1, "after"),
@@ -148,16 +148,16 @@ BEGIN = {
 }
 # The trailer is the last of three writes into the block.
 MAKE = {
-    "1 no block yet": (CORE + "segment.create", 1, "before"),
-    "1 block made": (CORE + "segment.create", 1, "after"),
+    "1 no block yet": (CORE + "blocks._block.create", 1, "before"),
+    "1 block made": (CORE + "blocks._block.create", 1, "after"),
     "1 block half filled": ("os.pwrite", 1, "half"),
     "1 trailer half written": ("os.pwrite", 3, "half"),
-    "1 filled": (CORE + "segment.map_block", 1, "before"),
+    "1 filled": (CORE + "blocks._block.map_block", 1, "before"),
     "1 mapped": ("seal", 1, "before"),
     "1 sealed": ("seal", 1, "after"),
-    "2 lock file open": (CORE + "_namelock._lock", 1, "before"),
-    "2 locked": (CORE + "_namelock._lock", 1, "after"),
-    "3 no rival": (CORE + "lookup.refuse_rivals", 1, "after"),
+    "2 lock file open": (CORE + "ledger._namelock._lock", 1, "before"),
+    "2 locked": (CORE + "ledger._namelock._lock", 1, "after"),
+    "3 no rival": (CORE + "registry._claims.refuse_rivals", 1, "after"),
     "4 slot unwritten": ("os.pwrite", 4, "before"),
     "4 slot half written": ("os.pwrite", 4, "half"),
     "4 slot written": ("os.pwrite", 4, "after"),
@@ -165,37 +165,37 @@ MAKE = {
     "4 state written": ("os.pwrite", 5, "after"),
 }
 REPLACE = {
-    "5 unmarked": (CORE + "page.Page.mark", 1, "before"),
-    "5 marked": (CORE + "page.Page.mark", 1, "after"),
+    "5 unmarked": (CORE + "registry._page.Page.mark", 1, "before"),
+    "5 marked": (CORE + "registry._page.Page.mark", 1, "after"),
     "5 slot half emptied": ("os.pwrite", 6, "half"),
     "5 slot emptied": ("os.pwrite", 6, "after"),
     "5 state half written": ("os.pwrite", 7, "half"),
     "5 withdrawn": ("os.pwrite", 7, "after"),
-    "5 unmapped": (CORE + "page.Page.drop", 1, "after"),
+    "5 unmapped": (CORE + "registry._page.Page.drop", 1, "after"),
 }
 LOOK = {
-    "1 before the look": (CORE + "lookup.claims_by_name", 1, "before"),
-    "1 found": (CORE + "lookup.claims_by_name", 1, "after"),
-    "2 opened": (CORE + "segment.attach", 1, "after"),
-    "2 mapped": (CORE + "segment.map_block", 1, "after"),
+    "1 before the look": (CORE + "registry._claims.claims_by_name", 1, "before"),
+    "1 found": (CORE + "registry._claims.claims_by_name", 1, "after"),
+    "2 opened": (CORE + "blocks._block.attach", 1, "after"),
+    "2 mapped": (CORE + "blocks._block.map_block", 1, "after"),
     **{f"3 {step}": where for step, where in CHANGE.items()},
 }
 LET_GO = {
-    "unmarked": (CORE + "page.Page.mark", 1, "before"),
-    "marked": (CORE + "page.Page.mark", 1, "after"),
+    "unmarked": (CORE + "registry._page.Page.mark", 1, "before"),
+    "marked": (CORE + "registry._page.Page.mark", 1, "after"),
     **CHANGE,
-    "unmapped": (CORE + "page.Page.drop", 1, "after"),
+    "unmapped": (CORE + "registry._page.Page.drop", 1, "after"),
 }
 END = {
-    "file still there": (CORE + "session.SessionFile.end", 1, "before"),
-    "file removed": (CORE + "session.SessionFile.abandon", 1, "before"),
-    "closed": (CORE + "session.SessionFile.end", 1, "after"),
+    "file still there": (CORE + "ledger._session.SessionFile.end", 1, "before"),
+    "file removed": (CORE + "ledger._session.SessionFile.abandon", 1, "before"),
+    "closed": (CORE + "ledger._session.SessionFile.end", 1, "after"),
     "lock file still there": ("os.listdir", 1, "after"),
     "lock file locked": ("os.listdir", 2, "after"),
 }
 
 
-SEAL = {"memfd": "_memfd.MemfdSegment.seal", "file": "_file.FileSegment.seal"}
+SEAL = {"memfd": "blocks._memfd.MemfdSegment.seal", "file": "blocks._file.FileSegment.seal"}
 
 
 def steps(table):
@@ -295,7 +295,7 @@ def test_a_kill_while_a_session_ends_leaves_nothing(child, listed, truth, step, 
 
 def test_a_kill_in_the_name_lock_frees_the_name(child, listed, truth, eventually):
     victim = child("process.registry()")
-    victim.run(f"at_call('{CORE}lookup.refuse_rivals', 1, 'before', stop)")
+    victim.run(f"at_call('{CORE}registry._claims.refuse_rivals', 1, 'before', stop)")
     victim.send(REGISTER)
     eventually(victim.stopped)
     rival = child("process.registry()")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import process
+from memshare_jupyter.core.registry import _process as process
 
 NAMES = ["a", "b", "c.d"]
 LOOK = "[(p.variable, p.state, p.owner_pid, p.writable, sorted((h.pid, h.role) for h in p.holders))\

@@ -1,0 +1,81 @@
+"""Recovery: what is left to do after workers died, and which items it was they died at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from memshare_jupyter.worker._queue import chunks
+
+_ATTEMPTS: Final = 2
+
+
+class Recovery:
+    """The items of a call whose results are still to come.
+
+    A worker that dies takes with it the results it had not written down, and the blame falls on
+    the item it was at: that one is handed out again last and alone, so that if it kills another
+    worker nothing else suffers; then it is given up.
+
+    Parameters
+    ----------
+    items : int
+        How many the call has.
+    batch : int
+        How many the function gets at once; 0 for one at a time.
+
+    Attributes
+    ----------
+    given_up : dict of range to list of int
+        Items at which too many workers died, and who these were.
+    """
+
+    def __init__(self, items: int, batch: int) -> None:
+        self.given_up: dict[range, list[int]] = {}
+        self._items = items
+        self._unit = max(1, batch)
+        self._died_at: dict[range, list[int]] = {}
+
+    def died(self, who: int, claimed: Iterable[range], done: int) -> None:
+        """Note the death of a worker that had done so many of the items it had claimed."""
+        for chunk in claimed:
+            if done < len(chunk):
+                start = chunk.start + done
+                unit = range(start, min(start + self._unit, chunk.stop))
+                tried = self._died_at.setdefault(unit, [])
+                tried.append(who)
+                if len(tried) == _ATTEMPTS:
+                    self.given_up[unit] = self._died_at.pop(unit)
+                return
+            done -= len(chunk)
+
+    def left(self, recorded: Iterable[range]) -> list[range]:
+        """Return the items that have no result and were not given up."""
+        return _gaps([*recorded, *self.given_up], self._items)
+
+    def ranges(self, recorded: Sequence[range], workers: int) -> list[tuple[int, int]]:
+        """Return what to hand out in the next round, suspects last and alone."""
+        innocent = _gaps([*recorded, *self.given_up, *self._died_at], self._items)
+        ranges = [
+            (gap.start + start, gap.start + stop)
+            for gap in innocent
+            for start, stop in chunks(len(gap), workers)
+        ]
+        suspects = [r for unit in self._died_at for r in _gaps(recorded, unit.stop, unit.start)]
+        return ranges + [(r.start, r.stop) for r in suspects]
+
+
+def _gaps(done: Iterable[range], stop: int, start: int = 0) -> list[range]:
+    """Return what of the range from `start` to `stop` is not in `done`.
+
+    >>> _gaps([range(4, 6), range(0, 2)], 10)
+    [range(2, 4), range(6, 10)]
+    """
+    gaps = []
+    for one in sorted(done, key=lambda one: one.start):
+        if start < min(one.start, stop):
+            gaps.append(range(start, min(one.start, stop)))
+        start = max(start, one.stop)
+    if start < stop:
+        gaps.append(range(start, stop))
+    return gaps

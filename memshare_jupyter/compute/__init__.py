@@ -1,1 +1,0 @@
-"""Numerics and the work of one worker; runs the same in-process or on an engine."""

@@ -1,0 +1,92 @@
+"""Making a file that is complete and locked before anybody sees it.
+
+Linux can make a file without a name and give it one later:
+
+1. create a file that has no name (``O_TMPFILE``) and fill it;
+2. lock it;
+3. link it into the directory.
+
+Elsewhere, and on file systems that cannot do that, it has a hidden name for a moment:
+
+1. create it under its hidden name and fill it;
+2. lock it;
+3. rename it.
+
+A visible file without a lock is therefore always a dead process's. So is a hidden one, or its
+process has come no further than step 1: whoever removes it makes that process begin again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from memshare_jupyter.core.ledger._locks import is_locked, try_lock
+
+HIDDEN_SUFFIX: Final = ".new"
+_OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_NO_UNNAMED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+"""What open(2) says of O_TMPFILE when the file system, or the kernel, does not know it."""
+
+
+def create_locked(path: Path, image: bytes) -> int:
+    """Create a file with the given contents and a lock on byte 0; its descriptor.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory is gone, or a hidden file was swept: begin again.
+    """
+    if hasattr(os, "O_TMPFILE") and os.path.exists("/proc/self/fd"):
+        try:
+            return _create_unnamed(path, image)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+    return _create_hidden(path, image)
+
+
+def sweep_hidden(path: Path) -> None:
+    """Remove a hidden file that nobody has locked."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if not is_locked(fd):
+                path.unlink()
+        finally:
+            os.close(fd)
+
+
+def _create_unnamed(path: Path, image: bytes) -> int:
+    fd = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)  # step 1
+    try:
+        os.pwrite(fd, image, 0)
+        try_lock(fd)  # step 2
+        directory_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With a directory descriptor Python calls linkat(2), which can follow the link.
+            os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory_fd)  # step 3
+        finally:
+            os.close(directory_fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _create_hidden(path: Path, image: bytes) -> int:
+    hidden = path.with_name(f".{path.name}{HIDDEN_SUFFIX}")
+    fd = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)  # step 1
+    try:
+        os.pwrite(fd, image, 0)
+        try_lock(fd)  # step 2
+        hidden.rename(path)  # step 3
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            hidden.unlink()
+        os.close(fd)
+        raise
+    return fd

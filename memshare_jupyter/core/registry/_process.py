@@ -1,0 +1,87 @@
+"""This process's one registry: when it begins, what a fork does to it, when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from typing import Any
+
+from memshare_jupyter.core import _descriptors
+from memshare_jupyter.core.blocks._block import Mode
+from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.registry._registry import Registry
+
+_registry: Registry | None = None
+_lock = threading.Lock()
+
+
+def registry() -> Registry:
+    """Return this process's registry; the first call begins its session."""
+    global _registry  # noqa: PLW0603 -- a process has one session, as it has one pid
+    if _registry is None:
+        with _lock:
+            if _registry is None:
+                try:
+                    begun = Registry(attach_reference)
+                    begun.label(_what_this_is())
+                    _registry = begun
+                except OSError as error:
+                    _descriptors.raise_if_run_out(error)
+                    raise
+    return _registry
+
+
+def _what_this_is() -> str:
+    """Return what lists call this process until it is told otherwise; "" if it is nothing special.
+
+    An engine that merely got a view from somebody should not be a number among others.
+    """
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython.get_ipython() if ipython is not None else None, "kernel", None)
+    engine = getattr(kernel, "engine_id", None)
+    return "" if kernel is None else "kernel" if engine is None else f"engine {engine}"
+
+
+def close() -> None:
+    """End all handles of this process and its session; a later `registry` begins a new one."""
+    global _registry
+    with _lock:
+        ended, _registry = _registry, None
+        if ended is not None:
+            ended.close()
+
+
+def attach_reference(
+    namespace: str, variable: str, uuid: bytes, edition: int, mode: Mode, *form: Any
+) -> Any:
+    """Rebuild a pickled view or list; this is the function that its pickle names."""
+    return registry().attach_reference(PageName(namespace, variable), uuid, edition, mode, form)
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+    if _registry is not None:
+        _registry.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _registry is not None:
+        _registry.after_fork_in_parent()
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _registry is not None:
+        _registry.after_fork_in_child()
+
+
+atexit.register(close)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

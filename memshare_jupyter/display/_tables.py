@@ -1,0 +1,231 @@
+"""Tables of pages, as text and as HTML: what `%memshare` shows of a snapshot."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from memshare_jupyter.core.blocks._resident import share_bytes
+from memshare_jupyter.core.blocks._room import in_units
+from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot
+
+_MOST_ROWS: Final = 200
+"""Of more, HTML shows these: a browser takes its time, and nobody reads to the end."""
+_LINE: Final = 120
+"""Characters that a line of text may have, as far as that can be had."""
+_TIGHT: Final = {"kind": 10, "dtype": 9}
+"""Characters that these columns are cut to then; the others hold names, or are short."""
+_NUMERIC: Final = {"shape", "size", "views", "handles", "age", "pid", "since", "resident"}
+
+# Only colours of the host (JupyterLab, VS Code), each with one that suits any background.
+_TABLE: Final = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0"
+_CELL: Final = "text-align:{};padding:.25em .9em .25em 0;white-space:nowrap;background:none"
+_HEAD: Final = (
+    f"{_CELL};font-weight:600;color:var(--jp-ui-font-color2,inherit);"
+    "border-bottom:1px solid var(--jp-border-color1,currentColor)"
+)
+_NOTE: Final = (
+    "margin-top:.4em;white-space:pre-line;color:var(--jp-ui-font-color2,inherit);"
+    "font-size:var(--jp-ui-font-size1,inherit)"
+)
+
+
+class Table:
+    """Rows of text under headings, with a note below; rich where the front end is.
+
+    Parameters
+    ----------
+    rows : sequence of mapping of str to str
+        The cells of each row by heading; every row has the same headings.
+    note : str, optional
+        What stands below the rows, or for them when there are none.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, str]], note: str = "") -> None:
+        self.rows = rows
+        self.note = note
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return self.note
+        for gap, most in ((2, {}), (2, _TIGHT), (1, _TIGHT)):
+            lines = _aligned(self.rows, gap, most)
+            if max(map(len, lines)) <= _LINE:
+                break
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        note = f'<div style="{_NOTE}">{html.escape(self.note)}</div>' if self.note else ""
+        if not self.rows:
+            return note
+        heads = "".join(
+            f'<th scope="col" style="{_HEAD.format(_side(h))}">{html.escape(h)}</th>'
+            for h in self.rows[0]
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f'<td style="{_CELL.format(_side(h))}">{html.escape(cell)}</td>'
+                for h, cell in row.items()
+            )
+            + "</tr>"
+            for row in self.rows[:_MOST_ROWS]
+        )
+        more = len(self.rows) - _MOST_ROWS
+        rest = f'<div style="{_NOTE}">and {count(more, "line")} more</div>' if more > 0 else ""
+        return (
+            f'<table style="{_TABLE}"><thead><tr>{heads}</tr></thead>'
+            f"<tbody>{body}</tbody></table>{rest}{note}"
+        )
+
+
+class PageTable(Table):
+    """Pages of any namespace, one a line, and who has them.
+
+    Parameters
+    ----------
+    pages : iterable of PageInfo
+        What to show, in this order.
+    note : str, optional
+        A line below the table, by default the sum.
+    """
+
+    def __init__(self, pages: Iterable[PageInfo], note: str = "") -> None:
+        self.pages = tuple(pages)
+        super().__init__([_row(page) for page in self.pages], note or _sum(self.pages))
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+
+def registered(pages: Sequence[PageInfo], processes: int, note: str) -> Table:
+    """Return a table of pages just registered, and what a copy in each process would take."""
+    copies = f"{processes} copies"
+    rows = [{**_value(page), copies: in_units(page.size_bytes * processes)} for page in pages]
+    return Table(rows, note)
+
+
+def details(pages: Sequence[PageInfo]) -> Table:
+    """Return a table of the holders of pages, with what there is to know of each page below."""
+    now = time.time()
+    shares = {h.pid: share_bytes(h.pid) for page in pages for h in page.holders}
+    rows = [
+        {
+            "page": page.name,
+            "holder": _process(holder),
+            "pid": str(holder.pid),
+            "role": holder.role,
+            "since": age(now - holder.since),
+            "resident": in_units(shares[holder.pid].get(page.uuid, 0)),
+        }
+        for page in pages
+        for holder in page.holders
+    ]
+    return Table(rows, "\n".join(_sentence(page, now) for page in pages))
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> count(1, "engine"), count(2000, "engine")
+    ('1 engine', '2,000 engines')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def age(seconds: float) -> str:
+    """Write a time span with one unit.
+
+    >>> age(5), age(300), age(90000)
+    ('5 s', '5 min', '25 h')
+    """
+    for unit, length_s, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < until:
+            return f"{max(0, seconds) / length_s:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def shape(dimensions: tuple[int, ...]) -> str:
+    """Write a shape as ``3 × 4``; a single value as ``scalar``."""
+    return " × ".join(f"{n:,}" for n in dimensions) or "scalar"
+
+
+def _value(page: PageInfo) -> dict[str, str]:
+    return {
+        "page": page.name,
+        "kind": page.kind,
+        "shape": shape(page.shape) if page.shape or page.kind == "array" else "",
+        "dtype": page.dtype,
+        "order": page.order,
+        "size": in_units(page.size_bytes),
+    }
+
+
+def _sentence(page: PageInfo, now: float) -> str:
+    _, *value = filter(None, _value(page).values())
+    mode = "writable for viewers (r+)" if page.writable else "read-only for viewers"
+    return (
+        f"{page.name}: {' '.join(value)}, {mode}, {_state(page)}, "
+        f"registered {age(now - page.created)} ago by process {page.owner_pid}"
+    )
+
+
+def _row(page: PageInfo) -> dict[str, str]:
+    owner = next((h for h in page.holders if h.role == "owner"), None)
+    return {
+        **_value(page),
+        "owner": "gone" if owner is None else _process(owner, with_pid=True),
+        "views": str(page.views),
+        "handles": str(page.handles),
+        "mode": "r+" if page.writable else "r",
+        "age": age(time.time() - page.created),
+        "state": _state(page),
+    }
+
+
+def _process(holder: Holder, *, with_pid: bool = False) -> str:
+    """Say which process it is: ``this kernel``, or ``engine 0 (4711)``."""
+    label = holder.label or "process"
+    if holder.here:
+        return f"this {label}"
+    return f"{label} ({holder.pid})" if with_pid else label
+
+
+def _state(page: PageInfo) -> str:
+    return "active" if page.state == "writable" else page.state
+
+
+def _sum(pages: Sequence[PageInfo]) -> str:
+    if not pages:
+        return "nothing is shared; to share the arrays that a cell makes: %%memshare register NAME"
+    now = Snapshot(tuple(pages))
+    spaces = count(len({page.namespace for page in pages}), "namespace")
+    text = f"{count(len(pages), 'page')} in {spaces}, {in_units(now.shared_bytes)} shared"
+    if now.copies_bytes > now.shared_bytes:
+        text += f"; with a copy for each holder it would be {in_units(now.copies_bytes)}"
+    return text
+
+
+def _aligned(rows: Sequence[Mapping[str, str]], gap: int, most: Mapping[str, int]) -> list[str]:
+    """Return headings and rows as lines of text; columns in `most` are cut to so many characters.
+
+    Of a class its name is kept, not its package.
+    """
+    columns = []
+    for heading in rows[0]:
+        cells = [heading, *(row[heading] for row in rows)]
+        limit = most.get(heading, _LINE)
+        if heading == "kind":
+            cells = [cell if len(cell) <= limit else f"…{cell[1 - limit :]}" for cell in cells]
+        elif heading in most:
+            cells = [cell if len(cell) <= limit else f"{cell[: limit - 1]}…" for cell in cells]
+        width = max(map(len, cells))
+        align = str.rjust if _side(heading) == "right" else str.ljust
+        columns.append([align(cell, width) for cell in cells])
+    return [(" " * gap).join(line).rstrip() for line in zip(*columns, strict=True)]
+
+
+def _side(heading: str) -> str:
+    return "right" if heading in _NUMERIC or heading.endswith("copies") else "left"

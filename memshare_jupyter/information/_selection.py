@@ -1,0 +1,176 @@
+"""Choose the columns of a matrix that say most about a variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memshare_jupyter.apply._calls import memapply
+from memshare_jupyter.information._columns import ColumnMutualInfo
+from memshare_jupyter.information._matrix import mutual_info_matrix, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from memshare_jupyter.engines._cluster import AnyCluster
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelectedFeatures:
+    """The chosen columns, best first; every attribute has one entry for each.
+
+    Attributes
+    ----------
+    names : list
+        Of the columns; their numbers when they have no names.
+    columns : ndarray of int
+        Where they are in X: ``X[:, selected.columns]``.
+    values : ndarray of float64
+        Mutual information, in nats or to `base`.
+    ranks : ndarray of int
+        1 for the best; equal values share the better rank.
+    p_values : ndarray of float64 or None
+        By permutation, if asked for; not corrected for the number of columns.
+    """
+
+    names: list[Any]
+    columns: NDArray[np.intp]
+    values: NDArray[np.float64]
+    ranks: NDArray[np.intp]
+    p_values: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        width = max((len(str(name)) for name in self.names), default=0)
+        p_values = [""] * len(self)
+        if self.p_values is not None:
+            p_values = [f"  p = {p:.2g}" for p in self.p_values]
+        rows = zip(self.ranks, self.names, self.values, p_values, strict=True)
+        lines = [f"{rank:>6}  {name!s:{width}}  {value:.4f}{p}" for rank, name, value, p in rows]
+        return "\n".join([f"{len(self)} features", *lines])
+
+
+def select_features(
+    X: ArrayLike | str,
+    y: ArrayLike | str,
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+    names: Sequence[Any] | None = None,
+    y_discrete: bool = True,
+    permutations: int = 0,
+    seed: int | None = 0,
+    cluster: AnyCluster = None,
+    namespace: str | None = None,
+    max_cores: int | None = None,
+    progress_after: float | None = 2.0,
+    **options: Any,
+) -> SelectedFeatures:
+    """Select the columns with the highest mutual information with y.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_samples, n_features), or str
+        One feature per column: an array, a view of shared memory, a frame, or the name of a page.
+    y : array_like of shape (n_samples,), or str
+        The classes, or with ``y_discrete=False`` a continuous variable; or the name of its page.
+    k : int, optional
+        Select so many. Exactly one of `k` and `threshold` must be given.
+    threshold : float, optional
+        Select all with at least this much, in nats or to `base`.
+    names : sequence of length n_features, optional
+        Names of the columns; a frame's own if not given.
+    y_discrete : bool, default: True
+    permutations : int, default: 0
+        Estimate p-values of the selected columns from so many permutations of y: the share of
+        permutations, the given order included, with at least the same mutual information. With
+        classes and continuous columns each takes a quarter of the time that the selected columns
+        take, otherwise as long. A copy of these columns is made.
+    seed : int or None, default: 0
+        Of the permutations; None for another each time.
+    cluster, namespace, max_cores, progress_after
+        As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
+    **options
+        The other arguments of `mutualinfo`.
+
+    Returns
+    -------
+    SelectedFeatures
+        Best first; of equal ones the first in X.
+
+    Raises
+    ------
+    ValueError
+        Neither `k` nor `threshold` is given, or both; or `names` are not as many as the columns.
+    ValueError, TypeError, PageNotFoundError, ClusterError
+        As in `mutual_info_matrix`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import select_features
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(0, 2, size=500)
+    >>> X = rng.normal(size=(500, 4))
+    >>> X[:, 2] += y
+    >>> X[:, 0] += 2 * y
+    >>> select_features(X, y, k=2, names=["a", "b", "c", "d"]).names
+    ['a', 'c']
+    """
+    if (k is None) == (threshold is None):
+        raise ValueError("give either k (how many features) or threshold (how much at least)")
+    engines: dict[str, Any] = {
+        "cluster": cluster,
+        "max_cores": max_cores,
+        "progress_after": progress_after,
+    }
+    options["y_discrete"] = y_discrete
+    values = mutual_info_matrix(X, y, namespace=namespace, **engines, **options)
+    table, labels = value_of(X, namespace), value_of(y, namespace)
+    names = getattr(table, "columns", None) if names is None else names
+    if names is not None and len(names) != values.size:
+        raise ValueError(f"there are {len(names)} names for the {values.size} columns of X")
+    order = np.argsort(-values, kind="stable")
+    chosen = order[:k] if threshold is None else order[: np.count_nonzero(values >= threshold)]
+    found = values[chosen]
+    # The rank is one more than the number of better ones.
+    ranks = np.searchsorted(-values[order], -found) + 1
+    p_values = None
+    if permutations and chosen.size:
+        part = np.asfortranarray(np.asarray(table)[:, chosen])
+        reached = _Permuted(np.asarray(labels), found, seed, options)
+        numbers = np.arange(permutations)[:, None]
+        if isinstance(X, str) or cluster is not None or max_cores is not None:
+            each = memapply(numbers, 1, reached, "select_features", vars={"X": part}, **engines)
+        else:
+            each = [reached(number, part) for number in numbers]
+        p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
+    chosen_names = [int(c) if names is None else names[c] for c in chosen]
+    return SelectedFeatures(chosen_names, chosen, found, ranks, p_values)
+
+
+class _Permuted:
+    """Says which columns have as much mutual information with a permutation of y as with y."""
+
+    def __init__(
+        self, y: NDArray[Any], values: NDArray[np.float64], seed: int | None, options: Any
+    ) -> None:
+        self._y = y
+        self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
+        # Values equal but for rounding count as equal.
+        self._values = values * (1 - 1e-12)
+        self._seed: Any = np.random.SeedSequence(seed).entropy
+        self._options = options
+
+    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> NDArray[np.bool_]:
+        """Do so for a permutation by its number, whichever process it falls to."""
+        rng = np.random.default_rng([self._seed, int(number[0])])
+        if self._score is None:  # once in each process, which sees one X only
+            self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
+        return self._score(rng.permutation(self._y.size)) >= self._values

@@ -1,0 +1,128 @@
+"""``%memapply`` and ``%memlapply``: from the words of a line to a call."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import sysconfig
+from argparse import Namespace as Arguments
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import cloudpickle
+from IPython.core.error import UsageError
+
+from memshare_jupyter.apply._calls import memapply, memlapply
+from memshare_jupyter.apply._run import Run
+from memshare_jupyter.core.names import parse
+from memshare_jupyter.errors import InvalidNameError
+from memshare_jupyter.magics import _cells as cells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from memshare_jupyter.magics._engines import Engines
+    from memshare_jupyter.magics._notebook import Notebook
+
+_FORMS: Final = ("list", "array")
+_INSTALLED: Final = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+"""Where modules are that nobody edits."""
+
+
+class Applies:
+    """The applies of a notebook.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Compiles cells.
+    notebook : Notebook
+        Where names are looked up.
+    engines : Engines
+        Those that ``--targets`` chooses from.
+    """
+
+    def __init__(self, shell: InteractiveShell, notebook: Notebook, engines: Engines) -> None:
+        self._shell = shell
+        self._notebook = notebook
+        self._engines = engines
+
+    def call(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[[], Any]:
+        """Look up all that a line names; return the call, of which only the function can fail."""
+        if arguments.o is not None and not arguments.o.isidentifier():
+            raise UsageError(f"-o {arguments.o}: {arguments.o!r} is no Python name")
+        X, namespace = self._notebook.items(arguments.X)
+        options: dict[str, Any] = {
+            **self._notebook.arguments(namespace, arguments.vars),
+            "max_cores": arguments.max_cores,
+            "out": _form(arguments.out),
+            "on_error": arguments.on_error,
+            "block": arguments.block,
+            "progress_after": arguments.progress_after,
+        }
+        fun = self._function(magic, arguments, cell)
+        options["cluster"] = self._engines.cluster(
+            arguments.cluster, arguments.targets, arguments.max_cores, quiet=arguments.quiet
+        )
+        return partial(self._run, magic, X, fun, arguments, options)
+
+    def _run(
+        self,
+        magic: str,
+        X: Any,
+        fun: Callable[..., Any],
+        arguments: Arguments,
+        options: dict[str, Any],
+    ) -> Any:
+        with contextlib.ExitStack() as call:
+            self._send_as_it_is_now(fun, call)
+            if magic == "memlapply":
+                result = memlapply(X, fun, **options)
+            else:
+                result = memapply(X, arguments.margin, fun, batch=arguments.batch, **options)
+            if isinstance(result, Run):
+                later = call.pop_all()
+                result.add_done_callback(lambda _: later.close())
+        return result
+
+    def _send_as_it_is_now(self, fun: Callable[..., Any], call: contextlib.ExitStack) -> None:
+        """Send a function of a module that autoreload watches by its code, not by its name.
+
+        Engines import a module once, and would go on with what it was then.
+        """
+        autoreload = self._shell.magics_manager.registry.get("AutoreloadMagics")
+        if not getattr(getattr(autoreload, "_reloader", None), "enabled", False):
+            return
+        module = sys.modules.get(getattr(fun, "__module__", None) or "")
+        file = getattr(module, "__file__", None)
+        if module is None or file is None or any(map(Path(file).is_relative_to, _INSTALLED)):
+            return
+        if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(module)
+            call.callback(cloudpickle.unregister_pickle_by_value, module)
+
+    def _function(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[..., Any]:
+        if (arguments.fn is None) == (cell is None):
+            raise UsageError(
+                f"say which function: %{magic} {arguments.X} --fn NAME, or its body in the "
+                f"cell: %%{magic} {arguments.X}"
+            )
+        if cell is None:
+            return self._notebook.function(arguments.fn)
+        return cells.function(self._shell, cell, [arguments.item, *arguments.vars])
+
+
+def _form(text: str) -> str:
+    """Check what is to become of the results."""
+    if text not in _FORMS:
+        try:
+            parse(text)
+        except InvalidNameError as error:
+            raise UsageError(
+                f"--out takes list, array or a page such as rna.{text}; to store the results in "
+                f"the notebook: -o {text}"
+            ) from error
+    return text

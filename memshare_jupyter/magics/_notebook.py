@@ -1,0 +1,158 @@
+"""What the words after a magic stand for in the notebook: variables, functions, pages."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from memshare_jupyter.core.api import Namespace, retrieve_metadata, snapshot
+from memshare_jupyter.core.names import PageName, parse
+from memshare_jupyter.engines._names import page_of
+from memshare_jupyter.errors import (
+    InvalidNameError,
+    MemApplyError,
+    MemshareError,
+    PageNotFoundError,
+)
+from memshare_jupyter.magics._grammar import near
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+class Notebook:
+    """Looks names up; nothing is ever evaluated.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Whose variables they are.
+    namespace : callable
+        Says in which namespace a page is whose namespace is left out; "" for none.
+    """
+
+    def __init__(self, shell: InteractiveShell, namespace: Callable[[], str]) -> None:
+        self._shell = shell
+        self._namespace = namespace
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All of them, to be changed too."""
+        variables: dict[str, Any] = self._shell.user_ns
+        return variables
+
+    def names(self) -> list[str]:
+        """Return the variables that the user made."""
+        hidden = self._shell.user_ns_hidden
+        return [n for n in self.variables if not n.startswith("_") and n not in hidden]
+
+    def variable(self, name: str) -> Any:
+        """Return the value of a variable."""
+        if name not in self.variables:
+            raise UsageError(
+                f"no variable {name!r} in this notebook"
+                + (near(name, self.names()) or "; assign it first")
+            )
+        return self.variables[name]
+
+    def value(self, name: str) -> Any:
+        """Return the value of a variable, or of an attribute of one, as ``np.std``."""
+        first, *attributes = name.split(".")
+        found = self.variable(first)
+        for attribute in attributes:
+            if not hasattr(found, attribute):
+                raise UsageError(f"{name}: no {attribute!r} there{near(attribute, dir(found))}")
+            found = getattr(found, attribute)
+        return found
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return a function of the notebook."""
+        builtin = name not in self.variables and hasattr(builtins, name)
+        found = getattr(builtins, name) if builtin else self.value(name)
+        if not callable(found):
+            raise UsageError(f"{name} is no function, but a {type(found).__name__}")
+        return found  # type: ignore[no-any-return]
+
+    def page(self, text: str) -> PageName:
+        """Read the name of a page.
+
+        What has no namespace is in the default one; or it is a variable of the notebook, and
+        the page is what that is a view of.
+        """
+        if "." in text:
+            return parse(text)
+        if self._namespace() and PageName(self._namespace(), text) in live_pages():
+            return PageName(self._namespace(), text)
+        if (page := page_of(text, self.variables.get(text))) is not None:
+            return page
+        return PageName(self._namespace(), text) if self._namespace() else parse(text)
+
+    def pages(self, texts: Iterable[str]) -> list[PageName]:
+        """Read the names of pages, each once."""
+        return list(dict.fromkeys(self.page(text) for text in texts))
+
+    def items(self, text: str) -> tuple[Any, str | None]:
+        """Return what to apply a function to, and the namespace of it: a page, or a variable."""
+        if self._namespace() and PageName(self._namespace(), text) in live_pages():
+            return f"{self._namespace()}.{text}", self._namespace()
+        if text in self.variables:
+            return self.variables[text], None
+        try:
+            return text, parse(text).namespace
+        except InvalidNameError:
+            raise UsageError(
+                f"no variable {text!r} in this notebook; a page is written namespace.variable"
+                + near(text, self.names())
+            ) from None
+
+    def arguments(self, namespace: str | None, names: list[str]) -> dict[str, Any]:
+        """Find further arguments of a function; return what `memapply` takes for them.
+
+        A page of X's namespace comes before a variable of the notebook.
+        """
+        space = namespace or self._namespace()
+        shared = {page.variable for page in live_pages() if page.namespace == space}
+        if names and shared.issuperset(names):
+            return {"namespace": space, "vars": names}
+        values = {}
+        for name in names:
+            if name in shared:
+                values[name] = Namespace(space)[name]
+            elif space and name not in self.variables:
+                retrieve_metadata(space, name)  # whose error says what there is
+            else:
+                values[name] = self.value(name)
+        return {"vars": values}
+
+
+def live_pages() -> list[PageName]:
+    """Return the pages that can be attached by name, of every process."""
+    return [PageName(p.namespace, p.variable) for p in snapshot().pages if p.state != "draining"]
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn errors that the user can mend in the line typed into one line without a traceback."""
+    try:
+        yield
+    except MemApplyError:
+        raise
+    except PageNotFoundError as error:
+        found, _, remedy = str(error).rpartition("; ")
+        hint = _near_page(parse(error.facts["name"])) if "name" in error.facts else ""
+        raise UsageError(found + (hint or f"; {remedy}")) from error
+    except MemshareError as error:
+        raise UsageError(str(error)) from error
+
+
+def _near_page(page: PageName) -> str:
+    """Return ``; did you mean ...?`` if a namespace, or a variable of this one, is alike."""
+    pages = live_pages()
+    namespaces = {p.namespace for p in pages}
+    if page.namespace not in namespaces:
+        return near(page.namespace, namespaces)
+    return near(page.variable, [p.variable for p in pages if p.namespace == page.namespace])

@@ -1,0 +1,177 @@
+"""What the panel says to its page: everything once, then only what changed.
+
+A message is a dict with a ``type``. ``all`` carries every page; ``diff`` the pages that are new or
+changed and the uuids of those that are gone; ``beat`` says that nothing changed, and that somebody
+is still there to say it. Each carries the kernel's clock, because ages are shown and the page's
+clock may be another machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import deque
+from typing import Any, Final, TypeAlias
+
+from memshare_jupyter.core.blocks import _room as memory
+from memshare_jupyter.core.blocks._resident import share_bytes
+from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
+
+Message: TypeAlias = dict[str, Any]
+
+BEAT_S: Final = 2.0
+"""Without a change, a message comes this often."""
+_HISTORY_POINTS: Final = 600
+_HISTORY_S: Final = 600.0
+
+
+class Feed:
+    """The messages of one panel, made by one thread.
+
+    Parameters
+    ----------
+    namespace : str, optional
+        Tell of the pages of this namespace only.
+
+    Attributes
+    ----------
+    opened : frozenset of str
+        Pages, by uuid, whose holders are looked at in detail.
+    pages : dict of str to PageInfo
+        The pages at the last look, by uuid. A new one when anything changed.
+    """
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self.namespace = namespace
+        self.opened: frozenset[str] = frozenset()
+        self._last = Snapshot(())
+        self.pages: dict[str, PageInfo] = {}
+        self._runs: list[Message] = []
+        self._shares: Message = {}
+        self._history: deque[tuple[float, int]] = deque(maxlen=_HISTORY_POINTS)
+        self._next_beat = 0.0
+
+    def everything(self) -> Message:
+        """Return all that a page needs which knows nothing yet."""
+        self._look()
+        self._runs = _runs()
+        self._shares = self._resident()
+        return {
+            "type": "all",
+            "namespace": self.namespace,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "beat_s": BEAT_S,
+            "pages": [_row(page) for page in self.pages.values()],
+            "history": list(self._history),
+            "runs": self._runs,
+            "shares": self._shares,
+            **self._beat(),
+        }
+
+    def changes(self) -> Message | None:
+        """Return what is new since the last message; None when there is nothing to say yet."""
+        message: Message = {}
+        changed, gone = self._look()
+        if changed or gone:
+            message |= {"changed": [_row(page) for page in changed], "gone": gone}
+        if (runs := _runs()) != self._runs:
+            message["runs"] = self._runs = runs
+        due = time.monotonic() >= self._next_beat
+        if (self.opened or self._shares) and (due or message):
+            shares = self._resident()
+            if shares != self._shares:
+                message["shares"] = self._shares = shares
+        if message:
+            return {"type": "diff", **message, **(self._beat() if due else {"now": time.time()})}
+        return {"type": "beat", **self._beat()} if due else None
+
+    def _look(self) -> tuple[list[PageInfo], list[str]]:
+        """Look at the registry; return the pages that changed and the uuids of those gone."""
+        now = registry().snapshot()
+        if now is self._last:
+            return [], []
+        self._last = now
+        before = self.pages
+        pages = {p.uuid: p for p in now.pages if self.namespace in (None, p.namespace)}
+        # What did not change is the same object, except where a whole session was read again.
+        changed = [
+            page
+            for uuid, page in pages.items()
+            if (old := before.get(uuid)) is not page and old != page
+        ]
+        gone = list(before.keys() - pages.keys())
+        if changed or gone:
+            self.pages = pages
+            self._note(sum(page.size_bytes for page in pages.values()))
+        return changed, gone
+
+    def _note(self, total_bytes: int) -> None:
+        """Note how much is shared from now on."""
+        now = time.time()
+        if not self._history or self._history[-1][1] != total_bytes:
+            self._history.append((now, total_bytes))
+        while len(self._history) > 1 and self._history[1][0] < now - _HISTORY_S:
+            self._history.popleft()
+
+    def _beat(self) -> Message:
+        self._next_beat = time.monotonic() + BEAT_S
+        rooms = {room.where: room for room in (memory.machine(), memory.room())}
+        return {
+            "now": time.time(),
+            "memory": [
+                {"where": r.where, "free": r.free_bytes, "limit": r.limit_bytes}
+                for r in rooms.values()
+            ],
+        }
+
+    def _resident(self) -> Message:
+        """Return, for the opened pages, each holder's share of what is in memory."""
+        pages = [self.pages[uuid] for uuid in self.opened if uuid in self.pages]
+        shares = {pid: share_bytes(pid) for pid in {h.pid for p in pages for h in p.holders}}
+        return {
+            page.uuid: {
+                str(h.pid): shares[h.pid].get(page.uuid, 0) for h in page.holders if shares[h.pid]
+            }
+            for page in pages
+        }
+
+
+def _row(page: PageInfo) -> Message:
+    return {
+        "uuid": page.uuid,
+        "namespace": page.namespace,
+        "variable": page.variable,
+        "kind": page.kind,
+        "dtype": page.dtype,
+        "shape": page.shape,
+        "order": page.order,
+        "size": page.size_bytes,
+        "mode": "r+" if page.writable else "r",
+        "created": page.created,
+        "owner": page.owner_pid,
+        "state": page.state,
+        "holders": [(h.pid, h.label, h.role, h.since, h.here) for h in page.holders],
+    }
+
+
+def _runs() -> list[Message]:
+    # A kernel that never called memapply has not loaded it, and has nothing running.
+    runs = sys.modules.get("memshare_jupyter.apply._run")
+    if runs is None:
+        return []
+    return [
+        {
+            "id": run.id,
+            "title": run.title,
+            "total": run.total,
+            "engines": list(run.engines),
+            "done": run.done_by_engine(),
+            "began": run.began,
+            "stopping": run.stopping.is_set(),
+        }
+        for run in runs.current_runs()
+    ]

@@ -1,0 +1,156 @@
+"""The live panel: what is shared, who holds it, what it costs, and how far the runs are.
+
+A page that shows the panel says hello and is told everything, then what changes. What is said is
+made by `_panel_feed` and sent by `_panel_publisher`; the page itself is
+static/panel.js and the scripts beside it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import time
+import uuid
+import weakref
+from pathlib import Path
+from typing import Any, Final
+
+import anywidget
+import traitlets
+from IPython.display import DisplayHandle, display
+
+from memshare_jupyter.core.api import snapshot
+from memshare_jupyter.core.names import check_namespace
+from memshare_jupyter.core.registry._snapshot import PageInfo
+from memshare_jupyter.display._twin import twin
+from memshare_jupyter.panel import _actions as _panel_actions
+from memshare_jupyter.panel._feed import Feed, Message
+from memshare_jupyter.panel._publisher import Publisher
+
+_STATIC: Final = Path(__file__).parent / "static"
+_SCRIPTS: Final = (
+    *("words", "elements", "store", "summary", "runs", "questions", "rows", "table", "panel"),
+)
+"""Together they are one ES module. It has no address, so that it could not import a part."""
+_TWIN_S: Final = 5.0
+"""The stored table is renewed at most this often: each time marks the notebook as changed."""
+
+
+class Panel(anywidget.AnyWidget):
+    """A live view of shared memory for a notebook.
+
+    It shows every page with its holders, the memory of the machine, and the progress of
+    ``memapply``, also while a cell runs; it releases and detaches pages and cancels runs. Let it be
+    a cell's last expression, in as many outputs as you like. A table of the same pages is stored
+    in the notebook, for when there is no kernel.
+
+    Parameters
+    ----------
+    namespace : str, optional
+        Show only this namespace; by default all.
+
+    Raises
+    ------
+    InvalidNameError
+        `namespace` cannot be one.
+
+    Examples
+    --------
+    >>> from memshare_jupyter import Panel
+    >>> panel = Panel("rna")
+    >>> panel.close()
+    """
+
+    _esm = "\n".join((_STATIC / f"{name}.js").read_text() for name in _SCRIPTS)
+    _css = _STATIC / "panel.css"
+    _twin = traitlets.Unicode(help="The class of the stored table, to hide it.").tag(sync=True)
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self.namespace = None if namespace is None else check_namespace(namespace)
+        super().__init__(_twin=f"memshare-twin-{uuid.uuid4().hex}")
+        self._feed = Feed(self.namespace)
+        self._publisher = Publisher(self._feed, self._tell, self._renew_twins)
+        self._twins: list[DisplayHandle] = []
+        self._stored: list[PageInfo] = []
+        self._renewed_for: Any = None
+        self._renew_at = 0.0
+        # ipykernel handles what a page says on the shell that last published on its comm. For us
+        # that is the one that runs the cells, and a click would wait for the cell to end.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda _data, default: default
+        self.on_msg(Panel._hear)
+        _panels.add(self)
+
+    def _ipython_display_(self) -> None:
+        bundle = None if self.comm is None else self._repr_mimebundle_()
+        if bundle is None:
+            display({"text/plain": "this panel was closed; make another: Panel()"}, raw=True)
+            return
+        self._publisher.start()
+        # An output of its own: without a kernel, notebooks show nothing of a widget's output.
+        now = snapshot().pages
+        self._stored = [p for p in now if self.namespace in (None, p.namespace)]
+        table = twin(self._stored, self.namespace, self._twin)
+        handle = display(table, raw=True, display_id=True)
+        if handle is not None:
+            self._twins.append(handle)
+        display(bundle[0], metadata=bundle[1], raw=True)
+
+    def close(self) -> None:
+        """End the panel: its thread, and its views in every page."""
+        if hasattr(self, "_publisher"):  # else it could not be made
+            self._publisher.stop()
+        super().close()
+
+    def _tell(self, message: Message) -> None:
+        with contextlib.suppress(Exception):  # the kernel closes its sockets before it ends
+            self.send(message)
+
+    def _hear(self, message: Message, _buffers: Any) -> None:
+        """Hear what a page says, on the thread that the kernel has for it."""
+        kind = message["type"]
+        if kind == "hello":
+            here = threading.current_thread()  # a subshell's, unless pages wait for cells
+            self._publisher.heard_at_once = here is not threading.main_thread()
+            self._publisher.ask()
+        elif kind == "here":
+            self._publisher.start()
+        elif kind == "leave":
+            self._publisher.left()
+        elif kind == "open":
+            self._feed.opened = frozenset(message["uuids"])
+        elif kind == "do":
+            done = _panel_actions.perform(message)
+            self._publisher.answer({"type": "done", "id": message["id"], **done})
+
+    def _renew_twins(self) -> None:
+        """Store the pages of now in the notebook."""
+        now = time.monotonic()
+        if now < self._renew_at or self._feed.pages is self._renewed_for:
+            return
+        self._renew_at, self._renewed_for = now + _TWIN_S, self._feed.pages
+        pages = list(self._feed.pages.values())
+        if pages == self._stored:
+            return
+        self._stored = pages
+        table = twin(pages, self.namespace, self._twin)
+        for handle in self._twins:
+            with contextlib.suppress(Exception):  # as in _tell
+                handle.update(table, raw=True)
+
+
+_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """Close every panel of this process, as ``%unload_ext`` does."""
+    for panel in list(_panels):
+        panel.close()
+
+
+@atexit.register
+def _stop_all() -> None:
+    # Before the registry ends, which was there first: a later look would begin a new one.
+    for panel in list(_panels):
+        panel._publisher.stop()

@@ -1,0 +1,239 @@
+"""What one worker does in a call: claim items, apply the function to them, keep the results."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import linecache
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core.values._values import Elements
+from memshare_jupyter.worker._failures import Failure
+from memshare_jupyter.worker._items import Items
+from memshare_jupyter.worker._queue import Claims, QueueAddress
+from memshare_jupyter.worker._results import NotPicklable, ResultsAddress, Writer, at_once
+from memshare_jupyter.worker._threads import one_blas_thread
+
+Results = Sequence[Any] | np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A call as it is sent to every worker: a few hundred bytes, because pages go by reference.
+
+    Attributes
+    ----------
+    value : array of shape (n_rows, n_columns), frame, or sequence
+        What to apply the function to.
+    margin : {1, 2, None}
+        Its rows, its columns, or its elements.
+    fun : callable
+        Gets an item, and `variables` by keyword.
+    variables : dict of str to object
+        Further arguments.
+    source : tuple of str and list of str
+        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
+    batch : int
+        Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
+    keep_going : bool
+        Put an exception into the place of the result, and go on.
+    """
+
+    value: Any
+    margin: int | None
+    fun: Callable[..., Any]
+    variables: dict[str, Any]
+    source: tuple[str, list[str]]
+    batch: int
+    keep_going: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one worker works: what of a call differs between the workers.
+
+    Attributes
+    ----------
+    queue : QueueAddress
+        Hands out the items.
+    results : ResultsAddress
+        Where the results go.
+    worker, region : int
+        The worker's number in the queue, and where its results go.
+    engine : int
+        Its id in the cluster.
+    """
+
+    queue: QueueAddress
+    results: ResultsAddress
+    worker: int
+    region: int
+    engine: int
+
+
+def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
+    """Return name and lines of the cell or file that defines `fun`."""
+    code = getattr(inspect.unwrap(fun), "__code__", None)
+    name = code.co_filename if code is not None else ""
+    return name, linecache.getlines(name)
+
+
+def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
+    """Work on a `Task` until the queue is empty; return None or a `Failure`, both pickled.
+
+    All handles that the task needs end with this call. An exception in the function cancels the
+    call for every worker, unless it is to keep going; nothing is raised.
+    """
+    worker = _Worker()
+    failure = None
+    try:
+        worker.work(pickle.loads(pickled_task), pickle.loads(pickled_place))  # noqa: S301 -- from the caller
+    except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
+        failure = Failure.of(error, worker.items, worker.engine, __file__)
+    failed = failure is not None or worker.failed
+    del worker
+    if failed:
+        # A traceback and its frames refer to each other, and to the views of this call: without
+        # this, they would stay until the engine happens to collect its garbage.
+        gc.collect()
+    return pickle.dumps(failure)
+
+
+class _Worker:
+    """One worker in a call, and how far it is: that is for the report of a failure."""
+
+    def __init__(self) -> None:
+        self.engine = -1
+        self.failed = False
+        self._at = self._width = 0
+
+    def work(self, task: Task, place: Place) -> None:
+        self.engine = place.engine
+        registry().label(f"engine {place.engine}")
+        name, lines = task.source
+        if lines and not linecache.getlines(name):
+            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+        self._task = task
+        self._variables = {
+            key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
+        }
+        self._claims = Claims(place.queue, place.worker)
+        try:
+            self._items = Items(task.value, task.margin, place.queue.workers)
+            substitute = self._substitute if task.keep_going else None
+            self._results = Writer(place.results, place.region, substitute)
+            try:
+                with one_blas_thread():
+                    self._work()
+            finally:
+                self._results.close()
+                del self._results  # it refers to this worker, too
+        except BaseException:
+            self._claims.cancel()
+            raise
+        finally:
+            self._claims.close()
+
+    @property
+    def items(self) -> range | None:
+        """The item, or the batch of items, it is at."""
+        return range(self._at, self._at + self._width) if self._width else None
+
+    def _work(self) -> None:
+        work = self._one_by_one if self._task.batch == 0 else self._in_batches
+        for chunk in self._claims:
+            work(chunk)
+            self._write(self._results.flush_if_due)
+        self._write(self._results.flush)
+        self._width = 0
+
+    def _one_by_one(self, chunk: range) -> None:
+        # What this costs is what an item costs if the function does nothing.
+        fun, variables = self._task.fun, self._variables
+        stop, count, results = self._claims.stop, self._claims.done, self._results
+        self._width = 1
+        done, enough = results.begin(chunk.start), 1
+        for index, item in zip(chunk, self._items.each(chunk), strict=True):
+            if stop[0]:
+                break
+            self._at = index
+            try:
+                result = fun(item, **variables)
+            except Exception as error:
+                if not self._task.keep_going:
+                    raise
+                result = _as_result(error, self)
+            done.append(result)
+            count[0] += 1
+            if len(done) >= enough:
+                enough = at_once(result)
+                if len(done) >= enough:
+                    self._write(results.flush)
+                    done = results.begin(index + 1)
+
+    def _in_batches(self, chunk: range) -> None:
+        for start in range(chunk.start, chunk.stop, self._task.batch):
+            if self._claims.stop[0]:
+                break
+            some = range(start, min(start + self._task.batch, chunk.stop))
+            self._at, self._width = start, len(some)
+            found: Results
+            try:
+                given = self._task.fun(self._items.batch(some), **self._variables)
+                found = _one_each(given, len(some))
+            except Exception as error:
+                if not self._task.keep_going:
+                    raise
+                found = [_as_result(error, self)] * len(some)
+            self._write(self._results.add, start, found)
+            self._claims.done[0] += len(some)
+
+    def _substitute(self, index: int, error: Exception) -> Exception:
+        self._at, self._width = index, 1
+        return _as_result(error, self)
+
+    def _write(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except NotPicklable as refused:
+            self._at, self._width = refused.index, 1
+            raise refused.error from None
+
+
+def _as_result(error: Exception, worker: _Worker) -> Exception:
+    """Return what stands for a result that could not be had, traceback included."""
+    worker.failed = True
+    failure = Failure.of(error, worker.items, worker.engine, __file__)
+    plain = failure.exception()  # without the frames of this process
+    if not isinstance(plain, Exception):
+        return failure.as_error()
+    plain.add_note(failure.note)
+    return plain
+
+
+def _one_each(found: Any, count: int) -> Results:
+    """Check that these are so many results, and let go of the memory that they are views of."""
+    try:
+        number = None if isinstance(found, str | bytes | Mapping | AbstractSet) else len(found)
+    except TypeError:  # no container, or an array of no dimension
+        number = None
+    if number != count:
+        given = f"one {type(found).__name__}" if number is None else str(number)
+        raise ValueError(
+            f"with batch=True the function must return a sequence or array of {count} results, "
+            f"one for each item of this batch, but it returned {given}"
+        )
+    if isinstance(found, np.ndarray):
+        return _own(found)
+    return [_own(result) if isinstance(result, np.ndarray) else result for result in found]
+
+
+def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array if array.base is None else array.copy()

@@ -1,0 +1,420 @@
+"""Memfds handed over a socket, where /proc does not lead to their holder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter.core.blocks import _memfd, _socket
+from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.errors import PageNotFoundError
+
+SIZE = 5_000
+SUM = SIZE * (SIZE - 1) // 2
+REGISTER = f"ms.register_variables('n', {{'x': np.arange({SIZE})}})"
+ATTACH = "x = ms.retrieve_views('n', 'x')['x']"
+UUID = bytes(range(16))
+
+
+# --- the server --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def block():
+    made = _memfd.create(UUID, 4096)
+    os.pwrite(made.fd, b"held", 0)
+    made.seal(writable=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(tmp_path, block, monkeypatch):
+    monkeypatch.setattr(_socket, "_CLIENT_S", 0.3)
+    made = _socket.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    yield made
+    made.end()
+    assert not (tmp_path / "s.socket").exists()
+
+
+def connected(tmp_path):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(tmp_path / "s.socket"))
+    client.settimeout(10)
+    return client
+
+
+def fetched(tmp_path, uuid=UUID, writable=False):
+    fd = _socket.fetch(tmp_path / "s.socket", uuid, writable=writable)
+    try:
+        assert os.pread(fd, 4, 0) == b"held"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.pwrite(fd, b"x", 0)
+        assert not os.get_inheritable(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_client_gets_a_descriptor_that_can_only_read(tmp_path, server):
+    fetched(tmp_path)
+
+
+def test_a_writable_block_is_handed_out_for_writing_when_asked(tmp_path, server):
+    other = _memfd.create(bytes(16), 4096)
+    other.seal(writable=True)
+    fd = _socket.fetch(tmp_path / "s.socket", bytes(16), writable=True)
+    os.pwrite(fd, b"by the client", 0)
+    assert os.pread(other.fd, 13, 0) == b"by the client"
+    os.close(fd)
+    other.close()
+
+
+def test_a_sealed_block_is_not_handed_out_for_writing(tmp_path, server):
+    with pytest.raises(PermissionError):
+        fetched(tmp_path, writable=True)
+
+
+def test_a_block_that_is_not_held_is_not_there(tmp_path, server, block):
+    with pytest.raises(LookupError):
+        fetched(tmp_path, bytes(16))
+
+
+def test_garbage_is_hung_up_on(tmp_path, server):
+    for garbage in (b"", b"x", b"\0" * 25, b"memshar1" + bytes(18), os.urandom(3000)):
+        with connected(tmp_path) as client:
+            client.send(garbage)
+            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+    fetched(tmp_path)
+
+
+def test_silent_clients_keep_nobody_waiting_and_are_hung_up_on(tmp_path, server):
+    silent = [connected(tmp_path) for _ in range(20)]
+    began = time.monotonic()
+    fetched(tmp_path)
+    assert time.monotonic() - began < 1
+    for client in silent:
+        assert client.recv(1) == b""
+        client.close()
+    assert server._clients == {}
+
+
+def test_more_clients_than_it_takes_wait_their_turn(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(_socket, "_MOST_CLIENTS", 2)
+    silent = [connected(tmp_path) for _ in range(5)]
+    fetched(tmp_path)
+    for client in silent:
+        client.close()
+
+
+def test_clients_that_leave_at_once_do_no_harm(tmp_path, server):
+    for _ in range(200):
+        connected(tmp_path).close()
+    fetched(tmp_path)
+
+
+def test_another_user_is_hung_up_on(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(_socket, "_peer", lambda connected: os.getuid() + 1)
+    with connected(tmp_path) as client:
+        client.send(_socket._REQUEST.pack(_socket._MAGIC, UUID, False))
+        assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError, match="another user"):
+        fetched(tmp_path)
+
+
+def test_a_socket_works_below_a_long_path(tmp_path, block):
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    made = _socket.Server(deep / "s.socket", _memfd.reopen_held)
+    fetched(deep)
+    made.end()
+
+
+def test_an_ended_server_leaves_no_thread_and_no_descriptor(tmp_path, block):
+    before = len(os.listdir("/proc/self/fd"))
+    made = _socket.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    made.end()
+    assert not made._thread.is_alive()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(FileNotFoundError):
+        fetched(tmp_path)
+
+
+# --- when it is served -------------------------------------------------------------------
+
+
+def sockets(directory):
+    return {path.stem for path in directory.glob("*.socket")}
+
+
+def test_a_process_that_can_be_reached_has_no_socket_and_no_thread(child, runtime_directory):
+    owner = child(REGISTER)
+    assert owner.eval("threading.active_count()") == 1
+    assert sockets(runtime_directory) == set()
+
+
+HIDE = "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+
+
+def test_a_process_that_is_not_dumpable_serves_a_socket(child, runtime_directory):
+    owner = child(f"{HIDE}; {REGISTER}")
+    assert owner.eval("threading.active_count()") == 2
+    token = owner.eval("process.registry()._ledger.file.token.hex()")
+    assert sockets(runtime_directory) == {token}
+    owner.exit()
+    assert sockets(runtime_directory) == set()
+
+
+def test_a_process_that_stops_being_dumpable_is_reachable_after_its_next_look(
+    child, runtime_directory
+):
+    owner = child(REGISTER)
+    owner.run(HIDE)
+    owner.run("ms.page_list(); ms.snapshot()")
+    assert len(sockets(runtime_directory)) == 1
+    owner.kill()
+    ms.snapshot()
+    assert sockets(runtime_directory) == set()
+
+
+def test_a_socket_can_be_asked_for(child, runtime_directory):
+    child("os.environ['MEMSHARE_SOCKET'] = '1'; process.registry()").exit()
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    assert len(sockets(runtime_directory)) == 1
+    owner.exit()
+
+
+def test_a_socket_that_a_cleaner_removed_comes_back(child, runtime_directory):
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    (path,) = runtime_directory.glob("*.socket")
+    path.unlink()
+    owner.run("ms.snapshot()")
+    assert path.exists()
+    owner.exit()
+
+
+def test_a_forked_child_does_not_inherit_the_socket(child, runtime_directory):
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    owner.run(
+        "import glob\n"
+        "del os.environ['MEMSHARE_SOCKET']\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    alone = threading.active_count() == 1 and ms.view_list() == ['n.x']\n"
+        "    sockets = sum('socket' in os.readlink(f) for f in glob.glob('/proc/self/fd/*')"
+        " if os.path.lexists(f))\n"
+        "    process.close()\n"
+        "    os._exit(sockets if alone else 99)\n"
+        "code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])"
+    )
+    assert owner.eval("code") == 1  # the connection to this test
+    assert len(sockets(runtime_directory)) == 1
+    uuid = owner.eval("bytes.fromhex(ms.snapshot().pages[0].uuid)")
+    (path,) = runtime_directory.glob("*.socket")
+    os.close(_socket.fetch(path, uuid, writable=False))
+    owner.exit()
+
+
+# --- for real: a process that another of its user cannot open ----------------------------
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def nobody(child, tmp_path_factory):
+    """Make children of a user without privileges, who have a runtime directory of their own."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    home = Path("/dev/shm", f"memshare-nobody-{os.getpid()}")  # noqa: S108 -- made 0700
+    home.mkdir(mode=0o700)
+    os.chown(home, NOBODY, NOBODY)
+
+    def make(code):
+        one = child(f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})")
+        one.run(f"os.environ['XDG_RUNTIME_DIR'] = {str(home)!r}")
+        one.run(code)
+        return one
+
+    yield make
+    shutil.rmtree(home)
+
+
+SHOW = "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)"
+
+
+def test_a_page_of_a_hidden_process_is_attached_over_its_socket(nobody):
+    owner = nobody(f"{HIDE}; {REGISTER}")
+    viewer = nobody(f"{SHOW}; process.registry()")
+    fd = owner.eval("next(iter(process.registry()._pages.values())).page.block.fd")
+    with pytest.raises(PermissionError):
+        viewer.run(f"os.open('/proc/{owner.pid}/fd/{fd}', os.O_PATH)")
+    viewer.run(ATTACH)
+    assert viewer.eval("int(x.sum())") == SUM
+    assert viewer.eval("x.flags.writeable") is False
+    owner.kill()
+    assert viewer.eval("ms.snapshot().pages[0].state") == "orphaned"
+    late = nobody(ATTACH)  # by /proc, from the viewer
+    assert late.eval("int(x.sum())") == SUM
+    late.exit()
+    viewer.exit()
+
+
+def test_a_stopped_holder_behind_a_socket_gives_an_error_and_no_hang(nobody):
+    owner = nobody(f"{HIDE}; {REGISTER}")
+    viewer = nobody(
+        f"{SHOW}; from memshare_jupyter.core.blocks import _socket; _socket._PATIENCE_S = 0.2"
+    )
+    viewer.run(
+        "from memshare_jupyter.core.registry import _attach as viewing; viewing._PATIENCE_S = 0.2"
+    )
+    owner.signal(signal.SIGSTOP)
+    with pytest.raises(PageNotFoundError, match="did not answer within"):
+        viewer.run(ATTACH)
+    owner.signal(signal.SIGCONT)
+    viewer.run(ATTACH)
+    viewer.exit()
+    owner.exit()
+
+
+# --- for real: another pid namespace -----------------------------------------------------
+
+UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+LOOP = """
+import sys, numpy as np, memshare_jupyter as ms
+for line in sys.stdin:
+    try:
+        print("ok", eval(line), flush=True)
+    except Exception as error:
+        print("error", type(error).__name__, str(error), flush=True)
+"""
+
+
+class Elsewhere:
+    """An interpreter in a pid namespace of its own, which evaluates lines."""
+
+    def __init__(self, environment):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(
+            [*UNSHARE, sys.executable, "-W", "error", "-c", LOOP],
+            env=environment, text=True, **pipes,
+        )  # fmt: skip
+
+    def eval(self, code):
+        self._process.stdin.write(code + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def end(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def elsewhere(child_environment):
+    made = []
+    probe = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"unshare is not permitted: {probe.stderr.strip()}")
+
+    def make():
+        made.append(Elsewhere(child_environment))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def this_process_begins_anew():
+    """The socket of a session that has seen another namespace stays until its end."""
+    process.close()
+    yield
+    process.close()
+
+
+def test_pages_cross_pid_namespaces_both_ways(elsewhere, this_process_begins_anew):
+    there = elsewhere()
+    assert there.eval("ms.page_list()") == "ok []"
+    ms.register_variables("n", {"x": np.arange(SIZE)})
+    assert there.eval("ms.retrieve_views('n', 'x')['x'].sum()") == f"ok {SUM}"
+    there.eval("ms.register_variables('n', {'y': np.arange(7)})")
+    assert ms.retrieve_views("n", "y")["y"].sum() == 21
+    ms.release_views("n", "y")
+    ms.release_variables("n", "x")
+    assert there.eval("ms.retrieve_views('n', 'x')['x'].sum()").startswith("error PageNotFound")
+
+
+def test_a_killed_holder_in_another_pid_namespace_is_forgotten(
+    elsewhere, this_process_begins_anew, runtime_directory, eventually
+):
+    there = elsewhere()
+    there.eval("ms.register_variables('n', {'x': np.arange(5)})")
+    assert ms.snapshot().pages[0].variable == "x"
+    there._process.kill()
+    eventually(lambda: not ms.snapshot().pages)
+    own = process.registry()._ledger.file.token.hex()
+    assert sockets(runtime_directory) == {own}
+
+
+def test_a_holder_that_serves_no_socket_yet_is_named_with_the_way_out(elsewhere, child):
+    owner = child(REGISTER)
+    there = elsewhere()
+    answer = there.eval("ms.retrieve_views('n', 'x')")
+    assert answer.startswith("error PageNotFoundError")
+    assert "another pid namespace" in answer
+    assert "MEMSHARE_SOCKET=1" in answer
+    owner.run("ms.snapshot()")
+    assert there.eval("ms.retrieve_views('n', 'x')['x'].sum()") == f"ok {SUM}"
+    owner.exit()
+
+
+# --- forking beside a thread -------------------------------------------------------------
+
+
+def test_during_a_pause_there_is_no_thread_and_clients_wait(tmp_path, server):
+    with connected(tmp_path) as early:
+        fetched(tmp_path)  # by now the early one was let in, too
+        server.pause()
+        assert not server._thread.is_alive()
+        with connected(tmp_path) as late:
+            request = _socket._REQUEST.pack(_socket._MAGIC, bytes(16), False)
+            late.send(request)
+            early.send(request)
+            server.resume()
+            assert early.recv(1) == late.recv(1) == _socket._GONE
+    fetched(tmp_path)
+
+
+def test_a_process_that_serves_forks_with_one_thread_and_goes_on_serving(child, runtime_directory):
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    owner.run(
+        "del os.environ['MEMSHARE_SOCKET']\n"
+        "threads = []\n"
+        "server = process.registry()._ledger.reach._server\n"
+        "pause = server.pause\n"
+        "def paused():\n"
+        "    pause(); threads.append(threading.active_count())\n"
+        "server.pause = paused\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)"
+    )
+    assert owner.eval("threads, threading.active_count()") == ([1], 2)
+    (path,) = runtime_directory.glob("*.socket")
+    uuid = owner.eval("bytes.fromhex(ms.snapshot().pages[0].uuid)")
+    os.close(_socket.fetch(path, uuid, writable=False))
+    owner.exit()

@@ -1,0 +1,330 @@
+"""The ledger: what readers make of other sessions' files, also damaged ones."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import memshare_jupyter as ms
+from memshare_jupyter.core.ledger import _runtime as directories
+from memshare_jupyter.core.ledger import _session as session
+from memshare_jupyter.core.ledger import _slot as slots
+from memshare_jupyter.core.ledger._ledger import Ledger
+from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, SLOT_BYTES, SessionFile
+from memshare_jupyter.core.ledger._slot import PAGE, VIEW, Entry, TornSlot, unpack
+from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.core.values._summary import Summary
+from memshare_jupyter.core.values._summary import unpack as unpack_summary
+
+text = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=32)
+entries = st.builds(
+    Entry,
+    kind=st.sampled_from([PAGE, VIEW]),
+    name=st.builds(PageName, text, text),
+    uuid=st.binary(min_size=16, max_size=16),
+    fd=st.integers(0, 2**31 - 1),
+    size_bytes=st.integers(0, 2**63),
+    writable=st.booleans(),
+    created=st.floats(0, 1e12),
+    since=st.floats(0, 1e12),
+    owner_pid=st.integers(1, 2**22),
+    owner_token=st.binary(min_size=16, max_size=16),
+    summary=st.binary(max_size=slots._SUMMARY_BYTES),
+)
+
+
+def entry(number=0, name="x"):
+    uuid = number.to_bytes(16, "little")
+    return Entry(PAGE, PageName("n", name), uuid, 3, 8, False, 1.0, 1.0, 7, b"t" * 16, b"{}")
+
+
+# --- slots -------------------------------------------------------------------------------
+
+
+@given(entries)
+def test_an_entry_reads_back_as_it_was_written(entry):
+    slot = entry.pack()
+    assert len(slot) == SLOT_BYTES
+    assert unpack(slot) == entry
+
+
+def test_the_longest_names_and_summary_fit_a_slot():
+    name = PageName("n" * 128, "v" * 128)
+    longest = entry()._replace(name=name, summary=b"s" * slots._SUMMARY_BYTES)
+    assert len(longest.pack()) == SLOT_BYTES
+    assert unpack(longest.pack()) == longest
+
+
+def test_an_empty_slot_is_no_entry():
+    assert unpack(bytes(SLOT_BYTES)) is None
+
+
+@given(entries, st.integers(0, SLOT_BYTES - 1), st.integers(1, 255))
+def test_any_damaged_byte_of_a_slot_is_noticed(entry, at, change):
+    slot = bytearray(entry.pack())
+    slot[at] ^= change
+    with pytest.raises(TornSlot):
+        unpack(bytes(slot))
+
+
+@given(entries, entries, st.integers(1, SLOT_BYTES - 1))
+def test_a_half_written_slot_is_noticed(old, new, at):
+    torn = new.pack()[:at] + old.pack()[at:]
+    if torn not in (old.pack(), new.pack()):
+        with pytest.raises(TornSlot):
+            unpack(torn)
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.dtype([(f"field number {i}", "f8") for i in range(40)]), np.dtype("f8")]
+)
+def test_a_summary_never_outgrows_its_slot(dtype):
+    room = slots.summary_room(PageName("n" * 128, "v" * 128))
+    packed = Summary("array", str(dtype), "C", (10**9,) * 4).pack(room)
+    assert len(packed) <= room
+    shown = unpack_summary(packed)
+    assert (shown.kind, shown.shape) == ("array", (10**9,) * 4)
+    assert str(dtype).startswith(shown.dtype.removesuffix("..."))
+
+
+# --- reading others ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(child, tmp_path):
+    """Another process with a session file in a directory of its own, and a reader of it."""
+    one = child(
+        f"from pathlib import Path\nfrom memshare_jupyter.core.ledger._slot import Entry, PAGE\n"
+        f"from memshare_jupyter.core.names import PageName\n"
+        f"file = session.SessionFile(Path({str(tmp_path / 'm')!r}), 'other')\n"
+        "def entry(number, name='x'):\n"
+        " uuid = number.to_bytes(16, 'little')\n"
+        " name = PageName('n', name)\n"
+        " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, 7, b't' * 16, b'{}').pack()\n"
+    )
+    reader = Ledger(SessionFile(tmp_path / "m"))
+    yield one, reader
+    reader.close()
+    reader.file.end()
+
+
+def numbers(reader):
+    return sorted(
+        int.from_bytes(found.uuid, "little")
+        for s in reader.sessions()
+        if s is not reader.mine
+        for found in s.table.slots.values()
+    )
+
+
+@pytest.mark.parametrize("changes", [0, 1, RING - 1, RING, RING + 1, 3 * RING, 500])
+def test_a_reader_is_right_after_any_number_of_changes(writer, changes):
+    one, reader = writer
+    one.run("slots = [file.put(entry(i)) for i in range(10)]")
+    assert numbers(reader) == list(range(10))
+    one.run(
+        f"for i in range({changes}):\n"
+        "    if i % 3 == 2: file.clear(slots.pop(0))\n"
+        "    else: slots.append(file.put(entry(100 + i)))"
+    )
+    expected = [*range(10)]
+    for i in range(changes):
+        if i % 3 == 2:
+            expected.pop(0)
+        else:
+            expected.append(100 + i)
+    assert numbers(reader) == sorted(expected)
+
+
+def test_a_reader_is_right_after_a_rewrite(writer):
+    one, reader = writer
+    one.run("slots = [file.put(entry(i)) for i in range(10)]")
+    assert numbers(reader) == list(range(10))
+    one.run("file.rewrite({3: entry(33), 5: entry(5)})")
+    assert numbers(reader) == [5, 33]
+    one.run("file.put(entry(77))")
+    assert numbers(reader) == [5, 33, 77]
+
+
+def test_a_reader_sees_a_file_that_was_put_back_at_its_next_look(writer):
+    one, reader = writer
+    one.run("file.put(entry(1))")
+    assert numbers(reader) == [1]
+    one.run("os.unlink(file.path); file.put(entry(2))")
+    assert numbers(reader) == [1, 2]
+
+
+def test_a_reader_sees_a_new_label(writer):
+    one, reader = writer
+    assert [s.label for s in reader.sessions()] == ["", "other"]
+    one.run("file.relabel('engine 3'); file.put(entry(1))")
+    assert [s.label for s in reader.sessions()] == ["", "engine 3"]
+
+
+def test_a_reader_reads_only_what_changed(writer, monkeypatch):
+    one, reader = writer
+    one.run("slots = [file.put(entry(i)) for i in range(500)]")
+    numbers(reader)
+    sizes = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, n, at: sizes.append(n) or pread(fd, n, at))
+    numbers(reader)
+    assert sizes == [HEADER_BYTES]
+    one.run("file.put(entry(1000))")
+    numbers(reader)
+    assert sum(sizes) == 2 * HEADER_BYTES + SLOT_BYTES
+
+
+def test_a_dead_session_is_removed_by_whoever_looks(writer):
+    one, reader = writer
+    one.run("file.put(entry(1))")
+    path = one.eval("str(file.path)")
+    assert numbers(reader) == [1]
+    one.kill()
+    assert os.path.exists(path)
+    assert numbers(reader) == []
+    assert not os.path.exists(path)
+
+
+def test_a_dead_session_never_read_before_is_removed_too(writer):
+    one, reader = writer
+    path = one.eval("str(file.path)")
+    one.kill()
+    assert numbers(reader) == []
+    assert not os.path.exists(path)
+
+
+# --- damage ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def planted(content, directory):
+    """Plant a session file that looks alive; a forked child holds its lock."""
+    path = directory / f"1-{os.urandom(8).hex()}.session"  # each a new session to readers
+    ready, tell = os.pipe()
+    wait, finish = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(finish)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.pwrite(fd, content, 0)
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        os.write(tell, b"x")
+        os.read(wait, 1)
+        os._exit(0)
+    try:
+        os.close(wait)
+        os.read(ready, 1)
+        yield path
+    finally:
+        os.close(finish)
+        os.waitpid(pid, 0)
+        os.close(ready)
+        os.close(tell)
+
+
+def checked(content):
+    """Give what looks like a header and slots valid checksums."""
+    content = bytearray(content.ljust(HEADER_BYTES, b"\0"))
+    start = session.STATE_OFFSET
+    end = start + session.STATE.size
+    content[end : end + 4] = session.CRC.pack(zlib.crc32(content[start:end]))
+    for at in range(HEADER_BYTES, len(content) - SLOT_BYTES + 1, SLOT_BYTES):
+        content[at : at + 4] = session.CRC.pack(zlib.crc32(content[at + 4 : at + SLOT_BYTES]))
+    return bytes(content)
+
+
+def image(count=2):
+    who = session.WHO.pack(
+        *(session.MAGIC, session.VERSION, SLOT_BYTES, 1, 0, 1.0, b"t" * 16, b"planted")
+    )
+    state = session.STATE.pack(count, count, *([0] * RING))
+    header = (who.ljust(session.STATE_OFFSET, b"\0") + state).ljust(HEADER_BYTES, b"\0")
+    return checked(header + b"".join(entry(i, f"v{i}").pack() for i in range(count)))
+
+
+def look():
+    """Do everything that reads the ledger."""
+    pages = ms.snapshot().pages
+    assert repr(pages)
+    with pytest.raises(ms.PageNotFoundError):
+        ms.retrieve_views("n", "v0")
+    with pytest.raises((ms.PageNotFoundError, ms.NotOwnerError)):
+        ms.release_variables("n", "v0")
+    return pages
+
+
+def test_a_planted_file_is_read_as_a_session(runtime_directory):
+    process.registry()
+    with planted(image(), runtime_directory):
+        assert [page.name for page in look()] == ["n.v0", "n.v1"]
+    assert look() == ()
+
+
+@given(st.one_of(st.binary(max_size=1200), st.integers(0, 1535).map(lambda n: image()[:n])))
+@settings(max_examples=25, deadline=None)
+def test_a_file_of_anything_is_no_session_and_no_crash(content):
+    process.registry()
+    with planted(content, directories.runtime_directory()) as path:
+        assert {page.name for page in look()} <= {"n.v0", "n.v1"}
+    assert look() == ()
+    assert not path.exists()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1535), st.binary(min_size=1, max_size=9)), max_size=4))
+@example([(136, b"\xff\xff\xff\xff")])  # the number of slots
+@example([(128, b"\xff" * 8), (136, b"\xff" * 4)])
+@example([(HEADER_BYTES + 4, b"\x07")])  # a kind there is not
+@example([(HEADER_BYTES + 6, b"\xff\xff")])  # lengths of names that reach over the end
+@example([(HEADER_BYTES + 70, b"\xff\xff")])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
+    content = bytearray(image())
+    for at, new in damage:
+        content[at : at + len(new)] = new
+    process.registry()
+    with planted(checked(bytes(content)), directories.runtime_directory()):
+        ms.snapshot()
+        with pytest.raises(ms.PageNotFoundError):
+            ms.retrieve_views("n", "v0")
+    assert look() == ()
+
+
+@pytest.mark.parametrize(
+    "about", [b"5", b"[]", b'{"shape": 5}', b'{"shape": null}', b'{"shape": "ab"}', b"\xff", b""]
+)
+def test_a_strange_summary_is_no_crash(runtime_directory, about):
+    process.registry()
+    content = image(1)[:HEADER_BYTES] + entry()._replace(summary=about).pack()
+    with planted(content, runtime_directory):
+        (page,) = ms.snapshot().pages
+        assert isinstance(page.shape, tuple)
+        assert repr(ms.Namespace("n"))
+
+
+def test_what_is_no_file_is_no_session(runtime_directory):
+    process.registry()
+    odd = {
+        "directory": lambda path: path.mkdir(),
+        "link": lambda path: path.symlink_to("/etc/passwd"),
+        "pipe": os.mkfifo,
+    }
+    for name, make in odd.items():
+        make(runtime_directory / f"{name}.session")
+    try:
+        assert ms.snapshot().pages == ()
+    finally:
+        for name in odd:
+            path = runtime_directory / f"{name}.session"
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)

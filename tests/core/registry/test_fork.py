@@ -1,0 +1,257 @@
+"""Forked children: sessions of their own, with what they inherited as views."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter.core.registry import _process as process
+
+# The child tells by its exit code; 0 is what the parent waits for.
+FORK = """
+def forked(do):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            do()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def start(do):
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        do()
+        os.write(write, b'x')
+        time.sleep(60)
+    os.read(read, 1)
+    return pid
+
+def end(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+ms.register_variables('n', {'x': np.arange(5), 'y': np.ones(2)})
+x = ms.retrieve_views('n', 'x')['x']
+"""
+
+
+@pytest.fixture
+def parent(child):
+    return child(FORK)
+
+
+def test_a_forked_child_lists_what_it_inherited_as_views(parent, listed, truth):
+    pid = parent.eval("start(lambda: None)")
+    assert listed() == truth()
+    for page in ms.snapshot().pages:
+        assert [h.role for h in page.holders if h.pid == pid] == ["view"]
+        assert {h.label for h in page.holders if h.pid == pid} == {f"fork of {parent.pid}"}
+        assert page.owner_pid == parent.pid
+    parent.run(f"end({pid})")
+    assert listed() == truth()
+    assert {holder for holder, _ in listed()} == {parent.pid}
+
+
+def test_a_forked_child_owns_nothing_and_sees_everything(parent):
+    parent.run("""
+def do():
+    assert ms.page_list() == []
+    assert ms.view_list() == ['n.x', 'n.y']
+    assert x.tolist() == [0, 1, 2, 3, 4]
+    assert ms.retrieve_views('n', 'y')['y'].tolist() == [1, 1]
+    try:
+        ms.release_variables('n', 'x')
+    except ms.NotOwnerError as error:
+        assert error.pid == os.getppid()
+    else:
+        raise AssertionError
+    try:
+        ms.register_variables('n', {'x': np.ones(1)})
+    except ms.PageExistsError as error:
+        assert error.pid == os.getppid()
+    else:
+        raise AssertionError
+    ms.register_variables('n', {'mine': np.ones(1)})
+""")
+    assert parent.eval("forked(do)") == 0
+    assert parent.eval("ms.page_list()") == ["n.x", "n.y"]
+    assert [page.name for page in ms.snapshot().pages] == ["n.x", "n.y"]
+
+
+def test_the_parents_lock_survives_the_childs_exit(parent):
+    for _ in range(3):
+        assert parent.eval("forked(lambda: ms.view_list())") == 0
+    assert [(p.name, p.state) for p in ms.snapshot().pages] == [
+        ("n.x", "active"),
+        ("n.y", "active"),
+    ]
+
+
+def test_a_child_cannot_write_to_what_its_parent_owns(parent, listed, truth):
+    address = parent.eval("process.registry()._pages[('n', 'x')].page.address")
+    parent.run(f"""
+import faulthandler
+faulthandler.disable()
+def write_by_view():
+    ctypes.memmove(x.ctypes.data, b'12345678', 8)
+def write_by_inherited_mapping():
+    ctypes.memmove({address}, b'12345678', 8)
+""")
+    assert parent.eval("forked(write_by_view)") == -11
+    assert parent.eval("forked(write_by_inherited_mapping)") == -11
+    assert parent.eval("x.tolist()") == [0, 1, 2, 3, 4]
+    assert listed() == truth()
+
+
+def test_a_child_keeps_the_page_when_its_parent_releases_or_dies(parent, listed, truth, eventually):
+    pid = parent.eval("start(lambda: None)")
+    parent.run("ms.release_variables('n', 'y')")
+    assert {p.name: p.state for p in ms.snapshot().pages} == {"n.x": "active", "n.y": "draining"}
+    parent.kill()
+    assert {p.name: p.state for p in ms.snapshot().pages} == {
+        "n.x": "orphaned",
+        "n.y": "draining",
+    }
+    assert {holder for holder, _ in truth()} == {pid}
+    assert listed() == truth()
+    assert ms.Namespace("n")["x"].tolist() == [0, 1, 2, 3, 4]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not truth())
+    assert listed() == {}
+
+
+def test_arrays_filled_in_place_count_in_the_child_until_they_are_gone(child, listed, truth):
+    parent = child(FORK.partition("ms.register")[0] + "out = ms.Namespace('n').empty('out', 3)")
+    pid = parent.eval("start(lambda: None)")
+    assert listed() == truth()
+    assert listed().total() == 1 + 2  # the child's view, and the array it inherited
+    parent.run(f"end({pid})")
+    pid = parent.eval("start(lambda: (ms.release_views('n', 'out'), globals().pop('out')))")
+    assert listed() == truth()
+    assert {holder for holder, _ in listed()} == {parent.pid}
+    parent.run(f"end({pid})")
+
+
+def test_a_child_of_a_process_with_hardly_a_descriptor_left_lists_all_pages(child, listed, truth):
+    parent = child(FORK.partition("ms.register")[0])
+    parent.run("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))")
+    parent.run("""
+with contextlib.suppress(ms.TooManyFilesError):
+    for i in range(256):
+        ms.register_variables('n', {f'v{i}': np.ones(1)})
+for name in ms.page_list()[:2]:
+    ms.release_variables('n', name.partition('.')[2])
+""")
+    pages = len(parent.eval("ms.page_list()"))
+    assert pages > 100
+    pid = parent.eval("start(lambda: None)")
+    assert listed() == truth()
+    assert listed().total() == 2 * pages
+    parent.run(f"end({pid})")
+
+
+def test_children_of_children_are_counted_too(parent, listed, truth):
+    parent.run("""
+def do():
+    grandchild = start(lambda: None)
+    held, listed = held_here(), listed_here()
+    assert held == listed, (held, listed)
+    end(grandchild)
+""")
+    assert parent.eval("forked(do)") == 0
+    assert listed() == truth()
+
+
+def test_a_child_of_a_process_without_a_session_has_none(child):
+    one = child(FORK.partition("ms.register")[0])
+    assert one.eval("forked(lambda: process._registry is None or 1 / 0)") == 0
+    assert one.eval("forked(lambda: ms.register_variables('n', {'x': np.ones(1)}))") == 0
+    assert ms.snapshot().pages == ()
+
+
+def test_a_fork_while_threads_are_at_work_leaves_a_working_child(parent, listed, truth):
+    parent.run("""
+done = threading.Event()
+def work(i):
+    while not done.is_set():
+        ms.register_variables('n', {f't{i}': np.ones(3)})
+        ms.Namespace('n')[f't{i}']
+threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+[thread.start() for thread in threads]
+def do():
+    ms.register_variables('n', {f'c{os.getpid()}': np.ones(1)})
+    assert ms.Namespace('n')['x'].tolist() == [0, 1, 2, 3, 4]
+    gc.collect()
+    # A block that another thread was just filling stays in the child, which cannot know it.
+    assert set(listed_here()) <= set(held_here())
+try:
+    codes = [forked(do) for _ in range(30)]
+finally:
+    done.set()
+    [thread.join() for thread in threads]
+""")
+    assert parent.eval("codes") == [0] * 30
+    assert listed() == truth()
+
+
+def test_a_fork_of_this_process_ends_without_a_trace(listed, truth):
+    ms.register_variables("n", {"x": np.arange(5)})
+    view = ms.Namespace("n")["x"]
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if view.sum() == 10 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert listed() == truth()
+    ms.release_variables("n", "x")
+    del view
+    gc.collect()
+    assert listed() == truth() == {}
+
+
+SCRIPT = """
+import multiprocessing, sys
+import numpy as np
+import memshare_jupyter as ms
+
+def total(part):
+    return float(part.sum()), type(part).__name__
+
+def by_name(name):
+    return float(ms.Namespace('n')[name].sum())
+
+if __name__ == '__main__':
+    context = multiprocessing.get_context(sys.argv[1])
+    ms.register_variables('n', {'x': np.arange(1e6)})
+    x = ms.Namespace('n')['x']
+    with context.Pool(2) as pool:
+        assert pool.map(total, [x[:10], x[10:], x]) == [
+            (45.0, 'View'), (499999499955.0, 'View'), (499999500000.0, 'View')]
+        assert pool.map(by_name, ['x'] * 4) == [499999500000.0] * 4
+        pool.close()
+        pool.join()
+    assert len(ms.snapshot().pages[0].holders) == 2
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_shares_by_reference(child_environment, tmp_path, method):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), method]
+    done = subprocess.run(
+        command, env=child_environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ms.snapshot().pages == ()
+    assert process.registry().pages() == []

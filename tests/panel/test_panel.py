@@ -1,0 +1,378 @@
+"""The panel's side in the kernel: what it says, when it says it, what it does when told to."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter.apply._run import Run
+from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.display._twin import twin
+from memshare_jupyter.panel import (
+    _actions as _panel_actions,
+)
+from memshare_jupyter.panel import (
+    _feed as _panel_feed,
+)
+from memshare_jupyter.panel import (
+    _publisher as _panel_publisher,
+)
+from memshare_jupyter.panel._feed import Feed
+from memshare_jupyter.panel._publisher import Publisher
+
+
+@pytest.fixture
+def rna():
+    """A namespace with a matrix and a vector, owned by this process."""
+    ms.register_variables("rna", {"X": np.ones((3, 4), order="F"), "y": np.arange(3)})
+    yield {page.variable: page for page in ms.snapshot().pages}
+    registry().gc()
+
+
+# --- what it says ------------------------------------------------------------------------
+
+
+def test_all_tells_of_every_page_and_of_memory(rna):
+    said = Feed().everything()
+    row = next(row for row in said["pages"] if row["variable"] == "X")
+    page = rna["X"]
+    assert row == {
+        "uuid": page.uuid, "namespace": "rna", "variable": "X", "kind": "array",
+        "dtype": "float64", "shape": (3, 4), "order": "F", "size": 96, "mode": "r",
+        "created": page.created, "owner": page.owner_pid, "state": "active",
+        "holders": [(page.owner_pid, page.holders[0].label, "owner", page.created, True)],
+    }  # fmt: skip
+    assert [row["variable"] for row in said["pages"]] == ["X", "y"]
+    assert said["memory"][0]["where"] == "this machine"
+    assert 0 < said["memory"][0]["free"] <= said["memory"][0]["limit"]
+    assert said["history"][-1][1] == sum(page.size_bytes for page in rna.values())
+
+
+def test_a_diff_tells_only_of_what_changed(rna, child):
+    feed = Feed()
+    feed.everything()
+    assert feed.changes() is None
+    viewer = child("y = ms.retrieve_views('rna', 'y')['y']")
+    said = feed.changes()
+    assert said["type"] == "diff"
+    assert [(row["variable"], len(row["holders"])) for row in said["changed"]] == [("y", 2)]
+    assert said["gone"] == []
+    viewer.kill()
+    ms.release_variables("rna", "y")
+    said = feed.changes()
+    assert (said["changed"], said["gone"]) == ([], [rna["y"].uuid])
+    assert feed.changes() is None
+
+
+def test_a_beat_tells_that_somebody_is_there_when_nothing_changes(rna, monkeypatch):
+    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    feed = Feed()
+    feed.everything()
+    said = feed.changes()
+    assert said["type"] == "beat"
+    assert said.keys() == {"type", "now", "memory"}
+
+
+def test_a_feed_of_one_namespace_is_silent_about_others(rna):
+    feed = Feed("rna")
+    assert len(feed.everything()["pages"]) == 2
+    ms.register_variables("other", {"X": 1.0})
+    assert feed.changes() is None
+    ms.release_variables("other", "X")
+
+
+def test_history_notes_each_change_of_the_shared_bytes(rna):
+    feed = Feed()
+    feed.everything()
+    ms.register_variables("rna", {"z": np.zeros(1000)})
+    feed.changes()
+    ms.release_variables("rna", "z")
+    feed.changes()
+    small = rna["X"].size_bytes + rna["y"].size_bytes
+    assert [size for _, size in feed.everything()["history"]] == [small, small + 8000, small]
+
+
+def test_what_holders_have_in_memory_is_told_of_opened_pages_only(rna, monkeypatch):
+    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    feed = Feed()
+    assert feed.everything()["shares"] == {}
+    feed.opened = frozenset([rna["X"].uuid, "an uuid that is gone"])
+    said = feed.changes()
+    assert said["type"] == "diff"
+    assert list(said["shares"]) == [rna["X"].uuid]
+    assert list(said["shares"][rna["X"].uuid]) == [str(rna["X"].owner_pid)]
+    feed.opened = frozenset()
+    assert feed.changes()["shares"] == {}
+
+
+def test_runs_are_told_of_while_they_go_on(rna):
+    feed = Feed()
+    run = Run("score over 10 columns of rna.X", 10, [0, 3])
+    run.begin()
+    try:
+        said = feed.everything()["runs"][0]
+        assert (said["title"], said["total"], said["engines"]) == (run.title, 10, [0, 3])
+        assert (said["done"], said["stopping"]) == ([0, 0], False)
+        assert feed.changes() is None
+        run.watch(lambda: [4, 2])
+        assert feed.changes()["runs"][0]["done"] == [4, 2]
+    finally:
+        run.end()
+    assert feed.changes()["runs"] == []
+
+
+# --- what it does ------------------------------------------------------------------------
+
+
+def test_release_ends_the_ownership_and_says_what_keeps_the_memory(rna, child):
+    viewer = child("X = ms.retrieve_views('rna', 'X')['X']")
+    done = _panel_actions.perform({"action": "release", "uuid": rna["X"].uuid})
+    text = "released rna.X; 1 view keeps its memory until they end"
+    assert done == {"ok": True, "text": text}
+    assert ms.page_list() == ["rna.y"]
+    done = _panel_actions.perform({"action": "release", "uuid": rna["y"].uuid})
+    assert done["text"] == "released rna.y; its memory is free"
+    viewer.kill()
+
+
+def test_a_page_that_was_replaced_meanwhile_is_not_released(rna):
+    ms.release_variables("rna", "X")
+    ms.register_variables("rna", {"X": np.zeros(5)})
+    done = _panel_actions.perform({"action": "release", "uuid": rna["X"].uuid})
+    assert not done["ok"]
+    assert "gone already" in done["text"]
+    assert ms.page_list() == ["rna.X", "rna.y"]
+
+
+def test_a_page_of_another_process_is_not_released(child):
+    owner = child("ms.register_variables('theirs', {'X': 1.0})")
+    uuid = ms.snapshot().pages[0].uuid
+    done = _panel_actions.perform({"action": "release", "uuid": uuid})
+    assert not done["ok"]
+    assert str(owner.pid) in done["text"]
+
+
+def test_detach_says_whether_arrays_go_on(rna):
+    views = ms.retrieve_views("rna", ["X", "y"])
+    done = _panel_actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    assert "ends with the arrays here" in done["text"]
+    views.clear()
+    ms.retrieve_views("rna", ["X"])
+    done = _panel_actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    assert done == {"ok": True, "text": "detached rna.X"}
+    assert ms.view_list() == ["rna.y"]
+
+
+def test_gc_lets_go_of_a_namespace(rna):
+    ms.register_variables("other", {"X": 1.0})
+    done = _panel_actions.perform({"action": "gc", "namespace": "rna"})
+    assert done == {"ok": True, "text": "let go: rna.X, rna.y"}
+    assert ms.page_list() == ["other.X"]
+    done = _panel_actions.perform({"action": "gc", "namespace": "rna"})
+    assert done["text"] == "this kernel holds nothing of rna"
+    ms.release_variables("other", "X")
+
+
+def test_cancel_stops_the_run_that_was_meant():
+    runs = [Run("one", 10, [0]), Run("two", 10, [0])]
+    for run in runs:
+        run.begin()
+    try:
+        done = _panel_actions.perform({"action": "cancel", "run": runs[1].id})
+        assert done == {"ok": True, "text": "cancelled two"}
+        assert [run.stopping.is_set() for run in runs] == [False, True]
+    finally:
+        for run in runs:
+            run.end()
+    done = _panel_actions.perform({"action": "cancel", "run": runs[0].id})
+    assert done["text"] == "the run has ended already"
+
+
+def test_an_action_that_there_is_not_is_an_answer_too():
+    assert not _panel_actions.perform({"action": "explode"})["ok"]
+
+
+# --- when it says it ---------------------------------------------------------------------
+
+
+class Heard(list):
+    """Messages, which can be waited for."""
+
+    def __call__(self, message):
+        self.append(message)
+
+    def types(self):
+        return [message["type"] for message in self]
+
+
+@pytest.fixture
+def published():
+    """A publisher and what it sends."""
+    heard = Heard()
+    publisher = Publisher(Feed(), heard, lambda: None)
+    yield publisher, heard
+    publisher.stop()
+    assert "memshare panel" not in {thread.name for thread in threading.enumerate()}
+
+
+def publishers():
+    return [thread for thread in threading.enumerate() if thread.name == "memshare panel"]
+
+
+def test_a_page_that_asks_is_told_all_and_then_the_changes(published, eventually):
+    publisher, heard = published
+    publisher.ask()
+    eventually(lambda: heard.types()[:1] == ["all"])
+    ms.register_variables("rna", {"X": 1.0})
+    eventually(lambda: "diff" in heard.types())
+    publisher.ask()
+    eventually(lambda: heard.types().count("all") >= 2)
+    assert len(publishers()) == 1
+    ms.release_variables("rna", "X")
+
+
+def test_all_is_said_unasked_too_for_a_kernel_that_hears_nothing(published, eventually):
+    publisher, heard = published
+    publisher.start()
+    eventually(lambda: heard.types().count("all") >= 2)
+
+
+def test_an_answer_is_said_at_once_and_by_the_same_thread(published, eventually, monkeypatch):
+    monkeypatch.setattr(_panel_publisher, "TICK_S", 3600.0)
+    publisher, heard = published
+    publisher.ask()
+    eventually(lambda: heard.types() == ["all"])
+    publisher.answer({"type": "done", "id": 1})
+    eventually(lambda: "done" in heard.types())
+
+
+def test_when_nobody_is_left_the_publisher_ends_and_it_begins_again(
+    published, eventually, monkeypatch
+):
+    monkeypatch.setattr(_panel_publisher, "NOBODY_S", 0.05)
+    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
+    publisher, heard = published
+    publisher.ask()
+    publisher.left()
+    eventually(lambda: not publisher.running)
+    assert "who" in heard.types()
+    eventually(lambda: publishers() == [])
+    heard.clear()
+    publisher.ask()
+    eventually(lambda: "all" in heard.types())
+
+
+def test_who_is_still_there_keeps_the_publisher(published, eventually, monkeypatch):
+    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
+    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.01)
+    publisher, heard = published
+    publisher.ask()
+    publisher.left()
+    publisher.start()
+    monkeypatch.setattr(_panel_publisher, "NOBODY_S", 0.0)
+    heard.clear()
+    eventually(lambda: heard.types().count("beat") >= 5)
+    assert publisher.running
+
+
+@pytest.mark.parametrize("heard_at_once", [True, False])
+def test_pages_that_were_closed_without_a_word_end_the_publisher(
+    eventually, monkeypatch, heard_at_once
+):
+    for name in ("NOBODY_S", "TICK_S", "ROLL_CALL_S"):
+        monkeypatch.setattr(_panel_publisher, name, 0.02)
+    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    heard = Heard()
+    publisher = Publisher(Feed(), heard, lambda: None)
+    publisher.heard_at_once = heard_at_once
+    publisher.ask()
+    if heard_at_once:
+        eventually(lambda: not publisher.running)
+        assert "who" in heard.types()
+    else:  # they may well be there, and wait for a cell to end
+        eventually(lambda: len(heard) >= 10)
+        assert publisher.running
+        assert "who" not in heard.types()
+    publisher.stop()
+
+
+def test_a_registry_that_fails_is_told_of_until_it_works_again(published, eventually, monkeypatch):
+    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
+    publisher, heard = published
+    publisher.ask()
+    eventually(lambda: "all" in heard.types())
+
+    def broken(_self):
+        raise ms.RegistryCorruptError("it is a link")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(registry()), "snapshot", broken)
+        eventually(lambda: "error" in heard.types())
+        assert heard[-1]["text"] == "RegistryCorruptError: it is a link"
+    heard.clear()
+    eventually(lambda: "all" in heard.types())
+
+
+# --- the widget --------------------------------------------------------------------------
+
+
+def test_closing_a_panel_ends_its_thread(capsys):
+    panel = ms.Panel()
+    assert publishers() == []  # nobody looks at it yet
+    panel._hear({"type": "hello"}, None)
+    assert len(publishers()) == 1
+    panel.close()
+    assert publishers() == []
+    panel.close()
+    panel._ipython_display_()
+    assert "this panel was closed" in capsys.readouterr().out
+    assert publishers() == []
+
+
+def test_an_impossible_namespace_is_refused():
+    with pytest.raises(ms.InvalidNameError, match="starts with a dot"):
+        ms.Panel(".hidden")
+
+
+def test_a_click_is_answered(rna, eventually, monkeypatch):
+    panel = ms.Panel()
+    heard = Heard()
+    monkeypatch.setattr(panel, "send", heard)
+    panel._hear({"type": "hello"}, None)
+    panel._hear({"type": "open", "uuids": [rna["X"].uuid]}, None)
+    panel._hear({"type": "do", "id": 7, "action": "release", "uuid": rna["y"].uuid}, None)
+    eventually(lambda: "done" in heard.types())
+    done = heard[heard.types().index("done")]
+    assert (done["id"], done["ok"]) == (7, True)
+    assert ms.page_list() == ["rna.X"]
+    panel.close()
+
+
+def test_the_process_ends_in_order_with_a_panel_open(interpreter, runtime_directory):
+    interpreter(
+        "import memshare_jupyter as ms\n"
+        "panel = ms.Panel(); panel._publisher.ask()\n"
+        "ms.register_variables('rna', {'X': 1.0})"
+    )
+    assert ms.snapshot().pages == ()
+    assert len(list(runtime_directory.glob("*.session"))) == 1  # ours
+
+
+def test_the_stored_table_names_its_time_and_escapes_names(rna):
+    ms.register_variables("rna", {"<b>": 1.0})
+    bundle = twin(ms.snapshot().pages, None, "memshare-twin-1")
+    assert bundle["text/html"].startswith('<div class="memshare-twin-1">')
+    assert "rna.&lt;b&gt;" in bundle["text/html"]
+    assert "as of 20" in bundle["text/html"]
+    assert "rna.X" in bundle["text/plain"]
+
+
+def test_the_stored_table_of_very_many_pages_is_cut(rna):
+    pages = [rna["X"]] * 1000
+    bundle = twin(pages, "rna", "c")
+    assert "1,000 pages" in bundle["text/html"]
+    assert "and 800 pages more" in bundle["text/html"]
+    assert bundle["text/html"].count("<tr>") == 201

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         snapshot,
         view_list,
     )
-    from memshare_jupyter.core.values._view import View
+    from memshare_jupyter.core.values import View
     from memshare_jupyter.engines._cluster import memshare_gc
     from memshare_jupyter.engines.local._cluster import LocalCluster, local_cluster
     from memshare_jupyter.errors import (
@@ -71,7 +71,7 @@ _WHERE: Final = {
         "snapshot",
         "view_list",
     ],
-    "core.values._view": ["View"],
+    "core.values": ["View"],
     "errors": [
         "ClusterError",
         "HeaderMismatchError",

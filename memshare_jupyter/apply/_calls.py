@@ -16,9 +16,9 @@ from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._rounds import Execution, died_text
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import PageName, parse
-from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines import _cluster as clusters
 from memshare_jupyter.worker._items import matrix_of
 from memshare_jupyter.worker._results import Results
@@ -323,11 +323,11 @@ class _Call:
                 stacklevel=stacklevel,
             )
 
-    def _area(self, out: str) -> tuple[segment.Backend, str] | None:
+    def _area(self, out: str) -> tuple[blocks.Backend, str] | None:
         """Return where the array of the results is to be made, if there is to be one."""
         if out == "list":
             return None
-        return segment.anonymous() if self._page is None else segment.choose()
+        return blocks.anonymous() if self._page is None else blocks.choose()
 
     def _result(self) -> Any:
         results, regions = self._results, self._execution.regions

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from memshare_jupyter.core.names import PageName, check_namespace, parse
-from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.core.values._values import Elements
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.values import Elements, View
 from memshare_jupyter.errors import (
     InvalidNameError,
     NotOwnerError,

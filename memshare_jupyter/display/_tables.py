@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import in_units
-from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot
+from memshare_jupyter.core.blocks import in_units, share_bytes
+from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot
 
 _MOST_ROWS: Final = 200
 """Of more, HTML shows these: a browser takes its time, and nobody reads to the end."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from memshare_jupyter.core.blocks._room import in_units
-from memshare_jupyter.core.registry._snapshot import PageInfo
+from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.registry import PageInfo
 from memshare_jupyter.display._tables import PageTable, count
 
 _ROWS: Final = 200

@@ -9,7 +9,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memshare_jupyter.core.names import check_namespace, parse
-from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines.local._cluster import LocalCluster, local_cluster
 from memshare_jupyter.errors import ClusterError
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from memshare_jupyter.apply._calls import memapply
 from memshare_jupyter.core.names import parse
-from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import MemApplyError
 from memshare_jupyter.information._columns import ColumnMutualInfo
 

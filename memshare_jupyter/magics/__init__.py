@@ -16,7 +16,7 @@ from IPython.display import display
 from traitlets import Float, Integer, Unicode
 
 from memshare_jupyter.core.names import check_namespace
-from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics import _grammar as grammar
 from memshare_jupyter.magics._applies import Applies
@@ -197,7 +197,7 @@ def load(shell: InteractiveShell) -> None:
     shell.Completer.custom_matchers.append(magics.completer.matcher)
     engine = getattr(getattr(shell, "kernel", None), "engine_id", None)
     label = "kernel" if hasattr(shell, "kernel") else "ipython"
-    process.registry().label(label if engine is None else f"engine {engine}")
+    registry().label(label if engine is None else f"engine {engine}")
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -208,7 +208,7 @@ def unload(shell: InteractiveShell) -> None:
     _remove(shell)
     if (panel := sys.modules.get("memshare_jupyter.panel._panel")) is not None:
         panel.close_all()
-    process.registry().gc()
+    registry().gc()
 
 
 def _remove(shell: InteractiveShell) -> None:

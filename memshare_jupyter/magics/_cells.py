@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
 
-from memshare_jupyter.core.values import _values as values
+from memshare_jupyter.core import values
 from memshare_jupyter.errors import UnsupportedValueError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from memshare_jupyter.core.api import (
     snapshot,
     view_list,
 )
-from memshare_jupyter.core.blocks._room import in_units
+from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.display._tables import PageTable, Table, count, details, registered
 from memshare_jupyter.engines import _names as binding
@@ -27,7 +27,7 @@ from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics._grammar import near
 
 if TYPE_CHECKING:
-    from memshare_jupyter.core.registry._snapshot import PageInfo
+    from memshare_jupyter.core.registry import PageInfo
     from memshare_jupyter.magics._engines import Engines
     from memshare_jupyter.magics._notebook import Notebook
 

@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from memshare_jupyter.core.api import release_variables, release_views
-from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.core.registry._snapshot import PageInfo
+from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
 
 

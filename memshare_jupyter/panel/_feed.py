@@ -15,10 +15,9 @@ import time
 from collections import deque
 from typing import Any, Final, TypeAlias
 
-from memshare_jupyter.core.blocks import _room as memory
-from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.blocks import share_bytes
+from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
 
 Message: TypeAlias = dict[str, Any]
 
@@ -119,7 +118,7 @@ class Feed:
 
     def _beat(self) -> Message:
         self._next_beat = time.monotonic() + BEAT_S
-        rooms = {room.where: room for room in (memory.machine(), memory.room())}
+        rooms = {room.where: room for room in (blocks.machine(), blocks.room())}
         return {
             "now": time.time(),
             "memory": [

@@ -22,7 +22,7 @@ from IPython.display import DisplayHandle, display
 
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.names import check_namespace
-from memshare_jupyter.core.registry._snapshot import PageInfo
+from memshare_jupyter.core.registry import PageInfo
 from memshare_jupyter.display._twin import twin
 from memshare_jupyter.panel import _actions as _panel_actions
 from memshare_jupyter.panel._feed import Feed, Message

@@ -23,9 +23,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.ledger._runtime import runtime_directory
-from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.ledger import runtime_directory
+from memshare_jupyter.core.registry import registry
 
 _LINE: Final = 64
 _CLAIM: Final = struct.Struct("<I")
@@ -54,7 +54,7 @@ def chunks(items: int, workers: int) -> list[tuple[int, int]]:
 class QueueAddress:
     """What a worker needs in order to open a queue."""
 
-    block: segment.Address
+    block: blocks.Address
     workers: int
     items: int
     ranges: tuple[tuple[int, int], ...]
@@ -76,11 +76,9 @@ class Queue:
     """
 
     def __init__(self, items: int, workers: int, ranges: Sequence[tuple[int, int]] = ()) -> None:
-        self._block = segment.create(
-            uuid.uuid4().bytes, _LINE * (1 + workers), *segment.anonymous()
-        )
+        self._block = blocks.create(uuid.uuid4().bytes, _LINE * (1 + workers), *blocks.anonymous())
         # Never sealed: workers write to it, and its log grows.
-        self._control = segment.map_block(self._block, mode="r+")
+        self._control = blocks.map_block(self._block, mode="r+")
         where = registry().address(self._block)
         self.address = QueueAddress(where, workers, items, tuple(ranges))
 
@@ -110,7 +108,7 @@ class Queue:
         self._block.close()
 
 
-def open_block(where: segment.Address) -> segment.Segment:
+def open_block(where: blocks.Address) -> blocks.Segment:
     """Open a block of the caller's, in a worker, to write to it.
 
     Raises
@@ -121,7 +119,7 @@ def open_block(where: segment.Address) -> segment.Segment:
     # Seen from here: the caller may know the runtime directory by another path.
     if where.backend == "memfd":
         where = replace(where, place=str(runtime_directory()))
-    return segment.attach(where, writable=True)
+    return blocks.attach(where, writable=True)
 
 
 class Claims:
@@ -152,7 +150,7 @@ class Claims:
         self._fd = self._block.fd
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
         self._log_at = _LINE * (1 + address.workers)
-        control = segment.map_block(self._block, mode="r+", size_bytes=self._log_at)
+        control = blocks.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[_LINE * (1 + worker) :][: _COUNT.size].cast("Q")
         self._chunks = address.chunks()

@@ -29,9 +29,8 @@ from typing import Any, Final
 import cloudpickle
 import numpy as np
 
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.blocks import _room as memory
-from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.worker._queue import open_block
 
 _HEAD_BYTES: Final = 4096
@@ -58,8 +57,8 @@ _Record = tuple[int, list[range], tuple[int, int]]
 class ResultsAddress:
     """What a worker needs in order to leave results."""
 
-    block: segment.Address
-    area: segment.Address | None
+    block: blocks.Address
+    area: blocks.Address | None
     items: int
 
 
@@ -84,13 +83,13 @@ class Results:
         They are to be one array, in a block of that kind.
     """
 
-    def __init__(self, items: int, area: tuple[segment.Backend, str] | None = None) -> None:
+    def __init__(self, items: int, area: tuple[blocks.Backend, str] | None = None) -> None:
         self._items = items
-        self._block = segment.create(uuid.uuid4().bytes, _HEAD_BYTES, *segment.anonymous())
-        self.area: segment.Segment | None = None
+        self._block = blocks.create(uuid.uuid4().bytes, _HEAD_BYTES, *blocks.anonymous())
+        self.area: blocks.Segment | None = None
         try:
             if area is not None:
-                self.area = segment.create(uuid.uuid4().bytes, 1, *area)
+                self.area = blocks.create(uuid.uuid4().bytes, 1, *area)
         except BaseException:
             self._block.close()
             raise
@@ -142,10 +141,10 @@ class Results:
         if size_bytes == 0:
             return np.empty((self._items, *shape), dtype)
         # Private, so that after a fork nobody writes to anybody else's.
-        mapping = segment.map_block(self.area, mode="c", size_bytes=size_bytes)
+        mapping = blocks.map_block(self.area, mode="c", size_bytes=size_bytes)
         return np.frombuffer(mapping, dtype).reshape((self._items, *shape))
 
-    def take_area(self) -> segment.Segment:
+    def take_area(self) -> blocks.Segment:
         """Return the block of the array, which the caller has to close."""
         assert self.area is not None  # noqa: S101 -- asked for by whoever made it
         area, self.area = self.area, None
@@ -282,9 +281,9 @@ class Writer:
         end = self._at + _RECORD.size + len(ranges) + len(payload)
         if end > self._end:
             raise MemoryError(f"the results of one engine take more than {_REGION_BYTES >> 30} GB")
-        segment.write_at(self._block, ranges + payload, self._at + _RECORD.size)
+        blocks.write_at(self._block, ranges + payload, self._at + _RECORD.size)
         header = _RECORD.pack(kind, len(what), len(payload))
-        segment.write_at(self._block, header, self._at)
+        blocks.write_at(self._block, header, self._at)
         self._at = end
 
     def _wrote_to_area(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
@@ -299,13 +298,13 @@ class Writer:
             return False
         assert self._area is not None  # noqa: S101 -- asked before
         data = memoryview(some.reshape(-1).view(np.uint8).data)
-        segment.write_at(self._area, data, start * _item_bytes(form))
+        blocks.write_at(self._area, data, start * _item_bytes(form))
         return True
 
     def _require(self, form: Form) -> None:
         place = "" if self._area is None else self._area.place
         needed = self._items * _item_bytes(form)
-        memory.require("the array of the results", needed, registry().snapshot, place)
+        blocks.require("the array of the results", needed, registry().snapshot, place)
 
 
 def at_once(result: Any) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.core.values._values import Elements
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.values import Elements
 from memshare_jupyter.worker._failures import Failure
 from memshare_jupyter.worker._items import Items
 from memshare_jupyter.worker._queue import Claims, QueueAddress

@@ -279,7 +279,9 @@ def test_list_mine_shows_what_this_process_has(rna, child):
 
 
 def test_release_says_whether_the_memory_is_free(rna, child):
-    child("y = ms.retrieve_views('rna', 'y')['y']; ms.core.registry._process.registry().label('engine 3')")
+    child(
+        "y = ms.retrieve_views('rna', 'y')['y']; ms.core.registry._process.registry().label('engine 3')"
+    )
     said = repr(rna("%memshare release rna.X rna.y"))
     assert "released rna.X; its memory is free\n" in said
     assert "released rna.y; its memory is free when the last view is gone (engine 3)" in said

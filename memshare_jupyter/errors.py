@@ -14,6 +14,7 @@
     ├── HeaderMismatchError    (ValueError)       a page of another format or version
     ├── RegistryCorruptError   (RuntimeError)     the runtime directory cannot be trusted
     ├── LockTimeoutError       (TimeoutError)     a name stayed locked by another process
+    ├── RegistryBusyError      (RuntimeError)     asked for in the middle of another act
     ├── ClusterError           (RuntimeError)     engines that cannot be used
     └── MemApplyError          (RuntimeError)     the applied function failed
 
@@ -98,6 +99,14 @@ class RegistryCorruptError(MemshareError, RuntimeError):
 
 class LockTimeoutError(MemshareError, TimeoutError):
     """Another process kept a name locked for too long."""
+
+
+class RegistryBusyError(MemshareError, RuntimeError):
+    """A signal handler or finalizer asked for a value in the middle of another act.
+
+    It ran in the thread whose act it interrupted, so to wait would be to wait for ever. Releasing
+    and detaching are done at the end of that act instead.
+    """
 
 
 class ClusterError(MemshareError, RuntimeError):

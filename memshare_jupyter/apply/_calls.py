@@ -345,7 +345,9 @@ class _Call:
             registry().register(self._page.namespace, {self._page.variable: array})
         else:
             dtype, shape = form
-            registry().adopt(*self._page, results.take_area(), (self.run.total, *shape), dtype)
+            registry().adopt_block(
+                *self._page, results.take_area(), (self.run.total, *shape), dtype
+            )
         return registry().attach(*self._page, hold=False)
 
     def _found(self, regions: int) -> list[Any]:

@@ -30,6 +30,40 @@ def _pid_namespace_of(_pid: int) -> int:
         return 0
 
 
+@functools.lru_cache(maxsize=1)
+def _user_namespace_of(_pid: int) -> int:
+    try:
+        return os.stat("/proc/self/ns/user").st_ino
+    except OSError:
+        return 0
+
+
+def user_namespace() -> int:
+    """Return the number of this process's user namespace; 0 where there are no such namespaces."""
+    return _user_namespace_of(os.getpid())
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in the system's ticks; None when there is no such process.
+
+    With its pid that names a process for good: see field 22 of proc_pid_stat(5).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether a process stands still, as after SIGSTOP or Ctrl-Z."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
+
+
 def why_hidden() -> str:
     """Say why other processes cannot open this one's descriptors; empty when they can."""
     try:

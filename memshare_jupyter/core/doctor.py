@@ -28,7 +28,7 @@ from memshare_jupyter.core.blocks import (
     _room as memory,
 )
 from memshare_jupyter.core.blocks._room import in_units
-from memshare_jupyter.core.ledger._ledger import Seen, survey
+from memshare_jupyter.core.ledger import Who, sessions_in
 from memshare_jupyter.core.ledger._runtime import (
     VARIABLE,
     make_directory,
@@ -202,18 +202,19 @@ def _huge_pages() -> Iterator[Check]:
 
 
 def _sessions() -> Iterator[Check]:
-    seen = survey(runtime_directory(), registry().session_file)
-    living = [s for s in seen if s.same_version]
-    foreign = [s for s in living if s.pid_namespace != _proc.pid_namespace()]
-    others = [s for s in seen if not s.same_version]
+    mine = registry().session_file
+    seen = list(sessions_in(runtime_directory(), mine))
+    living = [who for _, who in seen if who is not None]
+    foreign = [who for who in living if who.pid_namespace != _proc.pid_namespace()]
+    others = [str(pid) for pid, who in seen if who is None]
     found = f"{len(living)} besides this one"
     yield Check("sessions", "ok", found + (f": {_named(living)}" if living else ""))
     if foreign:
         yield Check("other pid namespaces", "ok", f"{_named(foreign)}; attached through sockets")
     if others:
         advice = "use the same version of memshare_jupyter in every process, and start those anew"
-        yield Check("other versions", "warn", f"{_named(others)} cannot be seen here", advice)
+        yield Check("other versions", "warn", f"{', '.join(others)} cannot be seen here", advice)
 
 
-def _named(sessions: list[Seen]) -> str:
-    return ", ".join(f"{s.pid} {s.label}".strip() for s in sessions)
+def _named(sessions: list[Who]) -> str:
+    return ", ".join(f"{who.pid} {who.label}".strip() for who in sessions)

@@ -4,32 +4,43 @@ from memshare_jupyter.core.blocks._block import (
     Address,
     Backend,
     Mode,
+    OwnBlock,
     Segment,
-    SegmentGone,
     anonymous,
     attach,
     choose,
     create,
+    fill,
     map_block,
+    reclaim,
     write_at,
 )
+from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
+from memshare_jupyter.core.blocks._huge import copy_into, not_inherited
 from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import explain, in_units, machine, require, room
+from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, require, room
 
 __all__ = [
+    "FULL",
     "Address",
     "Backend",
+    "BlockBusy",
     "Mode",
+    "OwnBlock",
     "Segment",
     "SegmentGone",
     "anonymous",
     "attach",
     "choose",
+    "copy_into",
     "create",
     "explain",
+    "fill",
     "in_units",
     "machine",
     "map_block",
+    "not_inherited",
+    "reclaim",
     "require",
     "room",
     "share_bytes",

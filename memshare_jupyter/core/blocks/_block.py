@@ -27,23 +27,21 @@ from typing import Final, Literal, Protocol, get_args
 from memshare_jupyter.core import _descriptors, _proc
 from memshare_jupyter.core.blocks import (
     _file,
-    _gone,
+    _forked,  # noqa: F401 -- for what it does at a fork
+    _huge,
     _memfd,
+    _reach,
     _socket,
 )
-from memshare_jupyter.core.blocks import (
-    _huge as huge,
-)
-from memshare_jupyter.core.blocks import (
-    _reach as reach,
-)
+from memshare_jupyter.core.blocks._gone import SegmentGone
 from memshare_jupyter.core.ledger._runtime import VARIABLE, page_directory
 from memshare_jupyter.core.values._layout import Layout
 
 Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]
 """Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
-SegmentGone = _gone.SegmentGone
+OwnBlock: Final = (_memfd.MemfdBlock, _file.FileBlock)
+"""Every kind of block that this process may have open."""
 sweep: Final = _file.sweep
 reclaim: Final = _file.reclaim
 
@@ -80,6 +78,16 @@ class Segment(Protocol):
 
     def seal(self, *, writable: bool) -> None:
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
+
+    def try_alone(self) -> bool:
+        """Keep everybody from attaching it, if nobody else has it open; its maker only.
+
+        The kernel's answer, which no list can make wrong: whoever attached it, or was forked
+        with it, has a lock of their own.
+        """
+
+    def share(self) -> None:
+        """Let others attach it again."""
 
     def close(self) -> None:
         """Let go of the block, after its mapping ended; once or more often."""
@@ -171,6 +179,8 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     ------
     SegmentGone
         That process is dead or no longer has the block, or nobody has the file any more.
+    BlockBusy
+        Its owner is writing another value into it.
     PermissionError
         `writable`, and the block is sealed against it.
     """
@@ -181,13 +191,13 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     try:
         return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
     except SegmentGone:
-        if not reach.socket_path(Path(address.place), address.token).exists():
+        if not _reach.socket_path(Path(address.place), address.token).exists():
             raise
         return _over_socket(address, writable=writable)
 
 
 def _over_socket(address: Address, *, writable: bool) -> Segment:
-    path = reach.socket_path(Path(address.place), address.token)
+    path = _reach.socket_path(Path(address.place), address.token)
     try:
         fd = _socket.fetch(path, address.uuid, writable=writable)
     except PermissionError:
@@ -195,7 +205,7 @@ def _over_socket(address: Address, *, writable: bool) -> Segment:
     except FileNotFoundError as error:
         raise SegmentGone(
             f"process {address.pid} lives in another pid namespace and does not serve a socket "
-            f"yet; use memshare there once more, or set {reach.VARIABLE}=1 before it starts"
+            f"yet; use memshare there once more, or set {_reach.VARIABLE}=1 before it starts"
         ) from error
     except (OSError, LookupError) as error:
         if getattr(error, "errno", None) in _descriptors.RUN_OUT:
@@ -214,8 +224,8 @@ def fill(segment: Segment, layout: Layout) -> None:
     where a mapping pays a page fault for each (2.0 against 0.4-0.9 GB/s, measured). Unless there
     are huge pages for the asking: then there are few faults, and two threads copy.
     """
-    if segment.backend == "memfd" and huge.worth_asking(layout.size_bytes):
-        huge.fill(map_block(segment, mode="r+"), layout)
+    if segment.backend == "memfd" and _huge.worth_asking(layout.size_bytes):
+        _huge.fill(map_block(segment, mode="r+"), layout)
         return
     for offset, block in layout.blocks():
         write_at(segment, block, offset)

@@ -1,7 +1,11 @@
-"""What every backend says of a block that is not there any more."""
+"""Why a block cannot be opened."""
 
 from __future__ import annotations
 
 
-class SegmentGone(Exception):  # noqa: N818 -- a state the caller handles, not an error
-    """The process or directory named no longer has that block."""
+class SegmentGone(Exception):  # noqa: N818 -- a state that callers handle, not an error
+    """The block cannot be reached through that holder, or any more."""
+
+
+class BlockBusy(SegmentGone):
+    """Its owner is writing another value into the block: it will be there, or gone, in a moment."""

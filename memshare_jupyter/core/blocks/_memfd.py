@@ -4,6 +4,10 @@ The way is ``/proc/<pid>/fd``, or the holder's socket (`_socket`) where that lea
 
 A memfd has no name in a file system, so nothing can be left behind: not by a crash, not by a
 kill, and there is nothing to clean up. See memfd_create(2) and the F_ADD_SEALS part of fcntl(2).
+
+Whoever attaches one keeps a shared flock(2) on the open file that is theirs. The kernel drops it
+with the last copy of that descriptor, in whatever process a fork took it to; so an owner that
+gets the exclusive one knows that nobody else has the memory, whatever any list says.
 """
 
 from __future__ import annotations
@@ -11,34 +15,28 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import uuid as uuids
 from typing import Final, Literal
 
-from memshare_jupyter.core import _descriptors
-from memshare_jupyter.core.blocks._gone import SegmentGone
+from memshare_jupyter.core._opened import Opened, known
+from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 
 _PREFIX: Final = "memshare:"
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 _F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1
 
-_held: dict[int, MemfdSegment] = {}
-"""The blocks that this process has open, by descriptor."""
 
+class MemfdBlock(Opened):
+    """A memfd that this process has open; see `_block.Segment`."""
 
-class MemfdSegment:
-    """A memfd that this process has open; see `segment.Segment`."""
-
-    __slots__ = ("fd", "size_bytes", "uuid")
+    __slots__ = ("size_bytes", "uuid")
 
     backend: Literal["memfd"] = "memfd"
     place = ""
 
-    def __init__(self, uuid: bytes, fd: int, size_bytes: int) -> None:
+    def __init__(self, uuid: bytes) -> None:
+        super().__init__()
         self.uuid = uuid
-        self.fd = fd
-        self.size_bytes = size_bytes
-        _descriptors.keep_spare(fd)
-        _held[fd] = self
+        self.size_bytes = 0
 
     def grow(self, size_bytes: int) -> None:
         """Make it larger, before it is sealed; what is added is zeros."""
@@ -51,12 +49,14 @@ class MemfdSegment:
         more = 0 if writable else _F_SEAL_FUTURE_WRITE
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals | more)
 
-    def close(self) -> None:
-        """Let go of it; once or more often."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            _held.pop(fd, None)
-            os.close(fd)
+    def try_alone(self) -> bool:
+        """Keep everybody from attaching it, if nobody else has it; the block's maker only."""
+        return try_flock(self.fd, fcntl.LOCK_EX)
+
+    def share(self) -> None:
+        """Let others attach it again."""
+        if self.fd >= 0:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
 
 
 def available() -> bool:
@@ -70,28 +70,30 @@ def available() -> bool:
 
 def memfd_name(uuid: bytes) -> str:
     """Return what ``/proc/<pid>/maps`` and ``/proc/<pid>/fd`` call the block."""
-    return f"/memfd:{_PREFIX}{uuids.UUID(bytes=uuid).hex} (deleted)"
+    return f"/memfd:{_PREFIX}{uuid.hex()} (deleted)"
 
 
-def create(uuid: bytes, size_bytes: int) -> MemfdSegment:
+def create(uuid: bytes, size_bytes: int) -> MemfdBlock:
     """Make a block of zeros."""
-    name = _PREFIX + uuids.UUID(bytes=uuid).hex
+    block = MemfdBlock(uuid)
+    name = _PREFIX + uuid.hex()
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        fd = os.memfd_create(name, flags | _MFD_NOEXEC_SEAL)
+        block.open(os.memfd_create, name, flags | _MFD_NOEXEC_SEAL)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        fd = os.memfd_create(name, flags)
+        block.open(os.memfd_create, name, flags)
     try:
-        os.ftruncate(fd, size_bytes)
-        return MemfdSegment(uuid, fd, size_bytes)
+        if size_bytes:
+            block.grow(size_bytes)
     except BaseException:
-        os.close(fd)
+        block.close()
         raise
+    return block
 
 
-def attach(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -> MemfdSegment:
+def attach(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -> MemfdBlock:
     """Open the block that process `pid` knows as `fd`.
 
     Raises
@@ -99,18 +101,28 @@ def attach(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) 
     SegmentGone
         That process is dead or of another user, or its descriptor is closed or means something
         else by now.
+    BlockBusy
+        Its owner is writing another value into it.
     PermissionError
         `writable`, and the block is sealed against it.
     """
-    return adopt(uuid, _open(uuid, pid, fd, writable=writable))
-
-
-def adopt(uuid: bytes, fd: int) -> MemfdSegment:
-    """Take over a descriptor of the block."""
+    block = MemfdBlock(uuid)
     try:
-        return MemfdSegment(uuid, fd, os.fstat(fd).st_size)
+        _open_link(block, uuid, pid, fd, writable=writable)
+        return _hold(block)
     except BaseException:
-        os.close(fd)
+        block.close()
+        raise
+
+
+def adopt(uuid: bytes, fd: int) -> MemfdBlock:
+    """Take over a descriptor of the block that another process sent."""
+    block = MemfdBlock(uuid)
+    block.open(int, fd)
+    try:
+        return _hold(block)
+    except BaseException:
+        block.close()
         raise
 
 
@@ -124,11 +136,16 @@ def reopen_held(uuid: bytes, writable: bool) -> int:
     PermissionError
         `writable`, and the block is sealed against it.
     """
-    for fd in [fd for fd, held in list(_held.items()) if held.uuid == uuid]:
-        try:
-            return _open(uuid, "self", fd, writable=writable)
-        except SegmentGone:
-            continue  # let go of at this moment
+    for held in known():
+        if isinstance(held, MemfdBlock) and held.uuid == uuid and held.fd >= 0:
+            copy = Opened()
+            try:
+                _open_link(copy, uuid, "self", held.fd, writable=writable)
+                return os.dup(copy.fd)
+            except SegmentGone:
+                continue  # let go of at this moment
+            finally:
+                copy.close()
     raise LookupError("this process does not have that block")
 
 
@@ -137,21 +154,40 @@ def is_block(uuid: bytes, fd: int) -> bool:
     return os.readlink(f"/proc/self/fd/{fd}") == memfd_name(uuid)
 
 
-def _open(uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool) -> int:
+def try_flock(fd: int, kind: int) -> bool:
+    """Take a lock of that kind on an open file, unless another open file has one against it."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _hold(block: MemfdBlock) -> MemfdBlock:
+    if not try_flock(block.fd, fcntl.LOCK_SH):
+        raise BlockBusy("its owner is writing another value into it")
+    block.size_bytes = os.fstat(block.fd).st_size
+    return block
+
+
+def _open_link(
+    opened: Opened, uuid: bytes, pid: int | Literal["self"], fd: int, *, writable: bool
+) -> None:
+    link = Opened()
     try:
         # O_PATH looks at the link's target without opening it, so a descriptor that was reused
         # for a device, a pipe or somebody's file has no effect.
-        handle = os.open(f"/proc/{pid}/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
-        raise SegmentGone(str(error)) from error
-    try:
-        link = f"/proc/self/fd/{handle}"
-        if os.readlink(link) != memfd_name(uuid):
+        try:
+            link.open(os.open, f"/proc/{pid}/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+            there = f"/proc/self/fd/{link.fd}"
+            found = os.readlink(there)
+        except (FileNotFoundError, ProcessLookupError, PermissionError) as error:
+            raise SegmentGone(str(error)) from error
+        if found != memfd_name(uuid):
             raise SegmentGone(f"descriptor {fd} of process {pid} is something else by now")
-        opened = os.open(link, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        opened.open(os.open, there, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
-        os.close(handle)
-    if writable and fcntl.fcntl(opened, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
-        os.close(opened)
+        link.close()
+    if writable and fcntl.fcntl(opened.fd, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
+        opened.close()
         raise PermissionError(errno.EACCES, "the block is sealed against writing")
-    return opened

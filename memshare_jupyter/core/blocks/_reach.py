@@ -35,6 +35,7 @@ class Reach:
     """
 
     def __init__(self, directory: Path, token: bytes, *, foreign: bool = False) -> None:
+        self._directory = directory
         self._path = socket_path(directory, token)
         self._server: _socket.Server | None = None
         self._possible = _memfd.available()  # a file is reached without its holder's help
@@ -79,11 +80,12 @@ class Reach:
             self._server.end()
             self._server = None
 
-    def abandon(self) -> None:
-        """Forget the parent's socket in a forked child."""
+    def in_child(self, token: bytes) -> Reach:
+        """Forget the parent's socket in a forked child; what the child has instead."""
         if self._server is not None:
             self._server.abandon()
             self._server = None
+        return Reach(self._directory, token, foreign=self.foreign)
 
 
 def socket_path(directory: Path, token: bytes) -> Path:

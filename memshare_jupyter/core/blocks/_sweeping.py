@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.ledger._ledger import Session
 from memshare_jupyter.core.ledger._runtime import page_directory
 
 
@@ -25,7 +25,7 @@ class Places:
             self._known.add(place)
             segment.sweep(place, ())
 
-    def sweep(self, sessions: Iterable[Session]) -> None:
+    def sweep(self, sessions: Iterable[Any]) -> None:
         """Sweep every directory that is known, or that a living session lists pages in."""
         listed = set()
         self._known.add(str(page_directory()))

@@ -1,5 +1,25 @@
 """The ledger: which process says that it holds what. Imports errors and names."""
 
+from memshare_jupyter.core.ledger._ledger import Ledger, Session
+from memshare_jupyter.core.ledger._names import NameLocks
+from memshare_jupyter.core.ledger._reader import Reader, sessions_in
 from memshare_jupyter.core.ledger._runtime import runtime_directory
+from memshare_jupyter.core.ledger._session import Who
+from memshare_jupyter.core.ledger._slot import PAGE, SLOT_BYTES, VIEW, Entry, about_room
+from memshare_jupyter.core.ledger._table import Table
 
-__all__ = ["runtime_directory"]
+__all__ = [
+    "PAGE",
+    "SLOT_BYTES",
+    "VIEW",
+    "Entry",
+    "Ledger",
+    "NameLocks",
+    "Reader",
+    "Session",
+    "Table",
+    "Who",
+    "about_room",
+    "runtime_directory",
+    "sessions_in",
+]

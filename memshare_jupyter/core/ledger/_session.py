@@ -4,24 +4,26 @@ Each process that holds a handle has one file in the runtime directory of its us
 
     header (512 bytes)   who the process is, and the state: a generation counter, the number of
                          slots, and a ring of the slots changed last
-    slots (512 each)     one handle each, see `ledger`
+    slots (512 each)     one handle each, see `_slot`
 
 Only its process writes a file. A POSIX record lock on byte 0, held for life, says that the
 process lives: the kernel drops it at death, however that comes. POSIX and not OFD or flock
 locks, because those are inherited by forked children, and a dead session would look alive.
 
-A session begins with a file that is complete and locked before it can be seen (`_newfile`), so
-a visible file without a lock is always a dead one. To change a slot:
+A session begins with a file that is complete and locked before it can be seen (`_create`). To
+change a slot:
 
 1. write the slot;
 2. write the state: ring, number of slots, generation.
 
 A reader that sees the new generation finds the new slot. A kill between any two steps leaves a
-file without a lock, which counts for nothing.
+file without a lock, and no process of its pid and time of start.
 
 Any ``close()`` of the file in this process would drop its lock, so there is one descriptor and
-nothing maps the file; and because somebody's stray close, or a cleaner of temporary files, can
-still happen, every change first takes the lock again and looks whether the file is still there.
+nothing maps the file. Somebody's stray close, or a cleaner of temporary files, can still happen:
+every act first takes the lock again and looks whether the file is still there. One that was
+removed does not come back under its name, which may be about to be removed once more: its next
+incarnation has a name of its own.
 """
 
 from __future__ import annotations
@@ -33,130 +35,190 @@ import time
 import uuid
 import zlib
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from memshare_jupyter.core._proc import pid_namespace
+from memshare_jupyter.core import _proc
+from memshare_jupyter.core._opened import Opened
+from memshare_jupyter.core.ledger._create import create_locked
 from memshare_jupyter.core.ledger._locks import try_lock
-from memshare_jupyter.core.ledger._newfile import create_locked
 from memshare_jupyter.core.ledger._runtime import make_directory
+from memshare_jupyter.core.ledger._slot import CRC, EMPTY, SLOT_BYTES
 
 MAGIC: Final = b"memshare"
-VERSION: Final = 2
+VERSION: Final = 3
 HEADER_BYTES: Final = 512
-SLOT_BYTES: Final = 512
 RING: Final = 64
 SUFFIX: Final = ".session"
 
-WHO: Final = struct.Struct("<8sIIIQd16s64s")
-"""magic, version, slot bytes, pid, pid namespace, time of start, token, label"""
+_WHO: Final = struct.Struct("<8sIIIQQQd16s64s")
+"""magic, version, slot bytes, pid, pid namespace, user namespace, time of the process's start in
+the system's ticks, of the session's in seconds since 1970, token, label"""
 STATE: Final = struct.Struct(f"<QI{RING}I")
 """generation, number of slots, ring"""
-STATE_OFFSET: Final = 128
-CRC: Final = struct.Struct("<I")
+STATE_OFFSET: Final = 160
+
+
+class Who(NamedTuple):
+    """A process, as its session file names it.
+
+    Attributes
+    ----------
+    pid, pid_namespace : int
+        The process, as its own namespace numbers it.
+    user_namespace : int
+        Where its user id has its meaning; 0 where there are no such namespaces.
+    start_ticks : int
+        When it started: tells it from another one of that pid. 0 when that is not known.
+    began : float
+        When its session began, in seconds since 1970.
+    token : bytes
+        Tells the session from any other.
+    label : str
+        What lists call it, such as ``"kernel"``.
+    """
+
+    pid: int
+    pid_namespace: int
+    user_namespace: int
+    start_ticks: int
+    began: float
+    token: bytes
+    label: str
+
+    @classmethod
+    def me(cls, label: str = "") -> Who:
+        """Return this process with a session of its own."""
+        pid = os.getpid()
+        started = _proc.start_time(pid) or 0
+        spaces = (_proc.pid_namespace(), _proc.user_namespace())
+        return cls(pid, spaces[0], spaces[1], started, time.time(), uuid.uuid4().bytes, label)
+
+    @classmethod
+    def read(cls, header: bytes) -> Who | None:
+        """Read what a header says; None when it is not one of this version."""
+        if len(header) < HEADER_BYTES:
+            return None
+        magic, version, slot_bytes, *who, label = _WHO.unpack_from(header)
+        if (magic, version, slot_bytes) != (MAGIC, VERSION, SLOT_BYTES):
+            return None
+        return cls(*who, label.rstrip(b"\0").decode(errors="replace"))
+
+    def pack(self) -> bytes:
+        """Return the beginning of a header."""
+        label = self.label.encode()[:64].decode(errors="ignore").encode()
+        return _WHO.pack(MAGIC, VERSION, SLOT_BYTES, *self[:-1], label).ljust(STATE_OFFSET, b"\0")
 
 
 class SessionFile:
-    """The session file of this process.
+    """One incarnation of the session file of this process.
 
     Parameters
     ----------
     directory : Path
         The runtime directory, see `runtime_directory`.
-    label : str
-        What lists call this process, such as ``"kernel"``.
+    who : Who
+        This process.
+    slots : list of bytes
+        What the file lists from the moment it can be seen.
+    incarnation : int
+        How many files this session had before.
+
+    Raises
+    ------
+    OSError
+        There is no room for the file, or no descriptor.
+    RegistryCorruptError
+        The directory cannot be trusted, or is gone.
     """
 
-    def __init__(self, directory: Path, label: str = "") -> None:
-        self.directory = directory
-        self.label = label
-        self.token = uuid.uuid4().bytes
-        self.pid = os.getpid()
-        self.pid_namespace = pid_namespace()
-        self.path = directory / f"{self.pid}-{self.token.hex()}{SUFFIX}"
-        self.started = time.time()
-        self._slots: list[bytes] = []
-        self._free: set[int] = set()
+    def __init__(self, directory: Path, who: Who, slots: list[bytes], incarnation: int = 0) -> None:
+        self._who = who
+        self._slots = slots
+        self._free = {index for index, slot in enumerate(slots) if slot == EMPTY}
         self._generation = 0
         self._ring = [0] * RING
-        self._fd = self._begin()
+        self._opened = Opened()
+        self.path = directory / f"{who.pid}-{who.token.hex()}-{incarnation}{SUFFIX}"
+        self._begin()
 
     def put(self, slot: bytes) -> int:
         """Write a slot into a free place and return its index."""
-        if not self._free:
-            self._slots.append(bytes(SLOT_BYTES))
-            self._free.add(len(self._slots) - 1)
-        index = self._free.pop()
-        self._slots[index] = slot
-        self._change(index)
+        index = self._free.pop() if self._free else len(self._slots)
+        try:
+            self._write(slot, HEADER_BYTES + index * SLOT_BYTES)  # step 1
+        except BaseException:
+            if index < len(self._slots):
+                self._free.add(index)
+            raise
+        if index == len(self._slots):
+            self._slots.append(slot)
+        else:
+            self._slots[index] = slot
+        self._changed(index)
         return index
 
     def clear(self, index: int) -> None:
         """Empty a slot."""
-        self._slots[index] = bytes(SLOT_BYTES)
-        self._change(index)
+        self._write(EMPTY, HEADER_BYTES + index * SLOT_BYTES)
+        self._slots[index] = EMPTY
+        self._changed(index)
         self._free.add(index)
 
-    def rewrite(self, slots: dict[int, bytes]) -> None:
+    def rewrite(self, slots: list[bytes]) -> None:
         """Have exactly these slots, in whatever state a failed change left the file."""
-        empty = bytes(SLOT_BYTES)
-        self._slots = [slots.get(index, empty) for index in range(len(self._slots))]
-        self._free = set(range(len(self._slots))) - slots.keys()
-        self.assert_alive()
-        os.pwrite(self._fd, b"".join(self._slots), HEADER_BYTES)
+        # No slot is given up: a reader may be about to read as many as there were.
+        slots += [EMPTY] * (len(self._slots) - len(slots))
+        self._slots = slots
+        self._free = {index for index, slot in enumerate(slots) if slot == EMPTY}
+        self._write(b"".join(slots), HEADER_BYTES)
         self._generation += RING + 1  # more than the ring holds: readers read every slot
-        os.pwrite(self._fd, self._state(), STATE_OFFSET)
+        self._write(self._state(), STATE_OFFSET)
 
-    def relabel(self, label: str) -> None:
+    def relabel(self, who: Who) -> None:
         """Change what lists call this process."""
-        if label != self.label:
-            self.label = label
-            self.assert_alive()
-            os.pwrite(self._fd, self._header(), 0)
+        self._who = who
+        self._write(who.pack(), 0)
 
-    def assert_alive(self) -> None:
-        """Take the lock again and put the file back if somebody removed it."""
-        try_lock(self._fd)
-        if os.fstat(self._fd).st_nlink == 0:
-            gone, self._fd = self._fd, self._begin()
-            os.close(gone)
+    def is_there(self) -> bool:
+        """Take the lock again, and say whether the file can still be found."""
+        fd = self._opened.fd
+        try_lock(fd)
+        return os.fstat(fd).st_nlink > 0
 
     def end(self) -> None:
         """Remove the file: all handles of this process count for nothing from here on."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self.path.unlink()
         self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
-        # Not kept: by its number a late write would reach some other file that got it since.
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+        self._opened.close()
 
-    def _begin(self) -> int:
+    def _begin(self) -> None:
+        image = self._who.pack() + self._state()
+        image = image.ljust(HEADER_BYTES, b"\0") + b"".join(self._slots)
         while True:
-            make_directory(self.directory)
+            make_directory(self.path.parent)
             try:
-                image = self._header() + b"".join(self._slots)
-                return create_locked(self.path, image)
+                create_locked(self._opened, self.path, image)
             except FileNotFoundError:
-                # Another process removed the empty directory, or our hidden file, in between.
-                continue
+                continue  # somebody removed the empty directory, or our hidden file, in between
+            except BaseException:
+                self.end()
+                raise
+            return
 
-    def _change(self, index: int) -> None:
-        self.assert_alive()
-        os.pwrite(self._fd, self._slots[index], HEADER_BYTES + index * SLOT_BYTES)  # step 1
+    def _changed(self, index: int) -> None:
         self._generation += 1
         self._ring[self._generation % RING] = index
-        os.pwrite(self._fd, self._state(), STATE_OFFSET)  # step 2
-
-    def _header(self) -> bytes:
-        label = self.label.encode()[:64].decode(errors="ignore").encode()
-        who = WHO.pack(
-            *(MAGIC, VERSION, SLOT_BYTES, self.pid, self.pid_namespace, self.started),
-            *(self.token, label),
-        )
-        return (who.ljust(STATE_OFFSET, b"\0") + self._state()).ljust(HEADER_BYTES, b"\0")
+        self._write(self._state(), STATE_OFFSET)  # step 2
 
     def _state(self) -> bytes:
         state = STATE.pack(self._generation, len(self._slots), *self._ring)
         return state + CRC.pack(zlib.crc32(state))
+
+    def _write(self, data: bytes, offset: int) -> None:
+        while (written := os.pwrite(self._opened.fd, data, offset)) < len(data):
+            # Nearly full: the rest says whether there is no room, or was but a signal.
+            data, offset = data[written:], offset + written

@@ -5,26 +5,55 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import Final, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
-from memshare_jupyter.core.blocks._block import Backend
-from memshare_jupyter.core.ledger._session import CRC, SLOT_BYTES
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import InvalidNameError
 
+Backend = Literal["memfd", "file"]
+SLOT_BYTES: Final = 512
+EMPTY: Final = bytes(SLOT_BYTES)
 PAGE: Final = 1
 VIEW: Final = 2
+CRC: Final = struct.Struct("<I")
 _SLOT: Final = struct.Struct("<IBBBBBB16siIQdd16sB")
-"""checksum, kind, writable, backend, length of namespace, of variable and of place, uuid,
+"""checksum, kind, writable, backend, length of namespace, of variable and of directory, uuid,
 descriptor number, pid of the page's owner, bytes, page's and handle's time of birth, token of the
-owner, length of summary"""
+owner, length of what lists show of the value"""
+NAMES_AT: Final = _SLOT.size
 _BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
-_SUMMARY_BYTES: Final = 168
-_LEAST_SUMMARY_BYTES: Final = 64
+_ABOUT_BYTES: Final = 168
+_LEAST_ABOUT_BYTES: Final = 64
 
 
 class Entry(NamedTuple):
-    """One handle: one process's claim on one page."""
+    """One handle: one process's claim on one page.
+
+    Attributes
+    ----------
+    kind : int
+        `PAGE` of the page's owner, `VIEW` of any other holder.
+    name : PageName
+        The page's name.
+    uuid : bytes
+        The page's identity.
+    fd : int
+        What the holder knows the page's block as.
+    size_bytes : int
+        Bytes of data.
+    writable : bool
+        Whether viewers may write.
+    created, since : float
+        When the page was registered and when the handle began, in seconds since 1970.
+    owner_pid, owner_token : int, bytes
+        Who registered the page.
+    about : bytes
+        What lists show of the value.
+    backend : {"memfd", "file"}
+        What the block is.
+    place : str
+        The directory of a block that is a file; else empty.
+    """
 
     kind: int
     name: PageName
@@ -36,7 +65,7 @@ class Entry(NamedTuple):
     since: float
     owner_pid: int
     owner_token: bytes
-    summary: bytes
+    about: bytes
     backend: Backend = "memfd"
     place: str = ""
 
@@ -47,43 +76,50 @@ class Entry(NamedTuple):
         body = _SLOT.pack(
             *(0, self.kind, self.writable, _BACKENDS.index(self.backend)),
             *(len(namespace), len(variable), len(place), self.uuid, self.fd, self.owner_pid),
-            *(self.size_bytes, self.created, self.since, self.owner_token, len(self.summary)),
+            *(self.size_bytes, self.created, self.since, self.owner_token, len(self.about)),
         )
-        slot = b"".join((body, namespace, variable, place, self.summary)).ljust(SLOT_BYTES, b"\0")
+        slot = b"".join((body, namespace, variable, place, self.about)).ljust(SLOT_BYTES, b"\0")
         return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
 
 
 class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an error
-    """The slot is being written."""
+    """The slot is being written, or was damaged."""
 
 
-def unpack(slot: bytes) -> Entry | None:
-    """Read a slot; None when it is empty, `TornSlot` when its checksum is wrong."""
+def is_whole(slot: bytes) -> bool:
+    """Say whether a slot's checksum is right, or the slot empty."""
+    return int.from_bytes(slot[:4], "little") == zlib.crc32(slot[4:]) or slot == EMPTY
+
+
+def unpack(slot: bytes) -> Entry:
+    """Read a slot that `is_whole` and not empty.
+
+    Raises
+    ------
+    TornSlot
+        It says what no process of ours would write.
+    """
     head = _SLOT.unpack_from(slot)
-    checksum, kind, writable, backend, n, v, p, uuid = head[:8]
-    fd, owner_pid, size_bytes, created, since, token, s = head[8:]
-    if not checksum and not kind:
-        return None
-    if checksum != zlib.crc32(slot[4:]):
-        raise TornSlot
-    v_at = _SLOT.size + n
+    _, kind, writable, backend, n, v, p, uuid = head[:8]
+    fd, owner_pid, size_bytes, created, since, token, a = head[8:]
+    v_at = NAMES_AT + n
     p_at = v_at + v
-    s_at = p_at + p
+    a_at = p_at + p
     try:
-        name = PageName(slot[_SLOT.size : v_at].decode(), slot[v_at:p_at].decode())
-        place = os.fsdecode(slot[p_at:s_at]) if p else ""
+        name = PageName(slot[NAMES_AT:v_at].decode(), slot[v_at:p_at].decode())
+        place = os.fsdecode(slot[p_at:a_at]) if p else ""
         made_of = _BACKENDS[backend]
     except (UnicodeDecodeError, IndexError):
         raise TornSlot from None
     # By position: keywords would double what a list of thousands costs.
     return Entry(
         *(kind, name, uuid, fd, size_bytes, bool(writable), created, since, owner_pid, token),
-        *(slot[s_at : s_at + s], made_of, place),
+        *(slot[a_at : a_at + a], made_of, place),
     )
 
 
-def summary_room(name: PageName, place: str = "") -> int:
-    """Return how many bytes of summary fit into a slot with that name and place.
+def about_room(name: PageName, place: str = "") -> int:
+    """Return how many bytes about its value fit into a slot with that name and directory.
 
     Raises
     ------
@@ -91,7 +127,7 @@ def summary_room(name: PageName, place: str = "") -> int:
         Too few; the directory is what has to be shorter.
     """
     taken = len(name.namespace.encode()) + len(name.variable.encode())
-    most = min(SLOT_BYTES - _SLOT.size - taken - _LEAST_SUMMARY_BYTES, 255)
+    most = min(SLOT_BYTES - _SLOT.size - taken - _LEAST_ABOUT_BYTES, 255)
     if (length := len(os.fsencode(place))) > most:
         raise InvalidNameError(
             f"cannot register {name}: with that name its directory may be {most} bytes long, and "
@@ -99,4 +135,4 @@ def summary_room(name: PageName, place: str = "") -> int:
             name=str(name),
             directory=place,
         )
-    return min(SLOT_BYTES - _SLOT.size - taken - length, _SUMMARY_BYTES)
+    return min(SLOT_BYTES - _SLOT.size - taken - length, _ABOUT_BYTES)

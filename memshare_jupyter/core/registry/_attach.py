@@ -1,46 +1,80 @@
-"""The viewer's side of the registry: attach pages by name or reference, and detach them.
+"""Attach pages by name or reference, and detach them.
 
 To attach a page:
 
-1. find an entry of that name (its owner's, or any viewer's when the owner is dead) or uuid;
-2. open the block through the process that published the entry, and map it;
-3. publish the view;
-4. if the owner is about to write another value into it, let go and begin again.
+1. in a turn, find an entry of that name (its owner's, or any viewer's when the owner has ended)
+   or uuid;
+2. open the block through the process that published the entry: it may have to be waited for;
+3. in a turn, map it, publish the view and hold the mapping;
+4. build the value, which may run code of others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import mmap
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any, Final, get_args
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, get_args
 
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.ledger._ledger import Session
-from memshare_jupyter.core.ledger._slot import Entry
+from memshare_jupyter.core import _proc, blocks
+from memshare_jupyter.core.ledger import Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
-from memshare_jupyter.core.registry import _claims as lookup
-from memshare_jupyter.core.registry import _page as pages
-from memshare_jupyter.core.registry._handles import Handle, Holdings, exclusive
+from memshare_jupyter.core.registry import _claims as claims
+from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._handles import Handle, Handles
 from memshare_jupyter.core.registry._page import Page
-from memshare_jupyter.core.registry._reference import Reference
-from memshare_jupyter.errors import PageNotFoundError
+from memshare_jupyter.core.registry._turn import PATIENCE_S, Turn, in_turn, in_turn_or_later
+from memshare_jupyter.core.values import Elements
+from memshare_jupyter.errors import LockTimeoutError, PageNotFoundError
 
-_ATTEMPTS: Final = 12
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 0.1
+"""How long a page may be listed and not there: its holders let go between a look and a grasp."""
+_FOREIGN_PATIENCE_S: Final = 1.0
+"""The same, if its holder has to see first that somebody of another namespace has come."""
+
+Find = Callable[[list[Session | Reader]], list[claims.Claim]]
 
 
-class BeingRefilled(segment.SegmentGone):
-    """The page has no value at this moment, but will have one."""
+class Taken(NamedTuple):
+    """A page that is mapped as long as this exists, and the handle on it."""
+
+    name: PageName
+    handle: Handle
+    mapping: mmap.mmap
+    was_kept: bool
 
 
-class Viewer(Holdings):
+@dataclass(frozen=True, slots=True)
+class PageReference:
+    """Pickles to a few hundred bytes; unpickling it attaches the page and gives its value.
+
+    Views and lists of a page do that by themselves; frames and dicts, which are made of others'
+    classes, do not.
+    """
+
+    rebuild: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.rebuild, self.arguments
+
+
+class Viewer:
     """Takes and ends the views of this process."""
 
+    def __init__(self, handles: Handles) -> None:
+        self._handles = handles
+
+    @property
+    def turn(self) -> Turn:
+        """What the methods take."""
+        return self._handles.turn
+
     def attach(
-        self, namespace: str, variable: str, *, hold: bool = True, mode: segment.Mode = "r"
+        self, namespace: str, variable: str, *, hold: bool = True, mode: blocks.Mode = "r"
     ) -> Any:
         """Return the value of a page, built on shared memory without a copy.
 
@@ -66,39 +100,41 @@ class Viewer(Holdings):
         """
         return self.attach_all(namespace, [variable], hold=hold, mode=mode)[variable]
 
-    @exclusive
     def attach_all(
         self,
         namespace: str,
         variables: Iterable[str],
         *,
         hold: bool = True,
-        mode: segment.Mode = "r",
+        mode: blocks.Mode = "r",
+        whole: bool = False,
     ) -> dict[str, Any]:
         """Return the values of several pages, by variable: all, or none and an error.
 
-        Parameters and errors are those of `attach`.
+        Parameters and errors are those of `attach`. With `whole`, a list comes as a list.
         """
-        if mode not in get_args(segment.Mode):
+        if mode not in get_args(blocks.Mode):
             raise ValueError(f"mode must be 'r', 'r+' or 'c', as in numpy.memmap, not {mode!r}")
         names = [page_name(namespace, variable) for variable in variables]
-        made: dict[str, Any] = {}
-        handles = []
+        taken: list[Taken] = []
         try:
             for name in names:
-                find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
-                with self._view(name, mode, find) as handle:
-                    made[name.variable] = handle.page.value(name, self._rebuild)
-                    handles.append(handle)
-        except BaseException:
-            made.clear()  # or the traceback would keep them
+                taken.append(self._take(name, mode, _by_name(name), keep=hold))  # noqa: PERF401
+            made = {}
+            for one in taken:
+                value = one.handle.page.value(one.name, self._handles.rebuild)
+                whole_list = whole and isinstance(value, Elements)
+                made[one.name.variable] = list(value) if whole_list else value
+        except BaseException as error:
+            if hold:
+                self._undo(taken)
+            made, value = {}, None
+            taken.clear()
+            _let_go(error)
             raise
-        for handle in handles if hold else ():
-            handle.kept = handle.page.hold()
         return made
 
-    @exclusive
-    def refer(self, namespace: str, variable: str) -> tuple[Any, Reference]:
+    def refer(self, namespace: str, variable: str) -> tuple[Any, PageReference]:
         """Return the value of a page, as `attach` does, and what leads other processes to it.
 
         Raises
@@ -107,19 +143,18 @@ class Viewer(Holdings):
             No living process has such a page.
         """
         name = page_name(namespace, variable)
-        find = partial(lookup.claims_by_name, self._ledger, name, self._was_released)
-        with self._view(name, "r", find) as handle:
-            place = (handle.page.uuid, handle.page.edition, "r")
-            value = handle.page.value(name, self._rebuild)
-            return value, Reference(self._rebuild, (*name, *place))
+        taken = self._take(name, "r", _by_name(name), keep=False)
+        page = taken.handle.page
+        value = page.value(name, self._handles.rebuild)
+        arguments = (*name, page.uuid, page.edition, "r")
+        return value, PageReference(self._handles.rebuild, arguments)
 
-    @exclusive
     def attach_reference(
         self,
         name: PageName,
         uuid: bytes,
         edition: int,
-        mode: segment.Mode,
+        mode: blocks.Mode,
         form: tuple[Any, ...] = (),
     ) -> Any:
         """Return a page that is known by its uuid, or an array in it: what unpickling does.
@@ -140,15 +175,19 @@ class Viewer(Holdings):
         PageNotFoundError
             The last holder of the page has let it go.
         """
-        find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
-        with self._view(name, mode, find) as handle:
-            if handle.page.edition != edition:
-                raise lookup.gone(name)
-            if form:
-                return handle.page.array(name, self._rebuild, form)
-            return handle.page.value(name, self._rebuild)
 
-    @exclusive
+        def find(sessions: list[Session | Reader]) -> list[claims.Claim]:
+            return claims.claims_by_uuid(sessions, name, uuid)
+
+        taken = self._take(name, mode, find, keep=False, named=False)
+        page = taken.handle.page
+        if page.edition != edition:
+            raise claims.gone(name)
+        if form:
+            return page.array(name, self._handles.rebuild, form)
+        return page.value(name, self._handles.rebuild)
+
+    @in_turn_or_later(list)
     def detach(self, namespace: str, variables: Iterable[str]) -> list[str]:
         """End this process's views.
 
@@ -164,16 +203,17 @@ class Viewer(Holdings):
             This process has no view of that name. Nothing was detached.
         """
         names = list(dict.fromkeys(page_name(namespace, variable) for variable in variables))
-        in_use = []
-        found = {name: self._my_views(name) for name in names}
+        views = self._handles.views.values()
+        found = {name: [h for h in views if h.entry.name == name] for name in names}
         for name in names:
             if not found[name]:
-                have = sorted(str(handle.entry.name) for handle in self._views.values())
+                have = sorted(str(handle.entry.name) for handle in views)
                 raise PageNotFoundError(
-                    f"this process has no view of {name} (it has: {lookup.listed(have)}); "
+                    f"this process has no view of {name} (it has: {claims.listed(have)}); "
                     "attach it first",
                     name=str(name),
                 )
+        in_use = []
         for name, handles in found.items():
             for handle in handles:
                 handle.kept = False
@@ -182,59 +222,145 @@ class Viewer(Holdings):
                 in_use.append(str(name))
         return in_use
 
-    @contextlib.contextmanager
-    def _view(
-        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
-    ) -> Iterator[Handle]:
+    def _take(
+        self, name: PageName, mode: blocks.Mode, find: Find, *, keep: bool, named: bool = True
+    ) -> Taken:
         """Attach the page that `find` leads to, or use this process's handle on it.
 
-        The page stays mapped inside; afterwards only if the handle is kept or arrays use it.
+        What was released is found by reference only, not by its name (`named`).
         """
-        handle = self._find_view(name, mode, find)
-        try:
-            yield handle
-        finally:
-            if not handle.kept:
-                handle.page.drop()
+        begun, pause_s = time.monotonic(), 0.0005
+        while True:
+            found = self._look(name, mode, find, keep=keep)
+            if isinstance(found, Taken):
+                return found
+            opened = _open(found, mode, named=named)
+            if opened.block is not None:
+                return self._map(name, mode, opened.block, opened.entry, keep=keep)
+            waited_s = time.monotonic() - begun
+            if opened.busy:
+                _refuse_stopped(name, opened.entry, waited_s)
+            elif waited_s > opened.patience_s:
+                raise (
+                    self._released(name)
+                    if opened.gone is None
+                    else PageNotFoundError(
+                        f"{name} is listed, but no process that holds it lets it be opened: "
+                        f"{opened.gone}",
+                        name=str(name),
+                    )
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.02)
 
-    def _find_view(
-        self, name: PageName, mode: segment.Mode, find: Callable[[], list[lookup.Claim]]
-    ) -> Handle:
-        gone: Exception | None = None
-        deadline = time.monotonic() + _PATIENCE_S
-        for attempt in itertools.count():
-            for session, entry in find():
-                handle = self._views.get((entry.uuid, mode))
-                if handle is not None and handle.page.hold():
-                    return handle
-                if mode == "r+" and not entry.writable:
-                    raise lookup.read_only(name)
-                try:
-                    return self._attach(session, entry, mode)
-                except segment.SegmentGone as error:
-                    gone = error
-            patient = attempt < _ATTEMPTS or isinstance(gone, BeingRefilled)
-            if time.monotonic() > deadline or not patient:
-                break
-            # Whoever had it let it go between our look and our grasp: look again.
-            time.sleep(0.001 * min(attempt, _ATTEMPTS))
-        raise PageNotFoundError(
-            f"{name} is listed, but no process that holds it lets it be opened: {gone}",
-            name=str(name),
-        )
+    @in_turn
+    def _look(
+        self, name: PageName, mode: blocks.Mode, find: Find, *, keep: bool
+    ) -> Taken | list[tuple[blocks.Address, Entry]]:
+        """Return this process's own handle, or where the page can be opened (step 1)."""
+        found = find(self._handles.sessions())
+        for _, entry in found:
+            handle = self._handles.views.get((entry.uuid, mode))
+            if handle is not None and handle.usable:
+                mapping = handle.page.hold()
+                if mapping is not None:
+                    return self._taken(name, handle, mapping, keep=keep)
+            if mode == "r+" and not entry.writable:
+                raise claims.read_only(name)
+        return [(self._handles.address(session, entry), entry) for session, entry in found]
 
-    def _attach(self, session: Session, entry: Entry, mode: segment.Mode = "r") -> Handle:
-        address = self._ledger.address(session, entry)
-        block = segment.attach(address, writable=mode == "r+")  # step 2
-        page = Page(block, mode, self._mappings)
+    @in_turn
+    def _map(
+        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
+    ) -> Taken:
+        """Map and publish what was opened (step 3), unless another thread was quicker."""
+        other = self._handles.views.get((entry.uuid, mode))
+        if other is not None and other.usable and (mapping := other.page.hold()) is not None:
+            block.close()
+            return self._taken(name, other, mapping, keep=keep)
+        page = Page(block, mode, self._handles.mappings)
+        mapping = page.hold()
+        assert mapping is not None  # noqa: S101 -- mapped just now
         try:
-            handle = self._publish_view(page, entry)
-            if page.state == pages.REFILLING:  # step 4
-                raise BeingRefilled("its owner is writing another value into it")
+            handle = self._handles.publish_view(page, entry)
         except BaseException:
             page.drop()
             raise
-        return handle
+        return self._taken(name, handle, mapping, keep=keep)
 
-    def _my_views(self, name: PageName) -> list[Handle]:
-        return [handle for handle in self._views.values() if handle.entry.name == name]
+    def _taken(self, name: PageName, handle: Handle, mapping: mmap.mmap, *, keep: bool) -> Taken:
+        taken = Taken(name, handle, mapping, handle.kept)
+        handle.kept = handle.kept or keep
+        if not handle.kept:
+            handle.page.drop()  # what is taken keeps it until there are arrays, or an error
+        return taken
+
+    @in_turn
+    def _undo(self, taken: list[Taken]) -> None:
+        for one in taken:
+            if not one.was_kept:
+                one.handle.kept = False
+                one.handle.page.drop()
+
+    @in_turn
+    def _released(self, name: PageName) -> PageNotFoundError:
+        return claims.not_found(self._handles.sessions(), name, released=True)
+
+
+class _Opened(NamedTuple):
+    """What came of opening a page: its block, or why there is none.
+
+    `busy`: its owner is writing another value into it. `gone`: what the last holder's system said;
+    None when there was one after another that its owner had released.
+    """
+
+    block: blocks.Segment | None
+    entry: Entry
+    busy: bool = False
+    gone: Exception | None = None
+    patience_s: float = _PATIENCE_S
+
+
+def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named: bool) -> _Opened:
+    """Open a page through the first holder that lets us (step 2)."""
+    patience_s, gone = _PATIENCE_S, None
+    for address, entry in found:
+        if address.pid_namespace != _proc.pid_namespace():
+            patience_s = _FOREIGN_PATIENCE_S
+        try:
+            block = blocks.attach(address, writable=mode == "r+")
+        except blocks.BlockBusy:
+            return _Opened(None, entry, busy=True)
+        except blocks.SegmentGone as error:
+            gone = error
+            continue
+        state = _format.state_in(block)
+        if state != _format.FILLING and not (named and state == _format.RELEASED):
+            return _Opened(block, entry)
+        block.close()
+    return _Opened(None, found[0][1], gone=gone, patience_s=patience_s)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let what our own frames hold go, which the error's traceback would keep for long."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("memshare_jupyter.core."):
+                with contextlib.suppress(RuntimeError):  # it goes on
+                    frame.clear()
+        error = error.__cause__ or error.__context__
+
+
+def _by_name(name: PageName) -> Find:
+    return lambda sessions: claims.claims_by_name(sessions, name)
+
+
+def _refuse_stopped(name: PageName, entry: Entry, waited_s: float) -> None:
+    """Raise when the owner of a page that is being written stands still for too long."""
+    if waited_s > PATIENCE_S and _proc.is_stopped(entry.owner_pid):
+        raise LockTimeoutError(
+            f"cannot attach {name}: its owner, process {entry.owner_pid}, was stopped while it "
+            "writes another value into it; resume or end that process",
+            name=str(name),
+            pid=entry.owner_pid,
+        )

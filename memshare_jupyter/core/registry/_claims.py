@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-from memshare_jupyter.core.ledger._ledger import Ledger, Session
-from memshare_jupyter.core.ledger._slot import PAGE, Entry
+from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import (
     NotOwnerError,
@@ -15,26 +14,15 @@ from memshare_jupyter.errors import (
     ReadOnlyPageError,
 )
 
-Claim = tuple[Session, Entry]
+Claim = tuple[Session | Reader, Entry]
 _SHOWN_NAMES: Final = 8
 
 
-def claims_by_name(
-    ledger: Ledger, name: PageName, released: Callable[[Session, Entry], bool]
-) -> list[Claim]:
+def claims_by_name(sessions: list[Session | Reader], name: PageName) -> list[Claim]:
     """Return the claims through which the page of that name can be attached, the owner's first.
 
-    A page whose owner died can be attached through any of its viewers; one that its owner
-    released cannot.
-
-    Parameters
-    ----------
-    ledger : Ledger
-        Where to look.
-    name : PageName
-        What to look for.
-    released : callable
-        Says whether a page whose owner is dead had been released before.
+    A page whose owner has ended can be attached through any of its viewers, the newest of them
+    first; that its owner did not release it before stands in the page, which has to be opened.
 
     Raises
     ------
@@ -44,19 +32,20 @@ def claims_by_name(
     owners: list[Claim] = []
     viewers: list[Claim] = []
     living = set()
-    for session in ledger.sessions():
-        living.add(session.token)
+    for session in sessions:
+        living.add(session.who.token)
         for entry in session.table.named(name):
             (owners if entry.kind == PAGE else viewers).append((session, entry))
-    if not owners:
-        owners = [c for c in viewers if c[1].owner_token not in living and not released(*c)]
-    if not owners:
-        raise not_found(ledger, name, released=bool(viewers))
-    newest = max(owners, key=lambda claim: claim[1].created)[1].uuid
-    return [claim for claim in (*owners, *viewers) if claim[1].uuid == newest]
+    if owners:
+        newest = max(owners, key=lambda claim: claim[1].created)[1].uuid
+        return [claim for claim in (*owners, *viewers) if claim[1].uuid == newest]
+    orphans = [claim for claim in viewers if claim[1].owner_token not in living]
+    if not orphans:
+        raise not_found(sessions, name, released=bool(viewers))
+    return sorted(orphans, key=lambda claim: -claim[1].created)
 
 
-def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
+def claims_by_uuid(sessions: list[Session | Reader], name: PageName, uuid: bytes) -> list[Claim]:
     """Return the claims through which the page with that uuid can be attached.
 
     Raises
@@ -64,7 +53,7 @@ def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
     PageNotFoundError
         Nobody holds it any more.
     """
-    claims = [(s, entry) for s in ledger.sessions() for entry in s.table.of(uuid)]
+    claims = [(session, entry) for session in sessions for entry in session.table.of(uuid)]
     if not claims:
         raise gone(name)
     return claims
@@ -79,29 +68,34 @@ def gone(name: PageName) -> PageNotFoundError:
     )
 
 
-def refuse_rivals(ledger: Ledger, names: Iterable[PageName], *, myself: bool = False) -> None:
-    """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`."""
+def refuse_rivals(
+    sessions: list[Session | Reader], names: Iterable[PageName], *, myself: bool = False
+) -> None:
+    """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`.
+
+    The first of the sessions is this process's own.
+    """
     for name in names:
-        owner = _owner(ledger, name)
-        if owner is not None and (myself or owner is not ledger.mine):
-            who = "this process" if owner is ledger.mine else _who(owner)
+        owner = _owner(sessions, name)
+        if owner is not None and (myself or owner is not sessions[0]):
+            who = "this process" if owner is sessions[0] else _who(owner)
             raise PageExistsError(
                 f"cannot register {name}: {who} owns a page of that name; "
                 "release it there, or choose another name",
                 name=str(name),
-                pid=owner.pid,
+                pid=owner.who.pid,
             )
 
 
-def not_mine(ledger: Ledger, name: PageName) -> PageNotFoundError | NotOwnerError:
+def not_mine(sessions: list[Session | Reader], name: PageName) -> PageNotFoundError | NotOwnerError:
     """Return the error for releasing a page that this process does not own."""
-    owner = _owner(ledger, name)
+    owner = _owner(sessions, name)
     if owner is None:
-        return not_found(ledger, name)
+        return not_found(sessions, name)
     return NotOwnerError(
         f"cannot release {name}: {_who(owner)} owns it; release it there",
         name=str(name),
-        pid=owner.pid,
+        pid=owner.who.pid,
     )
 
 
@@ -114,14 +108,11 @@ def read_only(name: PageName) -> ReadOnlyPageError:
     )
 
 
-def not_found(ledger: Ledger, name: PageName, *, released: bool = False) -> PageNotFoundError:
+def not_found(
+    sessions: list[Session | Reader], name: PageName, *, released: bool = False
+) -> PageNotFoundError:
     """Return the error for a name that leads nowhere; it says what there is."""
-    owned = {
-        entry.name
-        for session in ledger.sessions()
-        for entry in session.table.slots.values()
-        if entry.kind == PAGE
-    }
+    owned = {entry.name for session in sessions for entry in session.table.pages()}
     here = sorted(n.variable for n in owned if n.namespace == name.namespace)
     if released:
         found = "its owner released it, and only views taken before remain"
@@ -141,12 +132,19 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN_NAMES]) + (f", and {more} more" if more > 0 else "")
 
 
-def _owner(ledger: Ledger, name: PageName) -> Session | None:
-    for session in ledger.sessions():
+def newest(sessions: list[Session | Reader], name: PageName) -> float:
+    """Return when the newest page of that name was registered, as far as it is still listed."""
+    entries = (entry for session in sessions for entry in session.table.named(name))
+    return max((entry.created for entry in entries), default=0.0)
+
+
+def _owner(sessions: list[Session | Reader], name: PageName) -> Session | Reader | None:
+    for session in sessions:
         if any(entry.kind == PAGE for entry in session.table.named(name)):
             return session
     return None
 
 
-def _who(session: Session) -> str:
-    return f"process {session.pid}" + (f" ({session.label})" if session.label else "")
+def _who(session: Session | Reader) -> str:
+    who = session.who
+    return f"process {who.pid}" + (f" ({who.label})" if who.label else "")

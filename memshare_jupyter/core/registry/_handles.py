@@ -1,207 +1,324 @@
-"""What a process holds: its pages and views, the lock over them, and how a claim ends.
+"""Handles: the pages and views of this process, and what the ledger says of them.
 
-The base of `owning` and `viewing`, which make up the `registry`. A page ends by three steps: mark
-it released, withdraw its entry, unmap it. A view's entry is withdrawn after its memory is
-unmapped, which is when the last array on it goes: at any moment, in any thread.
+A page ends by three steps: mark it released, withdraw its entry, unmap it. A view's entry is
+withdrawn after its memory is unmapped, which is when the last array on it goes: at any moment,
+in any thread.
+
+A page that is being refilled is in none of the tables by which others find pages here: whoever
+registers its name meanwhile makes another one, and whoever releases it takes it off the list, so
+that the refill ends as a page of its own.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
-import threading
 import time
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-from memshare_jupyter.core import _descriptors
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import _opened, blocks
+from memshare_jupyter.core.blocks._reach import Reach
 from memshare_jupyter.core.blocks._sweeping import Places
-from memshare_jupyter.core.ledger._ledger import Ledger, Session
-from memshare_jupyter.core.ledger._namelock import NameLocks
-from memshare_jupyter.core.ledger._runtime import runtime_directory
-from memshare_jupyter.core.ledger._session import SessionFile
-from memshare_jupyter.core.ledger._slot import VIEW, Entry
+from memshare_jupyter.core.ledger import (
+    PAGE,
+    SLOT_BYTES,
+    VIEW,
+    Entry,
+    Ledger,
+    NameLocks,
+    Reader,
+    Session,
+)
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.registry import _page as pages
-from memshare_jupyter.core.registry import _snapshot as snapshots
-from memshare_jupyter.core.registry._page import Page
-from memshare_jupyter.errors import MemshareError
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-_Self = TypeVar("_Self", bound="Holdings")
-
-
-def exclusive(
-    method: Callable[Concatenate[_Self, _P], _R],
-) -> Callable[Concatenate[_Self, _P], _R]:
-    """Let one thread at a time into the methods of a registry, and leave the ledger right.
-
-    Plain statements and not a context manager of ours: an interrupt between two of its steps
-    could leave the lock taken for ever.
-    """
-
-    @functools.wraps(method)
-    def change(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            with self._lock:
-                try:
-                    self._begin()
-                    try:
-                        return method(self, *args, **kwargs)
-                    finally:
-                        self._withdraw_unmapped()
-                except MemshareError:
-                    raise
-                except BaseException:
-                    self._unsure = True
-                    self._repair()
-                    raise
-        except OSError as error:
-            _descriptors.raise_if_run_out(error)
-            raise
-        finally:
-            self._settle()
-
-    return change
+from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._page import Mappings, Page
+from memshare_jupyter.core.registry._turn import Turn
+from memshare_jupyter.errors import MemshareError, NotEnoughMemoryError
 
 
 class Handle:
     """One claim of this process on one page, and the slot that lists it.
 
-    ``kept`` says that the claim ends by `Registry.detach`, not with the last array; of a page, that
-    arrays were made on the owner's own mapping.
+    Attributes
+    ----------
+    page : Page
+        The memory.
+    entry : Entry
+        What the ledger says of it.
+    slot : int
+        Where it says so.
+    kept : bool
+        Of a view: it ends by `detach`, not with the last array.
+    lent : bool
+        Of a page: arrays were made on its owner's own mapping, so it is never written anew.
+    usable : bool
+        False of what a forked child inherited from the owner, by whose mapping it could write:
+        the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("entry", "kept", "page", "slot")
+    __slots__ = ("entry", "kept", "lent", "page", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
         self.entry = entry
         self.slot = slot
         self.kept = False
+        self.lent = False
+        self.usable = True
 
 
-class Holdings:
-    """The pages and views of this process and their entries in the ledger.
+class Handles:
+    """The pages and views of this process, the ledger, and the turns to change them.
 
     Parameters
     ----------
+    directory : Path
+        The runtime directory.
     rebuild : callable
-        Module-level function that a pickled view names; it calls `attach_reference` of the registry
-        of the process that unpickles.
+        Module-level function that a pickled view names.
+
+    Attributes
+    ----------
+    pages : dict of PageName to Handle
+        What this process owns.
+    views : dict of (uuid, mode) to Handle
+        What it has attached, and what arrays of its own pages it still uses.
+    refilling : dict of Page to (Handle, weak reference)
+        Its pages into which another value is being written, and on whose request.
     """
 
-    def __init__(self, rebuild: Callable[..., Any]) -> None:
-        self._rebuild = rebuild
-        directory = runtime_directory()
-        self._ledger = Ledger(SessionFile(directory))
-        self._names = NameLocks(directory)
-        self._places = Places()
-        self._places.sweep(self._ledger.sessions())
-        self._pages: dict[PageName, Handle] = {}
-        self._views: dict[tuple[bytes, str], Handle] = {}
-        # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
-        # also while this thread is in the middle of a change. See _settle.
-        self._lock = threading.Lock()
-        self._mappings = pages.Mappings(self._settle)
-        self._snapshots = snapshots.Snapshots(self._was_released)
-        self._closed = False
+    def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
+        self.rebuild = rebuild
+        self.pages: dict[PageName, Handle] = {}
+        self.views: dict[tuple[bytes, str], Handle] = {}
+        self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
+        self.names = NameLocks(directory)
+        self.places = Places()
+        self.ledger = Ledger(directory, _remove_file)
+        self.reach = Reach(directory, self.ledger.mine.who.token)
+        self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
+        self.mappings = Mappings(self.turn.settle)
         self._unsure = False  # an interrupt may have left ledger or tables half changed
+        self._unlisted: Exception | None = None
 
-    @exclusive
-    def snapshot(self) -> snapshots.Snapshot:
-        """Return every page of this user on this host, and who holds it.
+    def publish(self, entry: Entry) -> int:
+        """List an entry of this process; its slot.
 
-        Takes no handle. Dead processes' entries are gone at this look.
+        Raises
+        ------
+        NotEnoughMemoryError, RegistryCorruptError
+            There is no room in the runtime directory, or no such directory.
         """
-        sessions = list(self._ledger.sessions())
-        self._places.sweep(sessions)
-        return self._snapshots.take(sessions, self._ledger.mine)
+        if self._unlisted is not None:
+            raise self._unlisted
+        try:
+            return self.ledger.publish(entry)
+        except OSError as error:
+            if error.errno not in blocks.FULL:
+                raise
+            raise NotEnoughMemoryError(
+                f"cannot list {entry.name}: the file system of the runtime directory "
+                f"{self.ledger.directory} has no room for another {SLOT_BYTES} bytes "
+                f"({error.strerror}); remove other files there, or release pages",
+                size_bytes=SLOT_BYTES,
+                free_bytes=0,
+            ) from error
 
-    def _begin(self) -> None:
-        """Begin a change: be listed, and let nothing be left over from the last."""
-        self._ledger.file.assert_alive()
+    def publish_view(self, page: Page, entry: Entry) -> Handle:
+        """List a view of this process; what was listed for that page and mode ends."""
+        view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
+        stale = self.views.pop((page.uuid, page.mode), None)
+        handle = Handle(page, view, self.publish(view))
+        self.views[page.uuid, page.mode] = handle
+        if stale is not None:
+            self.ledger.withdraw(stale.slot, stale.entry)
+            stale.page.drop()
+        return handle
+
+    def withdraw_page(self, handle: Handle, *, released: bool = True) -> None:
+        """Take a page of this process off the list; its arrays go on as a view.
+
+        Without `released`, whoever has a view of it can still be found by its name.
+        """
+        if released:
+            handle.page.mark(_format.RELEASED)
+        if handle.lent:
+            handle.page.mode = "lent"
+            self.publish_view(handle.page, handle.entry)
+        self.ledger.withdraw(handle.slot, handle.entry)
+
+    def drop_page(self, name: PageName, *, released: bool = True) -> None:
+        """End this process's ownership of a page."""
+        handle = self.pages[name]
+        try:
+            self.withdraw_page(handle, released=released)
+        finally:
+            handle.page.drop()
+            del self.pages[name]  # last, so that after an interrupt it can be released again
+
+    def refills_of(self, name: PageName) -> list[Handle]:
+        """Return the pages of that name that are being refilled and are listed meanwhile."""
+        return [
+            handle
+            for handle, _ in self.refilling.values()
+            if handle.entry.name == name
+            and self.ledger.mine.table.entry(handle.slot) is handle.entry
+        ]
+
+    def address(self, session: Session | Reader, entry: Entry) -> blocks.Address:
+        """Return where the block of an entry is reached through the session that lists it."""
+        who = session.who
+        # Seen from here: another session may know the runtime directory by another path.
+        place = entry.place or str(self.ledger.directory)
+        return blocks.Address(
+            entry.uuid, who.pid, who.pid_namespace, entry.fd, who.token, entry.backend, place
+        )
+
+    def sessions(self) -> list[Session | Reader]:
+        """Return every living session, this process's first, up to date."""
+        found = list(self.ledger.sessions())
+        mine = self.ledger.mine.who
+        for session in found:
+            if (
+                session.who.pid_namespace != mine.pid_namespace
+                or session.who.user_namespace != mine.user_namespace
+            ):
+                self.reach.foreign = True
+        self.reach.look()
+        return found
+
+    def begin_in_child(self) -> None:
+        """Make what a forked child inherited its own."""
+        self.ledger.abandon()
+        self.reach = self.reach.in_child(self.ledger.mine.who.token)
+        self.names.close()
+        owned, self.pages = self.pages, {}
+        views, self.views = self.views, {}
+        lost, self.refilling = self.refilling, {}
+        self._unsure, self._unlisted = False, None
+        for handle in views.values():
+            if handle.page.mapped:
+                self._inherit(handle)
+        for handle in owned.values():
+            # The inherited mapping can be written through, and its open file is the parent's: the
+            # child lists the page, and maps it anew when somebody asks for it.
+            handle.usable = False
+            if handle.lent:  # the child has the arrays on it, too: it counts until they end
+                handle.page.mode = "lent"
+            elif (handle.page.uuid, "r") in self.views:
+                handle.page.drop()
+                continue
+            else:
+                handle.page.mode = "r"
+                handle.kept = True
+            self._inherit(handle)
+            if handle.lent:
+                handle.page.drop()
+        self._close_others_work(lost)
+        if self.views:
+            try:
+                self.ledger.relist()
+            except (OSError, MemshareError) as error:
+                self._unlisted = error  # the next turn tries again
+
+    def _close_others_work(self, refilling: Iterable[Page]) -> None:
+        for page in refilling:
+            page.close()
+        mine = {handle.page.block for handle in self.views.values()}
+        mine.update(page.block for page in self.mappings.dropped)
+        for opened in _opened.known():
+            if isinstance(opened, blocks.OwnBlock) and opened not in mine:
+                opened.close()
+
+    def _inherit(self, handle: Handle) -> None:
+        """List a handle in the child, with everything else at once when all are known."""
+        view = handle.entry._replace(kind=VIEW, fd=handle.page.block.fd, since=time.time())
+        handle.entry, handle.slot = view, len(self.ledger.mine.table.slots)
+        self.ledger.mine.table.put(handle.slot, view.pack(), view)
+        self.views[handle.page.uuid, handle.page.mode] = handle
+
+    def _begin(self) -> tuple[PageName, int] | None:
+        """Begin a turn: be listed, and let nothing be left over from the last."""
         if self._unsure:
-            self._repair()
-        self._withdraw_unmapped()
+            self.repair()
+        if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
+            return locked
+        self._tidy()
+        return None
 
-    def _settle(
-        self, _: object = None, *, finalizing: Callable[[], bool] = sys.is_finalizing
-    ) -> None:
-        """Withdraw pages whose memory is gone, unless somebody is in the middle of a change.
+    def _list_again(self) -> tuple[PageName, int] | None:
+        """List everything, after the session file was removed, or could not be made.
 
-        Runs when the last array on a page dies, in any thread and at any point. Whoever has
-        the lock then settles it when letting go.
+        Somebody may have registered one of the names while nobody could see that it was taken.
+        Such a page is given up: two pages of one name would be worse.
         """
-        while self._mappings.gone and not finalizing() and not self._lock.locked():
-            with self._lock:
-                try:
-                    self._withdraw_unmapped()
-                except BaseException:
-                    self._unsure = True
-                    raise
+        self._unlisted = None
+        try:
+            if (locked := self.names.try_lock(self.pages)) is not None:
+                return locked
+            try:
+                for session in self.ledger.look():
+                    for name in [n for n in self.pages if _owns(session, n)]:
+                        self._give_up(name, session)
+                self.ledger.relist()
+            finally:
+                self.names.unlock()
+        except (OSError, MemshareError) as error:
+            self._unlisted = error  # what needs no list goes on; the next turn tries again
+        return None
 
-    def _withdraw_unmapped(self) -> None:
-        gone = self._mappings.gone
+    def _give_up(self, name: PageName, session: Reader) -> None:
+        self.drop_page(name)
+        warnings.warn(
+            f"{name} is not a page of this process any more: the files in the runtime directory "
+            f"were removed, and process {session.who.pid} registered that name meanwhile",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _untidy(self) -> bool:
+        return bool(self.mappings.gone) or _opened.lost()
+
+    def _tidy(self) -> None:
+        gone = self.mappings.gone
         while gone:
             page = gone[0].page
             if page is not None:
-                handle = self._views.get((page.uuid, page.mode))
-                if handle is not None and handle.page is page and not self._closed:
-                    self._ledger.withdraw(handle.slot, handle.entry)
-                    del self._views[page.uuid, page.mode]
-                self._mappings.close(page)
+                handle = self.views.get((page.uuid, page.mode))
+                if handle is not None and handle.page is page:
+                    self.ledger.withdraw(handle.slot, handle.entry)
+                    del self.views[page.uuid, page.mode]
+                page.close()
+                self.mappings.dropped.discard(page)
             gone.popleft()  # last, so that an interrupt loses none
+        if _opened.lost():
+            _opened.close_lost()
+        for page, (handle, request) in list(self.refilling.items()):
+            if request() is None:  # an interrupt broke off its end, too
+                self.ledger.withdraw(handle.slot, handle.entry)
+                page.drop()
+                del self.refilling[page]
 
-    def _repair(self) -> None:
+    def repair(self) -> None:
         """List what is held and nothing else, after a failure or an interrupt anywhere."""
-        if self._closed:
-            return
-        for handle in self._views.values():
+        self._unsure = True
+        for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()
-        self._pages = {name: h for name, h in self._pages.items() if h.page.mapped}
-        self._views = {key: h for key, h in self._views.items() if h.page.mapped}
-        handles = (*self._pages.values(), *self._views.values())
-        self._ledger.rewrite({handle.slot: handle.entry for handle in handles})
+        self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
+        self.views = {key: h for key, h in self.views.items() if h.page.mapped}
+        handles = (*self.pages.values(), *self.views.values())
+        self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
 
-    def _publish_view(self, page: Page, entry: Entry) -> Handle:
-        view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
-        stale = self._views.pop((page.uuid, page.mode), None)
-        handle = Handle(page, view, self._ledger.publish(view))  # step 3
-        self._views[page.uuid, page.mode] = handle
-        if stale is not None:
-            self._ledger.withdraw(stale.slot, stale.entry)
-        return handle
 
-    def _withdraw_page(self, handle: Handle) -> None:
-        handle.page.mark(pages.RELEASED)
-        if handle.kept:  # arrays of ours may still use it: then it goes on as a view
-            handle.page.mode = "lent"
-            self._publish_view(handle.page, handle.entry)
-        self._ledger.withdraw(handle.slot, handle.entry)
+def _owns(session: Session | Reader, name: PageName) -> bool:
+    return any(entry.kind == PAGE for entry in session.table.named(name))
 
-    def _drop_page(self, name: PageName) -> None:
-        handle = self._pages[name]
-        try:
-            self._withdraw_page(handle)
-        finally:
-            handle.page.drop()
-            del self._pages[name]  # last, so that after an interrupt it can be released again
 
-    def _was_released(self, session: Session, entry: Entry) -> bool:
-        """Say whether a page whose owner is dead had been released before."""
-        handle = self._views.get((entry.uuid, "r"))
-        if handle is not None and handle.page.mapped:
-            return handle.page.state == pages.RELEASED
-        try:
-            block = segment.attach(self._ledger.address(session, entry))
-        except segment.SegmentGone:
-            return True
-        try:
-            return pages.read_released(block)
-        finally:
-            block.close()
+def _remove_file(entry: Entry) -> None:
+    """Remove the file of a page that a dead session listed, if nobody holds it."""
+    if entry.backend == "file":
+        blocks.reclaim(entry.place, entry.uuid)

@@ -1,16 +1,7 @@
-"""Page: one value in one block of shared memory, with what is needed to read it.
+"""Page: the memory of one variable as one process has it open and mapped, and how long.
 
-::
-
-    data         the value's buffers, each aligned to 64 bytes
-    descriptor   how to rebuild the value from them, see `values`
-    trailer      magic, version, state, uuid, place and checksum of the descriptor, edition
-
-The state word is the owner's only message to everybody who has the page mapped. `RELEASED` says
-that its name no longer leads here; it is written before the page leaves the ledger, so a page
-whose owner died can be told from one whose owner let it go. `REFILLING` says that its owner is
-about to write another value into it, because nobody else had it: who comes now, lets go again.
-The edition counts those values, so that a reference to an earlier one leads nowhere.
+The mapping lives until the page was dropped *and* the last array on it is gone, which may be at
+any moment, in any thread; `Mappings` keeps what is on that way.
 """
 
 from __future__ import annotations
@@ -18,32 +9,23 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import struct
-import uuid as uuids
 import weakref
-import zlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.blocks import Segment
 from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.values import Elements, Plan, View
 from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._layout import ALIGNMENT
-from memshare_jupyter.core.values._view import Source, View
+from memshare_jupyter.core.values._view import Source
 from memshare_jupyter.errors import HeaderMismatchError
 
-_MAGIC: Final = b"memsharp"
-_VERSION: Final = 1
-_TRAILER: Final = struct.Struct("<8sII16sQQII8x")
-_STATE_AT: Final = 12 - _TRAILER.size
-_EDITION_AT: Final = 52
 _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
-ACTIVE: Final = 0
-RELEASED: Final = 1
-REFILLING: Final = 2
 
 
 class Mappings:
@@ -61,29 +43,23 @@ class Mappings:
         the page.
     """
 
-    def __init__(self, settle: Callable[[object], None]) -> None:
+    def __init__(self, settle: Callable[[], None]) -> None:
         self.gone: deque[Mapping] = deque()
+        self.dropped: set[Page] = set()
         self._settle = settle
-        self._dropped: set[Page] = set()
 
     def watch(self, mapping: mmap.mmap) -> tuple[object, Mapping]:
         """Have `mapping` put among those gone when it ends, and then `settle` called."""
         # The last array may die at any moment, and an exception in a callback is lost: an
         # interrupt at the wrong moment would lose the page. So it goes to the list by a function
         # written in C, which no interrupt can break. The newest callback is called first.
-        settle = weakref.ref(mapping, self._settle)
+        settle = weakref.ref(mapping, self._settled)
         ended = Mapping(mapping, self.gone.append)
         ended.page = None
         return settle, ended
 
-    def dropped(self, page: Page) -> None:
-        """Keep `page` until it is closed, even if nobody but arrays uses it."""
-        self._dropped.add(page)
-
-    def close(self, page: Page) -> None:
-        """Close a page that is gone."""
-        page.close()
-        self._dropped.discard(page)
+    def _settled(self, _: object) -> None:
+        self._settle()
 
 
 class Mapping(weakref.ref[mmap.mmap]):
@@ -96,8 +72,6 @@ class Mapping(weakref.ref[mmap.mmap]):
 class Page:
     """A page as one process has it open and mapped.
 
-    The mapping lives until `drop` was called *and* the last array on it is gone.
-
     Parameters
     ----------
     block : Segment
@@ -108,24 +82,23 @@ class Page:
         Where it is kept from `drop` until its memory is gone.
     """
 
-    def __init__(self, block: segment.Segment, mode: segment.Mode, mappings: Mappings) -> None:
+    def __init__(self, block: Segment, mode: blocks.Mode, mappings: Mappings) -> None:
         self.block = block
         self.uuid = block.uuid
-        self.mode: segment.Mode | Literal["lent"] = mode
-        self._sent_mode: segment.Mode = mode
-        self.touched = False  # whether a refill has begun to destroy the value that is listed
+        self.mode: blocks.Mode | Literal["lent"] = mode
+        self.sent_mode: blocks.Mode = mode
+        if block.size_bytes < _format.TRAILER.size:
+            block.close()
+            raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
+        self._state_at = block.size_bytes + _format.STATE_AT
         try:
-            if block.size_bytes < _TRAILER.size:
-                raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
-            self._trailer_at = block.size_bytes - _TRAILER.size
-            self._state_at = block.size_bytes + _STATE_AT
-            mapping = segment.map_block(block, mode=mode)
+            mapping = blocks.map_block(block, mode=mode)
             self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
             self._settle, self._mapping = mappings.watch(mapping)
         except BaseException:
-            self.close()
+            block.close()
             raise
 
     @property
@@ -135,49 +108,49 @@ class Page:
 
     @property
     def state(self) -> int:
-        """`ACTIVE`, `RELEASED` or `REFILLING`; `RELEASED` when it is not mapped any more."""
+        """One of the states of `_format`; `RELEASED` when it is not mapped any more."""
         mapping = self._mapping()
-        return RELEASED if mapping is None else mapping[self._state_at]
+        return _format.RELEASED if mapping is None else mapping[self._state_at]
 
     def mark(self, state: int) -> None:
-        """Tell every process that has the page mapped; the owner only."""
+        """Tell every process that has the page mapped; its maker only."""
         mapping = self._mapping()
         if mapping is not None:
             mapping[self._state_at] = state
 
     @property
     def edition(self) -> int:
-        """How many values the page had before this one."""
+        """How many values the page had before this one; -1 when it is not mapped any more."""
         mapping = self._mapping()
-        assert mapping is not None  # noqa: S101 -- callers hold it
-        (edition,) = struct.unpack_from("<I", mapping, self._trailer_at + _EDITION_AT)
-        return int(edition)
+        return -1 if mapping is None else _format.edition_of(mapping)
 
-    def fits(self, plan: values.Plan) -> bool:
+    def fits(self, plan: Plan) -> bool:
         """Say whether a value takes exactly the room of this page."""
-        return _trailer_place(plan) == self._trailer_at
+        return _format.page_bytes(plan) == self.block.size_bytes
 
-    def refill(self, plan: values.Plan) -> None:
-        """Write another value into the owner's page; whoever attaches it now lets go again.
+    def refill(self, plan: Plan) -> None:
+        """Write another value into its maker's page, which nobody else has or can attach.
 
-        Memory that is there already is written five to ten times as fast as new memory.
+        Memory that is there already is written five to ten times as fast as new memory. A child
+        that is forked meanwhile gets none of it. After an error the page has no value.
         """
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        trailer = _trailer(plan, self.uuid, REFILLING, self.edition + 1)
-        self.touched = True
-        with contextlib.suppress(OSError):  # else each page of it costs a fault
-            mapping.madvise(_MADV_POPULATE_WRITE)
-        for offset, block in plan.layout.blocks():
-            mapping[offset : offset + len(block)] = block
-        at = plan.size_bytes
-        mapping[at : at + len(plan.descriptor)] = plan.descriptor
-        mapping[self._trailer_at :] = trailer
+        end = _format.tail(plan, self.uuid, self.edition + 1)
+        with blocks.not_inherited(mapping):
+            mapping[self._state_at] = _format.FILLING
+            with contextlib.suppress(OSError):  # else each page of it costs a fault
+                mapping.madvise(_MADV_POPULATE_WRITE)
+            blocks.copy_into(mapping, plan.layout)
+            mapping[plan.size_bytes : self._state_at] = end[: self._state_at - plan.size_bytes]
+            rest = end[self._state_at + 1 - plan.size_bytes :]
+            mapping[self._state_at + 1 :] = rest
+            mapping[self._state_at] = _format.ACTIVE  # last: now it is a value
 
-    def hold(self) -> bool:
-        """Keep the mapping even while no array uses it; False when it is gone already."""
+    def hold(self) -> mmap.mmap | None:
+        """Keep the mapping even while no array uses it; None when it is gone already."""
         self._held = self._mapping()
-        return self._held is not None
+        return self._held
 
     def close(self) -> None:
         """Close the block; once or more often."""
@@ -189,16 +162,15 @@ class Page:
         held, self._held = self._held, None  # before the call, at which an interrupt can come
         try:
             if held is not None:
-                self._mappings.dropped(self)
+                self._mappings.dropped.add(self)
         finally:
             del held  # or the interrupt's traceback would keep it
 
-    def __del__(self) -> None:
-        if hasattr(self, "block"):  # or an interrupt came before there was one
-            self.close()
-
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.
+
+        Runs code of others, where the value was pickled: not for a turn. The caller holds the
+        mapping.
 
         Raises
         ------
@@ -211,9 +183,10 @@ class Page:
         make = self._maker(mapping, name, rebuild)
         # The kernel says who made the block; what the page says of itself proves nothing.
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
-        made = values.build(self._descriptor(page), page, make, trusted=trusted)
-        if isinstance(made, values.Elements):
-            made.by_reference(rebuild, *name, self.uuid, self.edition, self._sent_mode)
+        descriptor = _format.descriptor_of(page, self.uuid)
+        made = values.build(descriptor, page, make, trusted=trusted)
+        if isinstance(made, Elements):
+            made.by_reference(rebuild, *name, self.uuid, self.edition, self.sent_mode)
         return made
 
     def array(self, name: PageName, rebuild: Callable[..., Any], form: tuple[Any, ...]) -> View:
@@ -225,7 +198,7 @@ class Page:
     def _maker(
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
-        source = Source(*name, self.uuid, self.edition, self._sent_mode, self.address, rebuild)
+        source = Source(*name, self.uuid, self.edition, self.sent_mode, self.address, rebuild)
 
         def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
             view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
@@ -233,89 +206,3 @@ class Page:
             return view
 
         return make
-
-    def _descriptor(self, page: memoryview) -> bytes:
-        magic, version, _, uuid, at, length, checksum, _ = _TRAILER.unpack_from(
-            page, self._trailer_at
-        )
-        if magic != _MAGIC or uuid != self.uuid:
-            raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
-        if version != _VERSION:
-            raise HeaderMismatchError(
-                f"the page has format {version}, this process reads format {_VERSION}; use the "
-                "same version of memshare_jupyter in every process",
-                found=version,
-            )
-        descriptor = bytes(page[at : at + length])
-        if zlib.crc32(descriptor) != checksum:
-            raise HeaderMismatchError("the page's descriptor is damaged; register it again")
-        return descriptor
-
-
-def create(
-    plan: values.Plan,
-    mappings: Mappings,
-    *,
-    writable: bool,
-    backend: segment.Backend,
-    place: str,
-) -> Page:
-    """Make a page of a planned value: allocate, fill, map, then seal.
-
-    The mapping is made before the seal, so the owner alone can write to a sealed page.
-    """
-    size_bytes = _trailer_place(plan) + _TRAILER.size
-    block = segment.create(uuids.uuid4().bytes, size_bytes, backend, place)
-    try:
-        segment.fill(block, plan.layout)
-    except BaseException:
-        block.close()
-        raise
-    return _finish(block, plan, mappings, writable=writable)
-
-
-def adopt(block: segment.Segment, plan: values.Plan, mappings: Mappings) -> Page:
-    """Make a page of a block that has the data already; it may not be sealed yet.
-
-    The page owns the block, also if this fails.
-    """
-    try:
-        block.grow(_trailer_place(plan) + _TRAILER.size)
-    except BaseException:
-        block.close()
-        raise
-    return _finish(block, plan, mappings, writable=False)
-
-
-def _finish(
-    block: segment.Segment, plan: values.Plan, mappings: Mappings, *, writable: bool
-) -> Page:
-    try:
-        segment.write_at(block, plan.descriptor, plan.size_bytes)
-        trailer = _trailer(plan, block.uuid, ACTIVE, 0)
-        segment.write_at(block, trailer, _trailer_place(plan))
-    except BaseException:
-        block.close()
-        raise
-    page = Page(block, "r+", mappings)
-    page._sent_mode = "r+" if writable else "r"  # the owner may write; whom it sends views may not
-    try:
-        block.seal(writable=writable)
-    except BaseException:
-        page.drop()
-        raise
-    return page
-
-
-def _trailer_place(plan: values.Plan) -> int:
-    return -(-(plan.size_bytes + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
-
-
-def _trailer(plan: values.Plan, uuid: bytes, state: int, edition: int) -> bytes:
-    place = (plan.size_bytes, len(plan.descriptor), zlib.crc32(plan.descriptor))
-    return _TRAILER.pack(_MAGIC, _VERSION, state, uuid, *place, edition)
-
-
-def read_released(block: segment.Segment) -> bool:
-    """Look at the state of a page without mapping it."""
-    return os.pread(block.fd, 1, block.size_bytes + _STATE_AT) == bytes([RELEASED])

@@ -1,4 +1,4 @@
-"""This process's one registry: when it begins, what a fork does to it, when it ends."""
+"""This process's one registry: when it is made, what a fork does to it, when it ends."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import sys
 import threading
 from typing import Any
 
-from memshare_jupyter.core import _descriptors
-from memshare_jupyter.core.blocks._block import Mode
+from memshare_jupyter.core.blocks import Mode
+from memshare_jupyter.core.ledger import runtime_directory
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._registry import Registry
 
 _registry: Registry | None = None
-_lock = threading.Lock()
+_making = threading.RLock()
+"""Reentrant: a signal handler may come in while its own thread makes the registry. Then there are
+two for a moment, of which one is forgotten before anything is in it."""
 
 
 def registry() -> Registry:
-    """Return this process's registry; the first call begins its session."""
-    global _registry  # noqa: PLW0603 -- a process has one session, as it has one pid
+    """Return this process's registry, which is made by the first call."""
+    global _registry  # noqa: PLW0603 -- a process has one registry, as it has one pid
     if _registry is None:
-        with _lock:
+        made = Registry(runtime_directory(), attach_reference)
+        made.label(_what_this_is())
+        with _making:
             if _registry is None:
-                try:
-                    begun = Registry(attach_reference)
-                    begun.label(_what_this_is())
-                    _registry = begun
-                except OSError as error:
-                    _descriptors.raise_if_run_out(error)
-                    raise
+                _registry = made
     return _registry
 
 
@@ -45,12 +43,11 @@ def _what_this_is() -> str:
 
 
 def close() -> None:
-    """End all handles of this process and its session; a later `registry` begins a new one."""
+    """End all handles of this process and its session; what is called later begins anew."""
     global _registry
-    with _lock:
-        ended, _registry = _registry, None
-        if ended is not None:
-            ended.close()
+    ended, _registry = _registry, None
+    if ended is not None:
+        ended.close()
 
 
 def attach_reference(
@@ -61,7 +58,6 @@ def attach_reference(
 
 
 def _before_fork() -> None:
-    _lock.acquire()
     if _registry is not None:
         _registry.before_fork()
 
@@ -69,12 +65,9 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     if _registry is not None:
         _registry.after_fork_in_parent()
-    _lock.release()
 
 
 def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
     if _registry is not None:
         _registry.after_fork_in_child()
 

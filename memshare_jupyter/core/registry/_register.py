@@ -1,46 +1,93 @@
-"""The owner's side of the registry: register, fill, replace and release pages.
+"""Register, fill, replace and release pages.
 
 To register a page:
 
-1. lay out the value, make its block, fill it, map it, seal it;
-2. lock its name;
+1. lay out the value, make its block, fill it;
+2. in a turn, lock its name;
 3. look for another living owner of the name;
-4. publish the page;
+4. map the block, seal it, publish the page;
 5. if this process had a page of that name: mark that one released, withdraw it, unmap it;
 6. unlock the name.
 
-To register a value of the same size again, while nobody else has the page: mark the page, look
-once more for viewers, write the value into it, and publish it as in 4.
+To register a value of the same size again: if the kernel says that nobody else has the page,
+take it out of the tables, write the value into it, and go on with step 2.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core import _descriptors
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.blocks import _room as memory
-from memshare_jupyter.core.ledger._slot import PAGE, Entry, summary_room
+from memshare_jupyter.core import _descriptors, blocks
+from memshare_jupyter.core.ledger import PAGE, Entry, about_room
 from memshare_jupyter.core.names import PageName, page_name
-from memshare_jupyter.core.registry import _claims as lookup
-from memshare_jupyter.core.registry import _page as pages
-from memshare_jupyter.core.registry._handles import Handle, Holdings, exclusive
+from memshare_jupyter.core.registry import _claims as claims
+from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._handles import Handle, Handles
 from memshare_jupyter.core.registry._page import Page
-from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.registry._snapshot import Snapshot
+from memshare_jupyter.core.registry._turn import (
+    Turn,
+    in_turn,
+    in_turn_or_later,
+    pauses,
+    wait_for,
+)
+from memshare_jupyter.core.values import Plan, View
 from memshare_jupyter.errors import UnsupportedValueError
 
 _LEAST_REFILL_BYTES: Final = 1 << 20
 
 
-class Owner(Holdings):
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Request:
+    """A page that is to be registered, and how far that is.
+
+    Attributes
+    ----------
+    name, plan, writable, lend : PageName, Plan, bool, bool
+        What is asked for; `lend` an array on the owner's own mapping.
+    block : Segment or None
+        Its memory, as long as nobody else has it.
+    page : Page or None
+        The memory, mapped.
+    refilled, edition : Handle or None, int
+        The page of this process that becomes the new one, and which value it had before.
+    lent : View or None
+        What was asked for by `lend`.
+    """
+
+    name: PageName
+    plan: Plan
+    writable: bool = False
+    lend: bool = False
+    block: blocks.Segment | None = None
+    page: Page | None = None
+    refilled: Handle | None = None
+    edition: int = -1
+    lent: View | None = None
+
+
+class Owner:
     """Makes and ends the pages of this process."""
+
+    def __init__(self, handles: Handles, look: Callable[[], Snapshot]) -> None:
+        self._handles = handles
+        self._look = look
+
+    @property
+    def turn(self) -> Turn:
+        """What the methods take."""
+        return self._handles.turn
 
     def register(
         self,
@@ -55,39 +102,15 @@ class Owner(Holdings):
         """Put values into shared memory; this process owns the pages.
 
         Registering a name again replaces its page: views taken before keep the old values.
-
-        Parameters
-        ----------
-        namespace : str
-            Name of the sharing context.
-        variables : mapping of str to value
-            Values by variable name.
-        writable : bool
-            Let viewers write too.
-        replace : bool
-            Replace pages of this process that have one of the names.
-        backend, directory : optional
-            What the pages are made of, see `segment.choose`.
-
-        Raises
-        ------
-        InvalidNameError, UnsupportedValueError
-            A name or a value cannot be used. Nothing was registered.
-        PageExistsError
-            Another living process owns one of the names, or this one does and may not replace
-            it. Nothing was registered.
-        NotEnoughMemoryError
-            The values would not fit into memory. Nothing was registered.
-        LockTimeoutError
-            Another process stopped in the middle of registering one of the names.
-        RegistryCorruptError
-            Others have a hand in the directory. Nothing was registered.
+        Parameters and errors are those of `register_variables`; with `replace` off, a page of
+        this process that has one of the names is an error, too.
         """
         names = [page_name(namespace, variable) for variable in variables]
-        plans = [_plan(name, value) for name, value in zip(names, variables.values(), strict=True)]
-        self._register(
-            names, plans, writable=writable, replace=replace, backend=backend, directory=directory
-        )
+        requests = [
+            Request(name, _plan(name, value), writable)
+            for name, value in zip(names, variables.values(), strict=True)
+        ]
+        self._register(requests, replace=replace, backend=backend, directory=directory)
 
     def register_file(
         self, namespace: str, variable: str, path: Path, *, writable: bool = False
@@ -99,9 +122,8 @@ class Owner(Holdings):
         FileNotFoundError, UnsupportedValueError
             There is no such file, or it is not one of an array of plain data.
         """
-        self._register(
-            [page_name(namespace, variable)], [values.Plan.file(path)], writable=writable
-        )
+        name = page_name(namespace, variable)
+        self._register([Request(name, Plan.file(path), writable)])
 
     def empty(
         self,
@@ -118,38 +140,40 @@ class Owner(Holdings):
         The array can be written to, also when others cannot; it stays valid after the page was
         released.
         """
-        name = page_name(namespace, variable)
-        self._register([name], [values.Plan.empty(shape, dtype, order)], writable=writable)
-        return self._lend(name)
+        plan = Plan.empty(shape, dtype, order)
+        request = Request(page_name(namespace, variable), plan, writable, lend=True)
+        self._register([request])
+        assert request.lent is not None  # noqa: S101 -- as asked for
+        return request.lent
 
-    def adopt(
+    def adopt_block(
         self,
         namespace: str,
         variable: str,
-        block: segment.Segment,
+        block: blocks.Segment,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
     ) -> None:
         """Register an array, in C order, that a block of this process holds from its first byte.
 
-        The block is the page's from now on, and nobody can write to it any more.
+        The block is the page's from now on, also after an error, and nobody can write to it any
+        more.
 
         Raises
         ------
         InvalidNameError, PageExistsError
             As `register` does.
         """
-        name = page_name(namespace, variable)
-        summary_room(name, block.place)
-        plan = values.Plan.empty(shape, dtype, "C")
-        page = pages.adopt(block, plan, self._mappings)
-        replaced: list[tuple[PageName, Page]] = []
-        try:
-            self._own([name], [plan], [page], replaced, writable=False, replace=True)
-        finally:
-            self._drop_unowned([(name, page), *replaced])
+        request = Request(page_name(namespace, variable), Plan.empty(shape, dtype, "C"))
+        request.block = block
+        with self._finished([request]):
+            about_room(request.name, block.place)
+            block.grow(_format.page_bytes(request.plan))
+            end = _format.tail(request.plan, block.uuid, 0)
+            blocks.write_at(block, end, request.plan.size_bytes)
+            self._own([request], replace=True)
 
-    @exclusive
+    @in_turn_or_later(lambda: None)
     def release(self, namespace: str, variables: Iterable[str]) -> None:
         """End this process's ownership; memory that nobody views is free at once.
 
@@ -160,180 +184,196 @@ class Owner(Holdings):
         NotOwnerError
             Another process owns it. Nothing was released.
         """
+        handles = self._handles
         names = [page_name(namespace, variable) for variable in variables]
-        missing = next((name for name in names if name not in self._pages), None)
-        if missing is not None:
-            raise lookup.not_mine(self._ledger, missing)
+        for name in names:
+            if name not in handles.pages and not handles.refills_of(name):
+                raise claims.not_mine(handles.sessions(), name)
         for name in dict.fromkeys(names):
-            self._drop_page(name)
-
-    @exclusive
-    def _lend(self, name: PageName) -> View:
-        handle = self._pages[name]
-        handle.kept = True
-        view: View = handle.page.value(name, self._rebuild)
-        return view
+            if name in handles.pages:
+                handles.drop_page(name)
+            for handle in handles.refills_of(name):
+                handles.ledger.withdraw(handle.slot, handle.entry)
 
     def _register(
         self,
-        names: list[PageName],
-        plans: list[values.Plan],
+        requests: list[Request],
         *,
-        writable: bool,
         replace: bool = True,
         backend: str | None = None,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
-        chosen, place = segment.choose(backend, directory)
-        for name in names:
-            summary_room(name, place)
-        made: list[Page] = []
-        replaced: list[tuple[PageName, Page]] = []
-        refilled: dict[PageName, Page] = {}
+        chosen, place = blocks.choose(backend, directory)
+        for request in requests:
+            about_room(request.name, place)
+        with self._finished(requests):
+            if replace:
+                self._begin_refills(requests, chosen, place)
+            self._fill(requests, chosen, place)
+            for request in requests:
+                if request.refilled is not None:  # last, since it is what cannot be undone
+                    request.refilled.page.refill(request.plan)
+            self._own(requests, replace=replace)
+
+    @contextlib.contextmanager
+    def _finished(self, requests: list[Request]) -> Iterator[None]:
+        """Let go of what no table has in the end: after an error, and of pages replaced."""
         try:
-            if replace and any(name in self._pages for name in names):
-                self._begin_refill(names, plans, refilled, writable, chosen, place)
-            self._make(names, plans, made, refilled, writable=writable, backend=chosen, place=place)
-            self._own(names, plans, made, replaced, writable=writable, replace=replace)
-            refilled.clear()
+            yield
         except OSError as error:
             _descriptors.raise_if_run_out(error)
             raise
         finally:
-            if refilled:
-                self._end_refill(refilled)
-            self._drop_unowned([*zip(names, made, strict=False), *replaced])
+            for request in requests:
+                if request.block is not None:
+                    request.block.close()
+            if any(request.page or request.refilled for request in requests):
+                self._end_unowned(requests)
 
-    def _drop_unowned(self, made: list[tuple[PageName, Page]]) -> None:
-        for name, page in made:
-            owned = self._pages.get(name)
-            if owned is None or owned.page is not page:
-                page.drop()
-
-    def _make(
-        self,
-        names: list[PageName],
-        plans: list[values.Plan],
-        made: list[Page],
-        refilled: Mapping[PageName, Page],
-        *,
-        writable: bool,
-        backend: segment.Backend,
-        place: str,
-    ) -> None:
-        """Make or refill a page for each value; what there is when one fails is in `made`."""
-        fresh = [plan for name, plan in zip(names, plans, strict=True) if name not in refilled]
-        needed = sum(plan.size_bytes for plan in fresh)
-        what = ", ".join(map(str, names))
-        memory.require(what, needed, self.snapshot, place)
-        self._places.use(place)
+    def _fill(self, requests: list[Request], backend: blocks.Backend, place: str) -> None:
+        """Make and fill the blocks of new pages (step 1)."""
+        fresh = [request for request in requests if request.refilled is None]
+        if not fresh:
+            return
+        what = ", ".join(str(request.name) for request in fresh)
+        needed = sum(request.plan.size_bytes for request in fresh)
+        blocks.require(what, needed, self._look, place)
+        self._handles.places.use(place)
         try:
-            for name, plan in zip(names, plans, strict=True):
-                page = refilled.get(name) or pages.create(
-                    plan, self._mappings, writable=writable, backend=backend, place=place
-                )
-                made.append(page)
+            for request in fresh:
+                plan, number = request.plan, uuid.uuid4().bytes
+                request.block = blocks.create(number, _format.page_bytes(plan), backend, place)
+                blocks.fill(request.block, plan.layout)
+                end = _format.tail(plan, number, 0)
+                blocks.write_at(request.block, end, plan.size_bytes)
         except OSError as error:
-            memory.explain(error, what, needed, self.snapshot, place)
+            blocks.explain(error, what, needed, self._look, place)
             raise
-        for name, plan in zip(names, plans, strict=True):
-            if name in refilled:
-                refilled[name].refill(plan)  # last, since it is what cannot be undone
 
-    @exclusive
-    def _begin_refill(
-        self,
-        names: list[PageName],
-        plans: list[values.Plan],
-        refilled: dict[PageName, Page],
-        writable: bool,
-        backend: str,
-        place: str,
-    ) -> None:
-        """Mark the pages that can be written anew, being of the same size and nobody else's."""
-        lookup.refuse_rivals(self._ledger, names)
-        for name, plan in zip(names, plans, strict=True):
-            handle = self._pages.get(name)
+    @in_turn
+    def _begin_refills(self, requests: list[Request], backend: blocks.Backend, place: str) -> None:
+        """Take pages that can be written anew out of the table: of that size, and nobody else's."""
+        handles = self._handles
+        for request in requests:
+            handle = handles.pages.get(request.name)
             if (
                 handle is None
-                or handle.kept  # arrays of ours are on it
-                or plan.size_bytes < _LEAST_REFILL_BYTES
-                or not (plan.layout.in_memory and handle.page.fits(plan))
+                or handle.lent
+                or request.lend
+                or request.plan.size_bytes < _LEAST_REFILL_BYTES
+                or not (request.plan.layout.in_memory and handle.page.fits(request.plan))
                 or (handle.entry.writable, handle.entry.backend, handle.entry.place)
-                != (writable, backend, place)
-                or self._is_viewed(handle)
+                != (request.writable, backend, place)
             ):
                 continue
-            handle.page.mark(pages.REFILLING)
-            refilled[name] = handle.page
-            # A viewer lists itself and then looks at the state; we the other way round. So one
-            # of us sees the other.
-            if self._is_viewed(handle):
-                del refilled[name]
-                handle.page.mark(pages.ACTIVE)
+            # Known before it is done, so that an interrupt leaves nobody waiting for a lock.
+            request.refilled, request.edition = handle, handle.page.edition
+            handles.refilling[handle.page] = (handle, weakref.ref(request))
+            if handle.page.block.try_alone():
+                del handles.pages[request.name]
+            else:
+                del handles.refilling[handle.page]
+                request.refilled = None
 
-    @exclusive
-    def _end_refill(self, refilled: dict[PageName, Page]) -> None:
-        """After a failure: keep a page that was not written to; one that was is no value."""
-        for name, page in refilled.items():
-            handle = self._pages.get(name)
-            if handle is not None and handle.page is page:
-                if page.touched:
-                    self._drop_page(name)
-                else:
-                    page.mark(pages.ACTIVE)
+    def _own(self, requests: list[Request], *, replace: bool) -> None:
+        """List pages under their names (steps 2 to 6)."""
+        waits = pauses()
+        while (locked := self._try_own(requests, replace=replace)) is not None:
+            wait_for(locked, waits)
 
-    def _is_viewed(self, handle: Handle) -> bool:
-        claims = sum(len(s.table.of(handle.entry.uuid)) for s in self._ledger.sessions())
-        return claims > 1
-
-    @exclusive
-    def _own(
-        self,
-        names: list[PageName],
-        plans: list[values.Plan],
-        made: list[Page],
-        replaced: list[tuple[PageName, Page]],
-        *,
-        writable: bool,
-        replace: bool,
-    ) -> None:
-        """List pages under their names; what they replace is added to `replaced`."""
+    @in_turn
+    def _try_own(self, requests: list[Request], *, replace: bool) -> tuple[PageName, int] | None:
+        """List pages under their names, unless another process has one of these locked."""
+        handles = self._handles
+        names = [request.name for request in requests]
+        if (locked := handles.names.try_lock(names)) is not None:  # step 2
+            return locked
         try:
-            self._names.lock(names)  # step 2
-            lookup.refuse_rivals(self._ledger, names, myself=not replace)
-            handles = {
-                name: self._publish_page(name, plan, page, writable=writable)
-                for name, plan, page in zip(names, plans, made, strict=True)
-            }
-            old = [self._pages[name] for name in names if name in self._pages]
-            replaced += [(handle.entry.name, handle.page) for handle in old]
-            self._pages.update(handles)  # all at once; after a failure before this, none
+            sessions = handles.sessions()
+            claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
+            made: dict[PageName, Handle] = {}
+            try:
+                for request in requests:
+                    made[request.name] = self._publish(request, sessions)
+            except BaseException:
+                for handle in made.values():
+                    handles.ledger.withdraw(handle.slot, handle.entry)
+                raise
+            old = [handles.pages[name] for name in made if name in handles.pages]
+            old_refills = [handle for name in made for handle in handles.refills_of(name)]
+            handles.pages.update(made)  # all at once; after a failure before this, none
             for handle in old:  # step 5
-                if handle.page is self._pages[handle.entry.name].page:
-                    self._ledger.withdraw(handle.slot, handle.entry)
-                    handle.page.touched = False
-                    handle.page.mark(pages.ACTIVE)
-                else:
-                    self._withdraw_page(handle)
+                try:
+                    handles.withdraw_page(handle)
+                finally:
+                    handle.page.drop()
+            for handle in old_refills:
+                handles.ledger.withdraw(handle.slot, handle.entry)
+            self._end(requests)
         finally:
-            self._names.unlock()
+            handles.names.unlock()
+        return None
 
-    def _publish_page(
-        self, name: PageName, plan: values.Plan, page: Page, *, writable: bool
-    ) -> Handle:
-        now = time.time()
+    def _publish(self, request: Request, sessions: list[Any]) -> Handle:
+        """Map, seal and list one page (step 4); the handle is in no table yet."""
+        handles = self._handles
+        if request.refilled is not None:
+            page = request.refilled.page
+        elif request.page is not None:
+            page = request.page  # made before a name had to be waited for
+        else:
+            assert request.block is not None  # noqa: S101 -- one of the three
+            # The mapping is made before the seal, so the owner alone can write to a sealed page.
+            page = request.page = Page(request.block, "r+", handles.mappings)
+            request.block = None
+            # The owner may write; whom it sends views may not.
+            page.sent_mode = "r+" if request.writable else "r"
+            page.block.seal(writable=request.writable)
+        # Later than any page that had the name before, whatever the clock says.
+        created = max(time.time(), claims.newest(sessions, request.name) + 1e-6)
+        who, block = handles.ledger.mine.who, page.block
         entry = Entry(
-            *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
-            *(self._ledger.mine.pid, self._ledger.mine.token),
-            plan.summary.pack(summary_room(name, page.block.place)),
-            *(page.block.backend, page.block.place),
+            *(PAGE, request.name, page.uuid, block.fd, request.plan.size_bytes),
+            *(request.writable, created, time.time(), who.pid, who.token),
+            request.plan.summary.pack(about_room(request.name, block.place)),
+            *(block.backend, block.place),
         )
-        return Handle(page, entry, self._ledger.publish(entry))  # step 4
+        handle = Handle(page, entry, handles.publish(entry))
+        if request.lend:
+            handle.lent = True
+            request.lent = page.value(request.name, handles.rebuild)  # an array: no code of others
+        return handle
+
+    @in_turn
+    def _end_unowned(self, requests: list[Request]) -> None:
+        self._end(requests)
+
+    def _end(self, requests: list[Request]) -> None:
+        """Let go of what is not in the table: new pages, and refills that came to nothing."""
+        handles = self._handles
+        for request in requests:
+            owned = handles.pages.get(request.name)
+            if request.page is not None:
+                if owned is None or owned.page is not request.page:
+                    request.page.drop()
+                request.page = None
+            if request.refilled is not None:
+                handle, page = request.refilled, request.refilled.page
+                if owned is None or owned.page is not page:
+                    listed = handles.ledger.mine.table.entry(handle.slot) is handle.entry
+                    untouched = page.state == _format.ACTIVE and page.edition == request.edition
+                    if owned is None and listed and untouched:
+                        handles.pages[request.name] = handle
+                    else:
+                        handles.ledger.withdraw(handle.slot, handle.entry)
+                        page.drop()
+                handles.refilling.pop(page, None)
+                page.block.share()
+                request.refilled = None
 
 
-def _plan(name: PageName, value: Any) -> values.Plan:
+def _plan(name: PageName, value: Any) -> Plan:
     try:
-        return values.Plan(value)
+        return Plan(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

@@ -1,7 +1,7 @@
 """Registry: what a process shares, and sight of everybody else's. The one door to shared memory.
 
-The protocols stand where they are followed: to register and release in `owning`, to attach and
-detach in `viewing`, and how a claim ends in `holdings`. A crash between any two steps ends the
+The protocols stand where they are followed: to register and release in `_register`, to attach
+and detach in `_attach`, and how a claim ends in `_handles`. A crash between any two steps ends the
 process's session, and with it all its entries; the kernel takes back the memory that nobody
 else has mapped.
 """
@@ -9,76 +9,130 @@ else has mapped.
 from __future__ import annotations
 
 import contextlib
-import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.ledger._ledger import Ledger
-from memshare_jupyter.core.ledger._session import SessionFile
+from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import check_namespace, page_name
-from memshare_jupyter.core.registry import _claims as lookup
-from memshare_jupyter.core.registry import _snapshot as snapshots
+from memshare_jupyter.core.registry import _claims as claims
+from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._attach import Viewer
-from memshare_jupyter.core.registry._handles import exclusive
+from memshare_jupyter.core.registry._handles import Handles
+from memshare_jupyter.core.registry._look import Claim, Looks
 from memshare_jupyter.core.registry._register import Owner
+from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
+from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 
 
-class Registry(Owner, Viewer):
+class Registry:
     """The pages and views of this process, and sight of everybody else's.
 
-    A process has one, see `process.registry`. All methods may be called from any thread. Those
-    that take a mapping or several names do all or nothing.
+    A process has one, see `_process.registry`. All methods may be called from any thread, from
+    signal handlers and from finalizers. Those that take a mapping or several names do all or
+    nothing.
 
     Parameters
     ----------
+    directory : Path
+        The runtime directory.
     rebuild : callable
         Module-level function that a pickled view names; it calls `attach_reference` of the registry
         of the process that unpickles.
     """
 
-    @exclusive
+    def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
+        self._handles = Handles(directory, rebuild)
+        self._looks = Looks()
+        owner, viewer = Owner(self._handles, self.snapshot), Viewer(self._handles)
+        self.register, self.register_file = owner.register, owner.register_file
+        self.empty, self.adopt_block, self.release = owner.empty, owner.adopt_block, owner.release
+        self.attach, self.attach_all, self.refer = viewer.attach, viewer.attach_all, viewer.refer
+        self.attach_reference, self.detach = viewer.attach_reference, viewer.detach
+
+    @property
+    def turn(self) -> Turn:
+        """What the methods take."""
+        return self._handles.turn
+
+    @in_turn
     def pages(self) -> list[str]:
         """Return the pages this process owns, as ``namespace.variable``."""
-        return sorted(map(str, self._pages))
+        refilled = {h.entry.name for h, _ in self._handles.refilling.values()}
+        return sorted(map(str, self._handles.pages.keys() | refilled))
 
-    @exclusive
+    @in_turn
     def views(self) -> list[str]:
         """Return the pages this process has views of, as ``namespace.variable``."""
-        return sorted({str(handle.entry.name) for handle in self._views.values()})
+        return sorted({str(handle.entry.name) for handle in self._handles.views.values()})
 
-    @exclusive
-    def metadata(self, namespace: str, variable: str) -> snapshots.PageInfo:
+    def snapshot(self) -> Snapshot:
+        """Return every page of this user on this host, and who holds it.
+
+        Takes no handle, and needs no file. Dead processes' entries are gone at this look.
+        """
+        found, unclear = self._take()
+        if unclear:
+            for of_one in unclear:
+                uuid = of_one[0][1].uuid
+                self._looks.learn(uuid, released=self._was_released(of_one))
+            found, _ = self._take()
+        return found
+
+    @in_turn
+    def _take(self) -> tuple[Snapshot, list[list[Claim]]]:
+        sessions = self._handles.sessions()
+        self._handles.places.sweep(sessions)
+        return self._looks.take(sessions)
+
+    def _was_released(self, of_one: list[Claim]) -> bool:
+        """Say whether a page whose owner has ended had been released before."""
+        for session, entry in of_one:
+            handle = self._handles.views.get((entry.uuid, "r"))
+            if handle is not None and handle.page.mapped:
+                return handle.page.state == _format.RELEASED
+            with contextlib.suppress(blocks.SegmentGone, OSError):
+                block = blocks.attach(self._handles.address(session, entry))
+                try:
+                    return _format.state_in(block) == _format.RELEASED
+                finally:
+                    block.close()
+        return True
+
+    @in_turn
+    def metadata(self, namespace: str, variable: str) -> PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
-        claims = lookup.claims_by_name(self._ledger, name, self._was_released)
-        sessions, mine = self._ledger.sessions(), self._ledger.mine
-        page = self._snapshots.page(sessions, mine, claims[0][1].uuid)
-        if page is None:  # its last holder ended between the two looks
-            raise lookup.not_found(self._ledger, name)
+        sessions = self._handles.sessions()
+        found = claims.claims_by_name(sessions, name)
+        page = self._looks.page(sessions, found[0][1].uuid)
+        assert page is not None  # noqa: S101 -- it was found in these sessions
         return page
 
     @property
     def serving(self) -> bool:
         """Whether other processes can reach this one's blocks over a socket, too."""
-        return self._ledger.reach.serving
+        return self._handles.reach.serving
 
     @property
-    def session_file(self) -> Path:
-        """The file in which this process lists its handles."""
-        return self._ledger.file.path
+    def session_file(self) -> Path | None:
+        """The file in which this process lists its handles; None while it has none."""
+        return self._handles.ledger.path
 
-    def address(self, block: segment.Segment) -> segment.Address:
+    def address(self, block: blocks.Segment) -> blocks.Address:
         """Return where other processes reach a block of this one that is no page."""
-        mine = self._ledger.mine
-        who = (mine.pid, mine.pid_namespace, block.fd, mine.token)
-        return segment.Address(block.uuid, *who, block.backend, block.place)
+        who = self._handles.ledger.mine.who
+        place = block.place or str(self._handles.ledger.directory)
+        return blocks.Address(
+            block.uuid, who.pid, who.pid_namespace, block.fd, who.token, block.backend, place
+        )
 
-    @exclusive
+    @in_turn
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
-        self._ledger.file.relabel(label)
+        self._handles.ledger.relabel(label)
 
-    @exclusive
+    @in_turn_or_later(lambda: ([], []))
     def gc(self, namespace: str | None = None) -> tuple[list[str], list[str]]:
         """Release all pages and detach all views of this process, or those of one namespace.
 
@@ -89,71 +143,62 @@ class Registry(Owner, Viewer):
         """
         if namespace is not None:
             check_namespace(namespace)
-        owned = [n for n in self._pages if namespace in (None, n.namespace)]
-        views = [h for h in self._views.values() if namespace in (None, h.entry.name.namespace)]
+        return self._end_all(namespace, released=True)
+
+    @in_turn_or_later(lambda: None)
+    def close(self) -> None:
+        """End all handles, as the process is about to end: what others hold becomes orphaned.
+
+        Arrays stay valid, but are no longer counted. What is called later begins anew.
+        """
+        handles = self._handles
+        self._end_all(None, released=False)
+        for handle in list(handles.views.values()):
+            handle.page.drop()
+        handles.views.clear()
+        handles.ledger.end()
+        handles.reach.end()
+        handles.names.remove_if_last()
+
+    def _end_all(self, namespace: str | None, *, released: bool) -> tuple[list[str], list[str]]:
+        handles = self._handles
+        owned = [name for name in handles.pages if namespace in (None, name.namespace)]
+        views = [h for h in handles.views.values() if namespace in (None, h.entry.name.namespace)]
         for name in owned:
-            self._drop_page(name)
+            handles.drop_page(name, released=released)
+        for handle, _ in list(handles.refilling.values()):
+            if namespace in (None, handle.entry.name.namespace):
+                handles.ledger.withdraw(handle.slot, handle.entry)
         for handle in views:
             handle.kept = False
             handle.page.drop()
         ended = {*owned, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
-        left = {h.entry.name for h in self._views.values() if h.page.mapped}
-        self._withdraw_unmapped()  # a look needs descriptors, and there may be none before this
-        self._places.sweep(self._ledger.sessions())
+        left = {h.entry.name for h in handles.views.values() if h.page.mapped}
         return sorted(map(str, ended)), sorted(map(str, ended & left))
-
-    def close(self) -> None:
-        """End all handles and the session, as the process is about to end.
-
-        Arrays stay valid, but are no longer counted.
-        """
-        self.gc()
-        self._end()
-
-    @exclusive
-    def _end(self) -> None:
-        self._closed = True
-        self._ledger.look()  # which removes the files of the dead
-        self._ledger.close()
-        self._ledger.file.end()
-        self._names.remove_if_last()
 
     def before_fork(self) -> None:
         """Let no change be half done in the child's copy of this registry."""
-        self._lock.acquire()
-        self._ledger.reach.before_fork()
+        self.turn.before_fork()
+        self._handles.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._ledger.reach.after_fork_in_parent()
-        self._lock.release()
-        self._settle()
+        try:
+            self._handles.reach.after_fork_in_parent()
+        finally:
+            self.turn.after_fork()
+            self.turn.settle()
 
     def after_fork_in_child(self) -> None:
-        """Begin a session of the child's own: what it inherited, it holds as views."""
-        self._lock = threading.Lock()
-        parent, foreign = self._ledger.file, self._ledger.reach.foreign
-        self._ledger.abandon()
-        parent.abandon()
-        self._names.close()
-        self._ledger = Ledger(
-            SessionFile(parent.directory, f"fork of {parent.pid}"), foreign=foreign
-        )
-        owned, self._pages = self._pages, {}
-        views, self._views = self._views, {}
-        with self._lock:
-            for handle in views.values():
-                if handle.page.mapped:
-                    self._publish_view(handle.page, handle.entry).kept = handle.kept
-            for handle in owned.values():
-                if (handle.page.uuid, "r") not in self._views:
-                    # The inherited mapping can be written through; the child's view must not.
-                    # Without a descriptor left for it, the child goes without this page.
-                    with contextlib.suppress(OSError, segment.SegmentGone):
-                        self._attach(self._ledger.mine, handle.entry).kept = True
-                if handle.kept:  # the child has the arrays on it, too: it counts until they end
-                    handle.page.mode = "lent"
-                    self._publish_view(handle.page, handle.entry)
-                handle.page.drop()
-                self._withdraw_unmapped()  # now, so that the next one can have its descriptors
+        """Begin a session of the child's own: what it inherited, it holds as views.
+
+        What other threads of the parent were making or writing is nothing to the child, and
+        nobody would ever let it go here.
+        """
+        handles = self._handles
+        try:
+            handles.begin_in_child()
+        finally:
+            self.turn.after_fork()
+            self.turn.settle()

@@ -24,29 +24,39 @@ import os
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.ledger._locks import is_locked, try_lock
 
 HIDDEN_SUFFIX: Final = ".new"
 _OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-_NO_UNNAMED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
-"""What open(2) says of O_TMPFILE when the file system, or the kernel, does not know it."""
+_NO_UNNAMED: Final = (
+    *(errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL),
+    *(errno.EPERM, errno.EACCES, errno.ENOSYS),
+)
+"""What open(2) says of O_TMPFILE when the file system, or the kernel, does not know it; and what
+link(2) says where it is denied."""
 
 
-def create_locked(path: Path, image: bytes) -> int:
-    """Create a file with the given contents and a lock on byte 0; its descriptor.
+def create_locked(opened: Opened, path: Path, image: bytes) -> None:
+    """Create a file with the given contents and a lock on byte 0; `opened` has its descriptor.
 
     Raises
     ------
     FileNotFoundError
         The directory is gone, or a hidden file was swept: begin again.
+    OSError
+        There is no room for it. Nothing is left of it.
     """
     if hasattr(os, "O_TMPFILE") and os.path.exists("/proc/self/fd"):
         try:
-            return _create_unnamed(path, image)
+            _create_unnamed(opened, path, image)
         except OSError as error:
+            opened.close()
             if error.errno not in _NO_UNNAMED:
                 raise
-    return _create_hidden(path, image)
+        else:
+            return
+    _create_hidden(opened, path, image)
 
 
 def sweep_hidden(path: Path) -> None:
@@ -60,33 +70,35 @@ def sweep_hidden(path: Path) -> None:
             os.close(fd)
 
 
-def _create_unnamed(path: Path, image: bytes) -> int:
-    fd = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)  # step 1
+def _create_unnamed(opened: Opened, path: Path, image: bytes) -> None:
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    fd = opened.open(os.open, path.parent, flags, 0o600)  # step 1
+    _write(fd, image)
+    try_lock(fd)  # step 2
+    directory = Opened()
     try:
-        os.pwrite(fd, image, 0)
-        try_lock(fd)  # step 2
-        directory_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # With a directory descriptor Python calls linkat(2), which can follow the link.
-            os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory_fd)  # step 3
-        finally:
-            os.close(directory_fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        directory.open(os.open, path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # With a directory descriptor Python calls linkat(2), which can follow the link.
+        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory.fd)  # step 3
+    finally:
+        directory.close()
 
 
-def _create_hidden(path: Path, image: bytes) -> int:
+def _create_hidden(opened: Opened, path: Path, image: bytes) -> None:
     hidden = path.with_name(f".{path.name}{HIDDEN_SUFFIX}")
-    fd = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)  # step 1
     try:
-        os.pwrite(fd, image, 0)
+        fd = opened.open(os.open, hidden, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)  # step 1
+        _write(fd, image)
         try_lock(fd)  # step 2
         hidden.rename(path)  # step 3
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             hidden.unlink()
-        os.close(fd)
+        opened.close()
         raise
-    return fd
+
+
+def _write(fd: int, image: bytes) -> None:
+    done = 0
+    while done < len(image):
+        done += os.pwrite(fd, image[done:], done)

@@ -1,0 +1,85 @@
+"""Opened: a descriptor that nothing can lose, neither an interrupt nor an error nor a fork.
+
+Between a system call that returns a descriptor and the statement that keeps it, Python may raise
+whatever a signal handler raises. So the number goes, by one call of functions written in C, into
+a list that a table knew before. When the `Opened` it belongs to is gone, a weak reference whose
+callback is written in C, too, puts that list among the lost, and the next act closes it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import repeat, starmap
+from typing import Any, Final
+
+from memshare_jupyter.core import _descriptors
+
+
+class Opened:
+    """At most one open descriptor; ``fd`` is -1 while there is none."""
+
+    __slots__ = ("__weakref__", "_fds", "_ref")
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+        self._ref = _Ref(self, _lost.append)
+        self._ref.fds = self._fds
+
+    @property
+    def fd(self) -> int:
+        """The descriptor's number."""
+        return self._fds[0] if self._fds else -1
+
+    def open(self, call: Callable[..., int], *arguments: Any) -> int:
+        """Keep the descriptor that a function written in C returns; its number."""
+        _known.add(self._ref)
+        self._fds.extend(starmap(call, (arguments,)))
+        fd = self._fds[0]
+        _descriptors.keep_spare(fd)
+        return fd
+
+    def give(self, other: Opened) -> None:
+        """Let another one have the descriptor."""
+        other._fds.extend(map(list.pop, (self._fds,)))
+
+    def close(self) -> None:
+        """Close the descriptor; once or more often."""
+        _close(self._fds)
+        _known.discard(self._ref)
+
+
+class _Ref(weakref.ref[Opened]):
+    __slots__ = ("fds",)
+    fds: list[int]
+
+
+_known: Final[set[_Ref]] = set()
+_lost: Final[deque[_Ref]] = deque()
+
+
+def _close(fds: list[int]) -> None:
+    list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
+
+
+def known() -> Iterator[Opened]:
+    """Yield every one that is in use, by whomever."""
+    for ref in tuple(_known):
+        if (opened := ref()) is not None:
+            yield opened
+
+
+def lost() -> bool:
+    """Say whether there is something for `close_lost` to do."""
+    return bool(_lost)
+
+
+def close_lost() -> None:
+    """Close the descriptors of which nobody knows any more."""
+    while _lost:
+        ref = _lost[0]
+        _close(ref.fds)
+        _known.discard(ref)
+        _lost.popleft()  # last, so that an interrupt loses none

@@ -1,0 +1,79 @@
+"""What a fork does to blocks that are files: parent and child need locks of their own.
+
+An flock(2) belongs to the open file, which a forked child shares with its parent: when one of
+them asked for the exclusive lock to remove the file, the other's would go with it. So the parent
+opens its files anew before it forks, and the child goes on with those.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from memshare_jupyter.core._opened import Opened, known
+from memshare_jupyter.core.blocks._file import FileBlock, open_locked
+from memshare_jupyter.core.blocks._gone import SegmentGone
+
+_for_child: Final[list[tuple[FileBlock, Opened]]] = []
+"""While this process forks: its blocks, and open files of them that will be the child's."""
+
+
+def _files() -> Iterator[FileBlock]:
+    return (block for block in known() if isinstance(block, FileBlock) and block.fd >= 0)
+
+
+def _at_exit() -> None:
+    # Arrays that live to the very end keep their mappings, but need the file no more.
+    for block in _files():
+        block.remove_if_last()
+
+
+def _before_fork() -> None:
+    # Not in the child: the parent may let go before the child comes to it.
+    for block in _files():
+        opened = Opened()
+        _for_child.append((block, opened))
+        _open_again(block, opened)
+
+
+def _open_again(block: FileBlock, opened: Opened) -> None:
+    flags = fcntl.fcntl(block.fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
+    for way in (flags, os.O_RDONLY):  # the owner's own way in may be sealed by now
+        with contextlib.suppress(OSError, SegmentGone):
+            open_locked(opened, block.uuid, block.place, way)
+            return
+        opened.close()
+
+
+def _after_fork_in_parent() -> None:
+    while _for_child:
+        block, opened = _for_child.pop()
+        if block.fd < 0 and opened.fd >= 0:  # let go of meanwhile, when this lock was in the way
+            copy = FileBlock(block.uuid, block.place)
+            opened.give(copy)
+            copy.close()
+        opened.close()
+
+
+def _after_fork_in_child() -> None:
+    while _for_child:
+        block, opened = _for_child.pop()
+        if opened.fd < 0 or block.fd < 0:
+            # Without a name, or a descriptor left, the lock on this one is the parent's alone.
+            block.locked = False
+        else:
+            os.dup2(opened.fd, block.fd, inheritable=False)
+        opened.close()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,113 @@
+"""Tables: what the slots of one session say, by slot, by name, by page and by directory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TypeVar
+
+from memshare_jupyter.core.ledger._slot import NAMES_AT, PAGE, Entry, TornSlot, unpack
+from memshare_jupyter.core.names import PageName
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Table:
+    """The slots of one session that are not empty.
+
+    A slot is read only when somebody asks for what it says; most are never asked for.
+    """
+
+    def __init__(self) -> None:
+        self.slots: dict[int, bytes] = {}
+        self._entries: dict[int, Entry | None] = {}
+        self._by_uuid: dict[bytes, set[int]] = {}
+        self._files: set[int] = set()
+        self._by_name: dict[bytes, set[int]] | None = None  # made when first asked for
+        self._changed: set[bytes] | None = None
+
+    def put(self, index: int, slot: bytes | None, entry: Entry | None = None) -> None:
+        """Set or (None) empty a slot."""
+        old = self.slots.pop(index, None)
+        if old is not None:
+            self._entries.pop(index, None)
+            self._files.discard(index)
+            _forget(self._by_uuid, old[10:26], index)
+            if self._by_name is not None:
+                _forget(self._by_name, _name_of(old), index)
+            if self._changed is not None:
+                self._changed.add(old[10:26])
+        if slot is not None:
+            uuid = slot[10:26]
+            self.slots[index] = slot
+            if entry is not None:
+                self._entries[index] = entry
+            if slot[6]:
+                self._files.add(index)
+            found = self._by_uuid.get(uuid)
+            if found is None:
+                self._by_uuid[uuid] = {index}
+            else:
+                found.add(index)
+            if self._by_name is not None:
+                self._by_name.setdefault(_name_of(slot), set()).add(index)
+            if self._changed is not None:
+                self._changed.add(uuid)
+
+    def entry(self, index: int) -> Entry | None:
+        """Return what a slot says; None when it says nothing."""
+        if index in self._entries:
+            return self._entries[index]
+        slot = self.slots.get(index)
+        try:
+            entry = None if slot is None else unpack(slot)
+        except TornSlot:
+            entry = None
+        self._entries[index] = entry
+        return entry
+
+    def named(self, name: PageName) -> list[Entry]:
+        """Return the entries of that name."""
+        if self._by_name is None:
+            self._by_name = {}
+            for index, slot in self.slots.items():
+                self._by_name.setdefault(_name_of(slot), set()).add(index)
+        namespace, variable = name.namespace.encode(), name.variable.encode()
+        key = bytes((len(namespace), len(variable))) + namespace + variable
+        return self._read(self._by_name.get(key, ()))
+
+    def of(self, uuid: bytes) -> list[Entry]:
+        """Return the entries of that page."""
+        return self._read(self._by_uuid.get(uuid, ()))
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield directory and uuid of each page that is a file."""
+        for entry in self._read(self._files):
+            yield entry.place, entry.uuid
+
+    def pages(self) -> Iterator[Entry]:
+        """Yield the entries of the pages that the session's process owns."""
+        yield from self._read(index for index, slot in self.slots.items() if slot[4] == PAGE)
+
+    def uuids(self) -> Iterable[bytes]:
+        """Return the pages that there are entries of."""
+        return self._by_uuid.keys()
+
+    def take_changed(self) -> set[bytes]:
+        """Return the pages of which an entry came or went since the last call; all at the first."""
+        changed = set(self._by_uuid) if self._changed is None else self._changed
+        self._changed = set()
+        return changed
+
+    def _read(self, indexes: Iterable[int]) -> list[Entry]:
+        return [entry for index in indexes if (entry := self.entry(index)) is not None]
+
+
+def _name_of(slot: bytes) -> bytes:
+    """Return a slot's namespace and variable, as the key of a table."""
+    return slot[7:9] + slot[NAMES_AT : NAMES_AT + slot[7] + slot[8]]
+
+
+def _forget(table: dict[_Key, set[int]], key: _Key, index: int) -> None:
+    table[key].discard(index)
+    if not table[key]:
+        del table[key]

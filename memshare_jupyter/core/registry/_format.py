@@ -1,0 +1,93 @@
+"""The format of a page: one value in one block, with what is needed to read it.
+
+::
+
+    data         the value's buffers, each aligned to 64 bytes
+    descriptor   how to rebuild the value from them, see `core.values`
+    trailer      magic, version, state, uuid, place and checksum of the descriptor, edition
+
+The state word is the owner's only message to everybody who has the page mapped. `RELEASED` says
+that its name no longer leads here, so a page whose owner ended can be told from one whose owner
+let it go. `FILLING` says that a value is being written: whoever reads it in a page that nobody
+keeps from being attached knows that its owner died over it, and that there is no value. The
+edition counts the values that a page has had, so that a reference to an earlier one leads nowhere.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from typing import Final
+
+from memshare_jupyter.core.blocks import Segment
+from memshare_jupyter.core.values import Plan
+from memshare_jupyter.core.values._layout import ALIGNMENT
+from memshare_jupyter.errors import HeaderMismatchError
+
+_MAGIC: Final = b"memsharp"
+_VERSION: Final = 2
+TRAILER: Final = struct.Struct("<8sII16sQQII8x")
+STATE_AT: Final = 12 - TRAILER.size
+_EDITION: Final = struct.Struct("<I")
+_EDITION_AT: Final = 52
+ACTIVE: Final = 0
+RELEASED: Final = 1
+FILLING: Final = 2
+
+
+def trailer_at(plan: Plan) -> int:
+    """Return where the trailer of a page with that value stands."""
+    return -(-(plan.size_bytes + len(plan.descriptor)) // ALIGNMENT) * ALIGNMENT
+
+
+def page_bytes(plan: Plan) -> int:
+    """Return how large the page of a value is."""
+    return trailer_at(plan) + TRAILER.size
+
+
+def tail(plan: Plan, uuid: bytes, edition: int) -> bytes:
+    """Return what stands behind the data: descriptor and trailer of an active page."""
+    place = (plan.size_bytes, len(plan.descriptor), zlib.crc32(plan.descriptor))
+    trailer = TRAILER.pack(_MAGIC, _VERSION, ACTIVE, uuid, *place, edition)
+    return plan.descriptor.ljust(trailer_at(plan) - plan.size_bytes, b"\0") + trailer
+
+
+def edition_of(page: mmap.mmap) -> int:
+    """Return how many values a page had before this one."""
+    (edition,) = _EDITION.unpack_from(page, len(page) - TRAILER.size + _EDITION_AT)
+    return int(edition)
+
+
+def descriptor_of(page: memoryview, uuid: bytes) -> bytes:
+    """Return how to rebuild the value of a page.
+
+    Raises
+    ------
+    HeaderMismatchError
+        It is no page of this version, or damaged.
+    """
+    at = len(page) - TRAILER.size
+    if at < 0:
+        raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
+    magic, version, _, found, start, length, checksum, _ = TRAILER.unpack_from(page, at)
+    if magic != _MAGIC or found != uuid:
+        raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
+    if version != _VERSION:
+        raise HeaderMismatchError(
+            f"the page has format {version}, this process reads format {_VERSION}; use the "
+            "same version of memshare_jupyter in every process",
+            found=version,
+        )
+    descriptor = bytes(page[start : start + length])
+    if zlib.crc32(descriptor) != checksum:
+        raise HeaderMismatchError("the page's descriptor is damaged; register it again")
+    return descriptor
+
+
+def state_in(block: Segment) -> int:
+    """Look at the state of a page without mapping it."""
+    at = block.size_bytes + STATE_AT
+    found = os.pread(block.fd, 1, at) if at >= 0 else b""
+    return found[0] if found else RELEASED

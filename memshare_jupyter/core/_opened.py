@@ -35,7 +35,7 @@ class Opened:
 
     def open(self, call: Callable[..., int], *arguments: Any) -> int:
         """Keep the descriptor that a function written in C returns; its number."""
-        _known.add(self._ref)
+        _known[id(self._ref)] = self._ref
         self._fds.extend(starmap(call, (arguments,)))
         fd = self._fds[0]
         _descriptors.keep_spare(fd)
@@ -48,7 +48,7 @@ class Opened:
     def close(self) -> None:
         """Close the descriptor; once or more often."""
         _close(self._fds)
-        _known.discard(self._ref)
+        _known.pop(id(self._ref), None)
 
 
 class _Ref(weakref.ref[Opened]):
@@ -56,7 +56,7 @@ class _Ref(weakref.ref[Opened]):
     fds: list[int]
 
 
-_known: Final[set[_Ref]] = set()
+_known: Final[dict[int, _Ref]] = {}
 _lost: Final[deque[_Ref]] = deque()
 
 
@@ -66,7 +66,7 @@ def _close(fds: list[int]) -> None:
 
 def known() -> Iterator[Opened]:
     """Yield every one that is in use, by whomever."""
-    for ref in tuple(_known):
+    for ref in tuple(_known.values()):
         if (opened := ref()) is not None:
             yield opened
 
@@ -81,5 +81,5 @@ def close_lost() -> None:
     while _lost:
         ref = _lost[0]
         _close(ref.fds)
-        _known.discard(ref)
+        _known.pop(id(ref), None)
         _lost.popleft()  # last, so that an interrupt loses none

@@ -101,7 +101,7 @@ class Who(NamedTuple):
         magic, version, slot_bytes, *who, label = _WHO.unpack_from(header)
         if (magic, version, slot_bytes) != (MAGIC, VERSION, SLOT_BYTES):
             return None
-        return cls(*who, label.rstrip(b"\0").decode(errors="replace"))
+        return cls._make((*who, label.rstrip(b"\0").decode(errors="replace")))
 
     def pack(self) -> bytes:
         """Return the beginning of a header."""

@@ -120,18 +120,21 @@ class Viewer:
         try:
             for name in names:
                 taken.append(self._take(name, mode, _by_name(name), keep=hold))  # noqa: PERF401
-            made = {}
-            for one in taken:
-                value = one.handle.page.value(one.name, self._handles.rebuild)
-                whole_list = whole and isinstance(value, Elements)
-                made[one.name.variable] = list(value) if whole_list else value
+            return self._build(taken, whole=whole)
         except BaseException as error:
             if hold:
                 self._undo(taken)
-            made, value = {}, None
             taken.clear()
             _let_go(error)
             raise
+
+    def _build(self, taken: list[Taken], *, whole: bool) -> dict[str, Any]:
+        made = {}
+        for one in taken:
+            value = one.handle.page.value(one.name, self._handles.rebuild)
+            if whole and isinstance(value, Elements):
+                value = [value[i] for i in range(len(value))]
+            made[one.name.variable] = value
         return made
 
     def refer(self, namespace: str, variable: str) -> tuple[Any, PageReference]:

@@ -110,6 +110,15 @@ class Ledger:
         self.mine.table.put(index, slot, entry)
         return index
 
+    def note(self, entry: Entry) -> int:
+        """Remember a handle of this process that cannot be listed now; its slot."""
+        if self._file is not None:
+            self._file.end()  # it would say less than there is; `relist` makes another
+            self._file = None
+        index = max(self.mine.table.slots, default=-1) + 1
+        self.mine.table.put(index, entry.pack(), entry)
+        return index
+
     def withdraw(self, index: int, entry: Entry) -> None:
         """Take a handle of this process off the list, unless its slot is another's by now."""
         if self.mine.table.entry(index) is entry:

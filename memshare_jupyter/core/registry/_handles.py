@@ -106,25 +106,35 @@ class Handles:
     def publish(self, entry: Entry) -> int:
         """List an entry of this process; its slot.
 
+        A view that cannot be listed is still a view: the kernel keeps its memory from being
+        written anew, and the next turn tries to list it again. A page that nobody can see is an
+        error.
+
         Raises
         ------
         NotEnoughMemoryError, RegistryCorruptError
             There is no room in the runtime directory, or no such directory.
         """
-        if self._unlisted is not None:
-            raise self._unlisted
         try:
+            if self._unlisted is not None:
+                raise self._unlisted
             return self.ledger.publish(entry)
-        except OSError as error:
-            if error.errno not in blocks.FULL:
-                raise
-            raise NotEnoughMemoryError(
-                f"cannot list {entry.name}: the file system of the runtime directory "
-                f"{self.ledger.directory} has no room for another {SLOT_BYTES} bytes "
-                f"({error.strerror}); remove other files there, or release pages",
-                size_bytes=SLOT_BYTES,
-                free_bytes=0,
-            ) from error
+        except (OSError, MemshareError) as error:
+            if entry.kind == VIEW:
+                self._unlisted = error
+                return self.ledger.note(entry)
+            if isinstance(error, OSError) and error.errno in blocks.FULL:
+                raise self._no_room(entry, error) from error
+            raise
+
+    def _no_room(self, entry: Entry, error: OSError) -> NotEnoughMemoryError:
+        return NotEnoughMemoryError(
+            f"cannot list {entry.name}: the file system of the runtime directory "
+            f"{self.ledger.directory} has no room for another {SLOT_BYTES} bytes "
+            f"({error.strerror}); remove other files there, or release pages",
+            size_bytes=SLOT_BYTES,
+            free_bytes=0,
+        )
 
     def publish_view(self, page: Page, entry: Entry) -> Handle:
         """List a view of this process; what was listed for that page and mode ends."""

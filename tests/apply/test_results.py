@@ -69,7 +69,7 @@ def test_of_a_record_that_was_cut_off_nothing_is_read(results, monkeypatch):
         write_at(*args)
 
     write_at = segment.write_at
-    monkeypatch.setattr(segment, "write_at", dies_before_the_last)
+    monkeypatch.setattr(module.blocks, "write_at", dies_before_the_last)
     writer.begin(2).extend([3, 4])
     with pytest.raises(KeyboardInterrupt):
         writer.flush()

@@ -22,7 +22,24 @@ if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster, Engine
 
 
-def apply(
+def apply(*arguments: Any, block: bool, **options: Any) -> Any:
+    """Do what `memapply` says, or `memlapply`; the arguments are those of `_begun`."""
+    try:
+        call = _begun(*arguments, watched=block, **options)
+        if block:
+            result = call.finish()
+            call.warn_of_losses(stacklevel=4)
+            return result
+    except BaseException as error:
+        # A notebook keeps the last traceback, whose frames would keep this call's views alive.
+        # What this frame has stays, so it has none.
+        traceback.clear_frames(error.__traceback__)
+        raise
+    threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
+    return call.run
+
+
+def _begun(
     X: Any,
     margin: int | None,
     fun: Callable[..., Any],
@@ -31,27 +48,16 @@ def apply(
     variables: Mapping[str, Any] | Sequence[str] | None,
     max_cores: int | None,
     *,
-    block: bool,
+    watched: bool,
     progress_after: float | None,
     **options: Any,
-) -> Any:
-    """Do what `memapply` says, and `memlapply` for a `margin` of None."""
-    try:
-        with contextlib.ExitStack() as stack:
-            prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
-            count = prepared.count
-            engines = engines_of(cluster, max_cores)[:count] if count else []
-            call = _Call(prepared, engines, progress_after if block else None, stack)
-        if block:
-            result = call.finish()
-            call.warn_of_losses(stacklevel=4)
-            return result
-    except BaseException as error:
-        # A notebook keeps the last traceback, whose frames would keep this call's views alive.
-        traceback.clear_frames(error.__traceback__)
-        raise
-    threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
-    return call.run
+) -> _Call:
+    """Do all of a call that comes before the work; nothing of it is left if that fails."""
+    with contextlib.ExitStack() as stack:
+        prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+        count = prepared.count
+        engines = engines_of(cluster, max_cores)[:count] if count else []
+        return _Call(prepared, engines, progress_after if watched else None, stack)
 
 
 class _Call:

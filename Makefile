@@ -16,6 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.panel.lint
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -13,7 +13,7 @@ from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.blocks import in_units, room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
 from memshare_jupyter.core.registry import PageInfo, Snapshot
-from memshare_jupyter.display._tables import PageTable, age, count
+from memshare_jupyter.display import PageTable, age, count
 from memshare_jupyter.errors import MemshareError
 
 

@@ -1,69 +1,134 @@
-"""What a call of memapply is given: checked, and put where the engines find it."""
+"""The first step of a call: what it is given is checked, named, and put where engines find it."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from memshare_jupyter.core.names import PageName, check_namespace, parse
-from memshare_jupyter.core.registry import registry
-from memshare_jupyter.core.values import Elements, View
-from memshare_jupyter.errors import (
-    InvalidNameError,
-    NotOwnerError,
-    PageExistsError,
-    PageNotFoundError,
-)
-from memshare_jupyter.worker._frames import columns_of
+from memshare_jupyter.apply._interrupts import uninterrupted
+from memshare_jupyter.apply._names import Names
+from memshare_jupyter.apply._out import Out
+from memshare_jupyter.apply._share import Shared, share, share_items
+from memshare_jupyter.core.names import PageName, check_namespace
+from memshare_jupyter.errors import InvalidNameError
+from memshare_jupyter.worker import Task, matrix_of, source_of
 
-_NAME_ATTEMPTS: Final = 20
+_KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
+_BATCH_BYTES: Final = 16 << 20
+"""What a function makes of a batch is often as large as the batch; this much for each engine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """A value that engines can reach.
+class Prepared:
+    """A call that can be sent.
 
     Attributes
     ----------
-    value : object
-        As this process has it, attached.
-    sent : object
-        What to send: unpickling it on an engine attaches the value there, without a copy.
+    title : str
+        What it does, for people.
+    task : Task
+        What to send to every engine.
+    count : int
+        How many items there are.
+    labels : sequence of str or None
+        What people call them.
+    out : Out
+        What becomes of the results.
+    attached : list of Shared
+        What has to be kept for as long as engines may attach it.
     """
 
-    value: Any
-    sent: Any
+    title: str
+    task: Task
+    count: int
+    labels: Sequence[str] | None
+    out: Out
+    attached: list[Shared]
+
+    def label_of(self, index: int) -> str | None:
+        """Return what people call an item, if they call it anything."""
+        return None if self.labels is None else self.labels[index]
 
 
-def namespace_for(
-    X: Any, fun: Callable[..., Any], namespace: str | None, named: bool
-) -> tuple[PageName | None, str]:
-    """Return the page that X names, if it does, and the namespace of the call.
+def prepare(
+    X: Any,
+    margin: int | None,
+    fun: Callable[..., Any],
+    namespace: str | None,
+    variables: Mapping[str, Any] | Sequence[str] | None,
+    *,
+    out: str,
+    on_error: str,
+    batch: bool,
+    call: contextlib.ExitStack,
+) -> Prepared:
+    """Check the arguments of `memapply` and share what it works on until the end of `call`.
 
-    Parameters
-    ----------
-    X, fun, namespace
-        As the user gave them.
-    named : bool
-        Whether other things than X are looked up by their names, so that there must be a
-        namespace to look in.
+    Raises
+    ------
+    TypeError, ValueError, MemshareError
+        As `memapply` does.
     """
-    page = parse(X, namespace) if isinstance(X, str) else None
+    names = Names(namespace)
+    items = names.items(X)
+    page = items if isinstance(items, PageName) else None
+    where = _namespace(namespace, page, fun, variables)
+    given = names.variables(variables, where)
+    _check_parameters(fun, given)
+    becomes = Out(out, namespace or (None if "." in str(out) else where))
+    becomes.check_on_error(on_error)
+    with uninterrupted():
+        shared, count, labels = share_items(items, margin, where, call)
+        known = share(given, where, call)
+    whose = page or getattr(shared.value, "page", None) or "X"
+    return Prepared(
+        title=f"{_name_of(fun)} over {count:,} {_KINDS[margin]} of {whose}",
+        task=Task(
+            value=shared.sent,
+            margin=margin,
+            fun=fun,
+            variables={name: one.sent for name, one in known.items()},
+            source=source_of(fun),
+            batch=_batch_items(shared.value, count) if batch else 0,
+            keep_going=on_error == "return",
+        ),
+        count=count,
+        labels=labels,
+        out=becomes,
+        attached=[shared, *known.values()],
+    )
+
+
+def _namespace(
+    namespace: str | None,
+    page: PageName | None,
+    fun: Callable[..., Any],
+    variables: Mapping[str, Any] | Sequence[str] | None,
+) -> str:
+    """Return where the call looks names up and registers what it needs."""
     if namespace is not None:
-        return page, check_namespace(namespace)
+        return check_namespace(namespace)
     if page is not None:
-        return page, page.namespace
-    if named:
+        return page.namespace
+    if variables and not isinstance(variables, Mapping):
         raise ValueError("vars names registered variables; say in which namespace")
-    return None, _named_after(fun)
+    name = _name_of(fun)
+    try:
+        return "unnamed" if name == "<lambda>" else check_namespace(name)
+    except InvalidNameError:
+        return "unnamed"
 
 
-def check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None:
+def _name_of(fun: Callable[..., Any]) -> str:
+    return str(getattr(fun, "__name__", type(fun).__name__))
+
+
+def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None:
     """See to it that `fun` can be called with an item and these variables.
 
     Raises
@@ -82,132 +147,19 @@ def check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None:
     try:
         signature.bind(None, **dict.fromkeys(given))
     except TypeError as error:
-        name = getattr(fun, "__name__", type(fun).__name__)
         gives = f"with {', '.join(given)} from vars" if given else "with no vars"
         raise TypeError(
-            f"{name}{signature} cannot be applied {gives}: {error}; its first argument is the "
-            "item, and its others are named in vars"
+            f"{_name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
+            "the item, and its others are named in vars"
         ) from None
 
 
-def share_items(
-    X: Any, margin: int | None, namespace: str, call: contextlib.ExitStack
-) -> tuple[Shared, int, Sequence[str] | None]:
-    """Share what a call works on.
-
-    Returns
-    -------
-    Shared
-        The matrix, frame or list.
-    int
-        How many rows, columns or elements it has.
-    sequence of str or None
-        Their labels.
-    """
-    if isinstance(X, PageName):
-        shared = _attached(*X)
-    else:
-        value = list(X) if margin is None and isinstance(X, Iterable) else X
-        if margin is not None and columns_of(X) is None and np.ndim(X) != 2:
-            raise TypeError(f"memapply works on a matrix of two dimensions; X has {np.ndim(X)}")
-        shared = _shared({"X": value}, namespace, call)["X"]
-    items = shared.value
-    if margin is None:
-        if not isinstance(items, Elements):
-            raise TypeError("memlapply works on a list of arrays; use memapply for a matrix")
-        return shared, len(items), None
-    columns = columns_of(items)
-    if columns is not None:
-        if margin == 1 and columns.matrix is None:
-            raise TypeError(
-                "the rows of this frame are no arrays, because its columns differ in dtype; "
-                "take those of one dtype (as in df.select_dtypes('float64')) or df.to_numpy(float)"
-            )
-        labels = columns.labels if margin == 2 else None
-        return shared, int(items.shape[margin - 1]), labels
-    if getattr(items, "ndim", None) != 2:
-        what = _described(items)
-        raise TypeError(f"memapply works on a matrix of two dimensions; X is {what}")
-    return shared, int(items.shape[margin - 1]), None
-
-
-def share_variables(
-    variables: Mapping[str, Any] | Sequence[str], namespace: str, call: contextlib.ExitStack
-) -> dict[str, Shared]:
-    """Register the values of a mapping for the length of the call, or attach pages by name."""
-    if isinstance(variables, Mapping):
-        return _shared(variables, namespace, call)
-    return {name: _attached(namespace, name) for name in names_of(variables)}
-
-
-def names_of(variables: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
-    """Return the names by which `fun` gets its variables."""
-    return [variables] if isinstance(variables, str) else list(variables or ())
-
-
-def _attached(namespace: str, variable: str) -> Shared:
-    return Shared(*registry().refer(namespace, variable))
-
-
-def _shared(
-    values: Mapping[str, Any], namespace: str, call: contextlib.ExitStack
-) -> dict[str, Shared]:
-    """Register values for the length of a call and attach them; views are shared already.
-
-    A name that is taken, by a page of the user's or by the same call in another notebook, gets a
-    number behind it: the function sees the values under the names it asked for all the same.
-    """
-    shared = {}
-    pages: list[str] = []
-    call.callback(_release, namespace, pages)
-    for variable, value in values.items():
-        if isinstance(value, View) and value.shared:
-            shared[variable] = Shared(value, value)
-            continue
-        page = _register_free(namespace, variable, value, pages)
-        shared[variable] = _attached(namespace, page)
-    return shared
-
-
-def _release(namespace: str, pages: list[str]) -> None:
-    for page in pages:
-        with contextlib.suppress(PageNotFoundError, NotOwnerError):  # interrupted before it was
-            registry().release(namespace, [page])
-
-
-def _register_free(namespace: str, variable: str, value: Any, pages: list[str]) -> str:
-    """Register a value under a free name, which is added to `pages` before it can be taken."""
-    for candidate in _candidates(variable):
-        taken = {p.variable for p in registry().snapshot().pages if p.namespace == namespace}
-        if candidate not in taken:
-            pages.append(candidate)
-            with contextlib.suppress(PageExistsError):  # taken since we looked
-                registry().register(namespace, {candidate: value}, replace=False)
-                return candidate
-            pages.remove(candidate)
-    raise PageExistsError(
-        f"cannot register {variable!r} for the call: namespace {namespace!r} has "
-        f"{_NAME_ATTEMPTS} pages of that name; release them, or name another namespace"
-    )
-
-
-def _candidates(variable: str) -> Iterator[str]:
-    yield variable
-    for number in range(2, _NAME_ATTEMPTS + 1):
-        yield f"{variable}~{number}"
-
-
-def _named_after(fun: Callable[..., Any]) -> str:
-    name = getattr(fun, "__name__", type(fun).__name__)
-    try:
-        return "unnamed" if name == "<lambda>" else check_namespace(name)
-    except InvalidNameError:
-        return "unnamed"
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Elements):
-        return "a list"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
+def _batch_items(value: Any, count: int) -> int:
+    """Return how many rows or columns a batch may have."""
+    matrix = matrix_of(value)
+    if matrix is None:
+        raise TypeError(
+            "batch=True needs a matrix, and the columns of this frame are not one; pass "
+            "df.to_numpy(), or leave batch out"
+        )
+    return max(1, count * _BATCH_BYTES // max(np.asarray(matrix).nbytes, 1))

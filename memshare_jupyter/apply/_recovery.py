@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from memshare_jupyter.worker._queue import chunks
+from memshare_jupyter.worker import layout
 
 _ATTEMPTS: Final = 2
 
@@ -59,10 +59,21 @@ class Recovery:
         ranges = [
             (gap.start + start, gap.start + stop)
             for gap in innocent
-            for start, stop in chunks(len(gap), workers)
+            for start, stop in layout.chunks(len(gap), workers)
         ]
         suspects = [r for unit in self._died_at for r in _gaps(recorded, unit.stop, unit.start)]
         return ranges + [(r.start, r.stop) for r in suspects]
+
+
+def died_text(engines: Sequence[int]) -> str:
+    """Return a sentence's beginning.
+
+    >>> died_text([1]), died_text([0, 1])
+    ('engine 1 died', 'engines 0 and 1 died')
+    """
+    if len(engines) == 1:
+        return f"engine {engines[0]} died"
+    return f"engines {', '.join(map(str, engines[:-1]))} and {engines[-1]} died"
 
 
 def _gaps(done: Iterable[range], stop: int, start: int = 0) -> list[range]:

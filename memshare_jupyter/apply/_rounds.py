@@ -1,4 +1,4 @@
-"""Execution: one call on its engines, until every item has a result or the call has an error.
+"""Rounds: one call on its engines, until every item has a result or the call has an error.
 
 It goes in rounds. In the first all engines work on the queue of all items. If engines died in a
 round, what they had claimed and not finished is the queue of the next, for those that are left.
@@ -15,17 +15,15 @@ from typing import Final
 
 import cloudpickle
 
+from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._interrupts import uninterrupted
-from memshare_jupyter.apply._recovery import Recovery
+from memshare_jupyter.apply._queue import Queue
+from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.engines._cluster import Engine, Messages
+from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import _failures as failures
-from memshare_jupyter.worker._failures import Failure
-from memshare_jupyter.worker._queue import Queue
-from memshare_jupyter.worker._results import Results
-from memshare_jupyter.worker._work import Place, Task
-from memshare_jupyter.worker._work import run as run_on_engine
+from memshare_jupyter.worker import Failure, Place, Task, killed, layout
+from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
 _GRACE_S: Final = 0.2
@@ -34,7 +32,7 @@ _GRACE_S: Final = 0.2
 _GIVE_UP_S: Final = 0.25
 
 
-class Execution:
+class Rounds:
     """A call on its engines.
 
     Parameters
@@ -111,7 +109,7 @@ class Execution:
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
         return {
-            items: failures.killed(items, engines, self._label_of(items.start))
+            items: killed(items, engines, self._label_of(items.start))
             for items, engines in self._recovery.given_up.items()
         }
 
@@ -123,15 +121,15 @@ class Execution:
         with contextlib.ExitStack() as this:
             try:
                 with uninterrupted():
-                    queue = Queue(self._run.total, len(engines), ranges)
+                    total, workers = self._run.total, len(engines)
+                    queue = Queue(workers, ranges or layout.chunks(total, workers))
                     this.callback(queue.close)
                     this.enter_context(self._progress_of(queue))
+                    blocks = queue.address, self._results.address, self._results.area_address
+                    address = layout.Address(*blocks, total, workers, tuple(ranges))
                     for worker, engine in enumerate(engines):
-                        self._worked.append(engine[1])
-                        place = Place(
-                            *(queue.address, self._results.address),
-                            *(worker, first + worker, engine[1]),
-                        )
+                        self._worked.append(engine.number)
+                        place = Place(address, worker, first + worker, engine.number)
                         messages.send(engine, run_on_engine, task, pickle.dumps(place))
                 self._wait(messages)
             except BaseException:
@@ -144,9 +142,9 @@ class Execution:
             claimed, done = queue.claimed(), queue.done()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
-                self._recovery.died(engine[1], claimed[worker], done[worker])
+                self._recovery.died(engine.number, claimed[worker], done[worker])
         self._engines = [engine for engine in engines if engine not in messages.died]
-        self.lost += (died := [number for _, number in messages.died])
+        self.lost += (died := [engine.number for engine in messages.died])
         return died
 
     def _wait(self, messages: Messages) -> None:
@@ -170,7 +168,7 @@ class Execution:
     @contextlib.contextmanager
     def _progress_of(self, queue: Queue) -> Iterator[None]:
         """Tell the run how many items each engine has done, now and afterwards."""
-        numbers = [number for _, number in self._engines]
+        numbers = [engine.number for engine in self._engines]
         everybody = self._run.engines  # of the run itself nothing is kept: that would be a cycle
         before = self._finished()
 
@@ -201,17 +199,6 @@ class Execution:
                 "may have run out of memory; start engines again, and use fewer or smaller items",
                 engine=died[-1],
             )
-
-
-def died_text(engines: Sequence[int]) -> str:
-    """Return a sentence's beginning.
-
-    >>> died_text([1]), died_text([0, 1])
-    ('engine 1 died', 'engines 0 and 1 died')
-    """
-    if len(engines) == 1:
-        return f"engine {engines[0]} died"
-    return f"engines {', '.join(map(str, engines[:-1]))} and {engines[-1]} died"
 
 
 def _failures(messages: Messages) -> list[Failure]:

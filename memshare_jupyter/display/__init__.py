@@ -1,1 +1,9 @@
-"""A room."""
+"""What people see of a snapshot: tables as text and HTML, and the panel without its script.
+
+It imports the errors and the core. The command line, the magics and the panel show what it makes.
+"""
+
+from memshare_jupyter.display._tables import PageTable, Table, age, count, details, registered
+from memshare_jupyter.display._twin import twin
+
+__all__ = ["PageTable", "Table", "age", "count", "details", "registered", "twin"]

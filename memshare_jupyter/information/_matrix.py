@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memshare_jupyter.apply._calls import memapply
+from memshare_jupyter.apply import memapply
 from memshare_jupyter.core.names import parse
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import View
@@ -16,7 +16,7 @@ from memshare_jupyter.information._columns import ColumnMutualInfo
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from memshare_jupyter.engines._cluster import AnyCluster
+    from memshare_jupyter.engines import AnyCluster
 
 
 def mutual_info_matrix(
@@ -95,7 +95,7 @@ def mutual_info_matrix(
     """
     options |= {"x_discrete": x_discrete, "y_discrete": y_discrete}
     score = ColumnMutualInfo(value_of(y, namespace), **options)
-    if not (isinstance(X, str) or cluster is not None or max_cores is not None):
+    if not on_engines(X, cluster, max_cores):
         return score(X)
     if isinstance(X, str):
         X, namespace = str(parse(X, namespace)), None
@@ -157,3 +157,8 @@ def mutual_info_score_func(
 def value_of(X: Any, namespace: str | None = None) -> Any:
     """Return what a name stands for, attached for as long as it is used; anything else as it is."""
     return registry().attach(*parse(X, namespace), hold=False) if isinstance(X, str) else X
+
+
+def on_engines(X: Any, cluster: AnyCluster, max_cores: int | None) -> bool:
+    """Say whether engines are to compute: if X is shared by name already, or they are asked for."""
+    return isinstance(X, str) or cluster is not None or max_cores is not None

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memshare_jupyter.apply._calls import memapply
-from memshare_jupyter.information._columns import ColumnMutualInfo
-from memshare_jupyter.information._matrix import mutual_info_matrix, value_of
+from memshare_jupyter.apply import memapply
+from memshare_jupyter.information._matrix import mutual_info_matrix, on_engines, value_of
+from memshare_jupyter.information._permuted import Permuted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from memshare_jupyter.engines._cluster import AnyCluster
+    from memshare_jupyter.engines import AnyCluster
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,33 +144,12 @@ def select_features(
     p_values = None
     if permutations and chosen.size:
         part = np.asfortranarray(np.asarray(table)[:, chosen])
-        reached = _Permuted(np.asarray(labels), found, seed, options)
+        reached = Permuted(np.asarray(labels), found, seed, options)
         numbers = np.arange(permutations)[:, None]
-        if isinstance(X, str) or cluster is not None or max_cores is not None:
+        if on_engines(X, cluster, max_cores):
             each = memapply(numbers, 1, reached, "select_features", vars={"X": part}, **engines)
         else:
             each = [reached(number, part) for number in numbers]
         p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
     chosen_names = [int(c) if names is None else names[c] for c in chosen]
     return SelectedFeatures(chosen_names, chosen, found, ranks, p_values)
-
-
-class _Permuted:
-    """Says which columns have as much mutual information with a permutation of y as with y."""
-
-    def __init__(
-        self, y: NDArray[Any], values: NDArray[np.float64], seed: int | None, options: Any
-    ) -> None:
-        self._y = y
-        self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
-        # Values equal but for rounding count as equal.
-        self._values = values * (1 - 1e-12)
-        self._seed: Any = np.random.SeedSequence(seed).entropy
-        self._options = options
-
-    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> NDArray[np.bool_]:
-        """Do so for a permutation by its number, whichever process it falls to."""
-        rng = np.random.default_rng([self._seed, int(number[0])])
-        if self._score is None:  # once in each process, which sees one X only
-            self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
-        return self._score(rng.permutation(self._y.size)) >= self._values

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from IPython import get_ipython
 from IPython.core.error import UsageError
 
-from memshare_jupyter.display._tables import count
-from memshare_jupyter.engines import _cluster as clusters
-from memshare_jupyter.engines.local._cluster import default_engines, local_cluster, running_cluster
+from memshare_jupyter.display import count
+from memshare_jupyter.engines import Messages, engines_of, started
+from memshare_jupyter.engines.local import default_engines, local_cluster, running_cluster
 
 if TYPE_CHECKING:
     from ipyparallel import Client
 
-    from memshare_jupyter.engines._cluster import Engine
+    from memshare_jupyter.engines import Engine
     from memshare_jupyter.magics._notebook import Notebook
 
 
@@ -55,7 +55,7 @@ class Engines:
         """Use a cluster of the notebook from now on."""
         found = self._notebook.value(name)
         try:
-            client = clusters.engines(found)[0][0]
+            client = engines_of(found)[0].client
         except TypeError as error:
             raise UsageError(
                 f"{name} is a {type(found).__name__}; %memshare cluster takes start, status, stop, "
@@ -69,18 +69,18 @@ class Engines:
         """Say which engines the magics use."""
         if self._adopted is not None:
             name, found = self._adopted
-            return f"the magics use {name}: {_listed(clusters.engines(found))}"
+            return f"the magics use {name}: {_listed(engines_of(found))}"
         if (running := running_cluster()) is None:
             return (
                 "no cluster yet: the first %memapply starts a local one, as does %memshare cluster "
                 "start; %memshare cluster NAME uses one that you have"
             )
-        return f"the magics use the local cluster: {_listed(clusters.engines(running))}"
+        return f"the magics use the local cluster: {_listed(engines_of(running))}"
 
     def count(self) -> int:
         """Return how many engines there are, or would be; starts none."""
         if self._adopted is not None:
-            return len(clusters.engines(self._adopted[1]))
+            return len(engines_of(self._adopted[1]))
         running = running_cluster()
         return running.n if running is not None else default_engines()
 
@@ -97,14 +97,14 @@ class Engines:
         elif self._adopted is not None:
             found = self._adopted[1]
         elif targets is not None or quiet:
-            found = local_cluster(max_cores, quiet=quiet)
+            found = started(None, max_cores, quiet=quiet)
         else:
             return None
         if targets is None:
             return found
-        pairs = clusters.engines(found)
-        client = pairs[0][0]
-        return client.direct_view(chosen_ids(targets, [engine for _, engine in pairs]))
+        engines = engines_of(found)
+        ids = chosen_ids(targets, [engine.number for engine in engines])
+        return engines[0].client.direct_view(ids)
 
     def on_each(
         self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool
@@ -115,17 +115,16 @@ class Engines:
         raised as a `UsageError`: of any engine if it has to work on `every` one, else if it worked
         on none.
         """
-        chosen = clusters.engines(self.cluster(None, targets, None, quiet=quiet))
-        _point_px_to(chosen[0][0])
-        messages = clusters.Messages()
+        chosen = engines_of(self.cluster(None, targets, None, quiet=quiet))
+        _point_px_to(chosen[0].client)
+        messages = Messages()
         for engine in chosen:
-            messages.send(engine, act, engine[1], *arguments)
+            messages.send(engine, act, engine.number, *arguments)
         messages.wait_for_all()
         wrong = sorted(filter(None, messages.answers))
         if wrong and (every or len(wrong) == len(messages.answers)):
             raise UsageError("\n".join(wrong))
-        dead = {engine for _, engine in messages.died}
-        ids = [engine for _, engine in chosen if engine not in dead]
+        ids = [engine.number for engine in chosen if engine not in messages.died]
         return f"{'engine' if len(ids) == 1 else 'engines'} {_numbers(ids)}"
 
 
@@ -161,7 +160,7 @@ def _point_px_to(client: Client) -> None:
 
 
 def _listed(engines: Sequence[Engine]) -> str:
-    return f"{count(len(engines), 'engine')} ({_numbers([engine for _, engine in engines])})"
+    return f"{count(len(engines), 'engine')} ({_numbers([engine.number for engine in engines])})"
 
 
 def _numbers(ids: Sequence[int]) -> str:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from memshare_jupyter.core.api import Namespace, retrieve_metadata, snapshot
+from memshare_jupyter.apply import NotebookNames, live_pages
 from memshare_jupyter.core.names import PageName, parse
-from memshare_jupyter.engines._names import page_of
 from memshare_jupyter.errors import (
     InvalidNameError,
     MemApplyError,
     MemshareError,
     PageNotFoundError,
 )
-from memshare_jupyter.magics._grammar import near
+from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -78,60 +77,38 @@ class Notebook:
         return found  # type: ignore[no-any-return]
 
     def page(self, text: str) -> PageName:
-        """Read the name of a page.
-
-        What has no namespace is in the default one; or it is a variable of the notebook, and
-        the page is what that is a view of.
-        """
-        if "." in text:
-            return parse(text)
-        if self._namespace() and PageName(self._namespace(), text) in live_pages():
-            return PageName(self._namespace(), text)
-        if (page := page_of(text, self.variables.get(text))) is not None:
-            return page
-        return PageName(self._namespace(), text) if self._namespace() else parse(text)
+        """Read the name of a page."""
+        return self._lookup.page(text)
 
     def pages(self, texts: Iterable[str]) -> list[PageName]:
         """Read the names of pages, each once."""
         return list(dict.fromkeys(self.page(text) for text in texts))
 
-    def items(self, text: str) -> tuple[Any, str | None]:
-        """Return what to apply a function to, and the namespace of it: a page, or a variable."""
-        if self._namespace() and PageName(self._namespace(), text) in live_pages():
-            return f"{self._namespace()}.{text}", self._namespace()
-        if text in self.variables:
-            return self.variables[text], None
+    def items(self, text: str) -> Any:
+        """Return what to apply a function to: the name of a page, or the value of a variable."""
         try:
-            return text, parse(text).namespace
+            return self._lookup.items(text)
         except InvalidNameError:
             raise UsageError(
                 f"no variable {text!r} in this notebook; a page is written namespace.variable"
                 + near(text, self.names())
             ) from None
 
-    def arguments(self, namespace: str | None, names: list[str]) -> dict[str, Any]:
+    def arguments(self, items: Any, names: list[str]) -> dict[str, Any]:
         """Find further arguments of a function; return what `memapply` takes for them.
 
-        A page of X's namespace comes before a variable of the notebook.
+        A page of the namespace of the items comes before a variable of the notebook.
         """
-        space = namespace or self._namespace()
-        shared = {page.variable for page in live_pages() if page.namespace == space}
-        if names and shared.issuperset(names):
-            return {"namespace": space, "vars": names}
-        values = {}
-        for name in names:
-            if name in shared:
-                values[name] = Namespace(space)[name]
-            elif space and name not in self.variables:
-                retrieve_metadata(space, name)  # whose error says what there is
-            else:
-                values[name] = self.value(name)
-        return {"vars": values}
+        lookup = self._lookup
+        found = lookup.variables(names, items.namespace if isinstance(items, PageName) else None)
+        pages = [one for one in found.values() if isinstance(one, PageName)]
+        # What is shared for the call goes where its other pages are.
+        where = {"namespace": pages[0].namespace} if names and len(pages) == len(names) else {}
+        return {"vars": found, **where}
 
-
-def live_pages() -> list[PageName]:
-    """Return the pages that can be attached by name, of every process."""
-    return [PageName(p.namespace, p.variable) for p in snapshot().pages if p.state != "draining"]
+    @property
+    def _lookup(self) -> NotebookNames:
+        return NotebookNames(self._namespace() or None, self.variables, self.value)
 
 
 @contextlib.contextmanager

@@ -20,11 +20,18 @@ from memshare_jupyter.core.api import (
 )
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
-from memshare_jupyter.display._tables import PageTable, Table, count, details, registered
-from memshare_jupyter.engines import _names as binding
-from memshare_jupyter.engines._cluster import memshare_gc
+from memshare_jupyter.display import PageTable, Table, count, details, registered
+from memshare_jupyter.engines import (
+    attach,
+    attach_on_engine,
+    bind,
+    detach,
+    detach_on_engine,
+    memshare_gc,
+    page_of,
+)
 from memshare_jupyter.magics import _cells as cells
-from memshare_jupyter.magics._grammar import near
+from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
     from memshare_jupyter.core.registry import PageInfo
@@ -111,20 +118,20 @@ class Sharing:
         if arguments.replace:
             for name in values:
                 view = Namespace(namespace)[name]
-                binding.bind(name, PageName(namespace, name), view, self._notebook.variables)
+                bind(name, PageName(namespace, name), view, self._notebook.variables)
         return self._costs([_metadata(PageName(namespace, name)) for name in values], left)
 
     def _attach(self, arguments: Arguments) -> Table:
         """Put views into the notebook, or into the engines."""
         names = _names(self._notebook.pages(arguments.pages), arguments.name)
         if arguments.engines is None:
-            binding.attach(names, self._notebook.variables, arguments.mode)
+            attach(names, self._notebook.variables, arguments.mode)
             where = "here"
         else:
             for page in names.values():
                 _metadata(page)  # its error comes before a cluster is started
             on = self._engines.on_each(
-                *(arguments.engines, binding.attach_on_engine, names, arguments.mode),
+                *(arguments.engines, attach_on_engine, names, arguments.mode),
                 every=True,
                 quiet=arguments.quiet,
             )
@@ -138,12 +145,12 @@ class Sharing:
         what = ", ".join(map(str, pages))
         if arguments.engines is not None:
             on = self._engines.on_each(
-                *(arguments.engines, binding.detach_on_engine, pages),
+                *(arguments.engines, detach_on_engine, pages),
                 every=False,
                 quiet=arguments.quiet,
             )
             return Table([], f"detached {what} on {on}")
-        in_use = binding.detach(pages, self._notebook.variables)
+        in_use = detach(pages, self._notebook.variables)
         return Table([], _in_use(in_use) or f"detached {what}")
 
     def _release(self, arguments: Arguments) -> Table:
@@ -170,7 +177,7 @@ class Sharing:
     def _panel(self, arguments: Arguments) -> Any:
         """Show the live panel."""
         # Imported here, because widgets take their time, and few lines need them.
-        from memshare_jupyter.panel._panel import Panel  # noqa: PLC0415
+        from memshare_jupyter.panel import Panel  # noqa: PLC0415
 
         return Panel(arguments.namespace)
 
@@ -202,7 +209,7 @@ class Sharing:
         notes = [f"{once} shared once; with a copy each, {with_engines} would take {copied}"]
         variables = self._notebook.variables
         own = [name for page in pages if (name := page.variable) in variables]
-        twice = [name for name in own if binding.page_of(name, variables[name]) is None]
+        twice = [name for name in own if page_of(name, variables[name]) is None]
         if twice:
             kept = "is a second copy" if len(twice) == 1 else "are second copies"
             notes.append(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from memshare_jupyter.apply import current_runs
 from memshare_jupyter.core.api import release_variables, release_views
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
@@ -53,8 +53,7 @@ def _gc(asked: dict[str, Any]) -> str:
 
 
 def _cancel(asked: dict[str, Any]) -> str:
-    runs = sys.modules.get("memshare_jupyter.apply._run")
-    for run in runs.current_runs() if runs is not None else ():
+    for run in current_runs():
         if run.id == asked["run"]:
             run.cancel()
             return f"cancelled {run.title}"

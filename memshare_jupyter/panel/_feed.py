@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections import deque
 from typing import Any, Final, TypeAlias
 
+from memshare_jupyter.apply import current_runs
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
 from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
@@ -158,10 +158,6 @@ def _row(page: PageInfo) -> Message:
 
 
 def _runs() -> list[Message]:
-    # A kernel that never called memapply has not loaded it, and has nothing running.
-    runs = sys.modules.get("memshare_jupyter.apply._run")
-    if runs is None:
-        return []
     return [
         {
             "id": run.id,
@@ -172,5 +168,5 @@ def _runs() -> list[Message]:
             "began": run.began,
             "stopping": run.stopping.is_set(),
         }
-        for run in runs.current_runs()
+        for run in current_runs()
     ]

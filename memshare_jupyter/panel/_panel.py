@@ -1,8 +1,8 @@
 """The live panel: what is shared, who holds it, what it costs, and how far the runs are.
 
 A page that shows the panel says hello and is told everything, then what changes. What is said is
-made by `_panel_feed` and sent by `_panel_publisher`; the page itself is
-static/panel.js and the scripts beside it.
+made by `_feed` and sent by `_publisher`; the page itself is static/panel.js and the scripts beside
+it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import contextlib
 import threading
 import time
 import uuid
-import weakref
-from pathlib import Path
 from typing import Any, Final
 
 import anywidget
@@ -23,16 +21,13 @@ from IPython.display import DisplayHandle, display
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.registry import PageInfo
-from memshare_jupyter.display._twin import twin
-from memshare_jupyter.panel import _actions as _panel_actions
+from memshare_jupyter.display import twin
+from memshare_jupyter.panel import _actions as actions
 from memshare_jupyter.panel._feed import Feed, Message
+from memshare_jupyter.panel._opened import opened
 from memshare_jupyter.panel._publisher import Publisher
+from memshare_jupyter.panel._script import STATIC, joined
 
-_STATIC: Final = Path(__file__).parent / "static"
-_SCRIPTS: Final = (
-    *("words", "elements", "store", "summary", "runs", "questions", "rows", "table", "panel"),
-)
-"""Together they are one ES module. It has no address, so that it could not import a part."""
 _TWIN_S: Final = 5.0
 """The stored table is renewed at most this often: each time marks the notebook as changed."""
 
@@ -62,8 +57,8 @@ class Panel(anywidget.AnyWidget):
     >>> panel.close()
     """
 
-    _esm = "\n".join((_STATIC / f"{name}.js").read_text() for name in _SCRIPTS)
-    _css = _STATIC / "panel.css"
+    _esm = joined()
+    _css = STATIC / "panel.css"
     _twin = traitlets.Unicode(help="The class of the stored table, to hide it.").tag(sync=True)
 
     def __init__(self, namespace: str | None = None) -> None:
@@ -80,7 +75,7 @@ class Panel(anywidget.AnyWidget):
         if hasattr(self.comm, "_reply_subshell_for"):
             self.comm._reply_subshell_for = lambda _data, default: default
         self.on_msg(Panel._hear)
-        _panels.add(self)
+        opened.add(self)
 
     def _ipython_display_(self) -> None:
         bundle = None if self.comm is None else self._repr_mimebundle_()
@@ -121,7 +116,7 @@ class Panel(anywidget.AnyWidget):
         elif kind == "open":
             self._feed.opened = frozenset(message["uuids"])
         elif kind == "do":
-            done = _panel_actions.perform(message)
+            done = actions.perform(message)
             self._publisher.answer({"type": "done", "id": message["id"], **done})
 
     def _renew_twins(self) -> None:
@@ -140,17 +135,8 @@ class Panel(anywidget.AnyWidget):
                 handle.update(table, raw=True)
 
 
-_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
-
-
-def close_all() -> None:
-    """Close every panel of this process, as ``%unload_ext`` does."""
-    for panel in list(_panels):
-        panel.close()
-
-
 @atexit.register
 def _stop_all() -> None:
     # Before the registry ends, which was there first: a later look would begin a new one.
-    for panel in list(_panels):
+    for panel in list(opened):
         panel._publisher.stop()

@@ -1,1 +1,24 @@
-"""A room."""
+"""What one engine does in a call: claim items, apply the function, leave the results.
+
+It imports the core and the errors, and nothing of Jupyter's: engines load it, and so does `apply`,
+which sends them here (`run`) and shares with them the `Task` and the layout of a call's blocks.
+"""
+
+from memshare_jupyter.worker import _layout as layout
+from memshare_jupyter.worker._failures import Failure, killed
+from memshare_jupyter.worker._frames import columns_of
+from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._task import Place, Task, source_of
+from memshare_jupyter.worker._work import run
+
+__all__ = [
+    "Failure",
+    "Place",
+    "Task",
+    "columns_of",
+    "killed",
+    "layout",
+    "matrix_of",
+    "run",
+    "source_of",
+]

@@ -3,86 +3,22 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import linecache
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
+from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._failures import Failure
 from memshare_jupyter.worker._items import Items
-from memshare_jupyter.worker._queue import Claims, QueueAddress
-from memshare_jupyter.worker._results import NotPicklable, ResultsAddress, Writer, at_once
+from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._threads import one_blas_thread
-
-Results = Sequence[Any] | np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A call as it is sent to every worker: a few hundred bytes, because pages go by reference.
-
-    Attributes
-    ----------
-    value : array of shape (n_rows, n_columns), frame, or sequence
-        What to apply the function to.
-    margin : {1, 2, None}
-        Its rows, its columns, or its elements.
-    fun : callable
-        Gets an item, and `variables` by keyword.
-    variables : dict of str to object
-        Further arguments.
-    source : tuple of str and list of str
-        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
-    batch : int
-        Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
-    keep_going : bool
-        Put an exception into the place of the result, and go on.
-    """
-
-    value: Any
-    margin: int | None
-    fun: Callable[..., Any]
-    variables: dict[str, Any]
-    source: tuple[str, list[str]]
-    batch: int
-    keep_going: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one worker works: what of a call differs between the workers.
-
-    Attributes
-    ----------
-    queue : QueueAddress
-        Hands out the items.
-    results : ResultsAddress
-        Where the results go.
-    worker, region : int
-        The worker's number in the queue, and where its results go.
-    engine : int
-        Its id in the cluster.
-    """
-
-    queue: QueueAddress
-    results: ResultsAddress
-    worker: int
-    region: int
-    engine: int
-
-
-def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
-    """Return name and lines of the cell or file that defines `fun`."""
-    code = getattr(inspect.unwrap(fun), "__code__", None)
-    name = code.co_filename if code is not None else ""
-    return name, linecache.getlines(name)
+from memshare_jupyter.worker._writer import NotPicklable, Writer, at_once
 
 
 def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
@@ -124,11 +60,11 @@ class _Worker:
         self._variables = {
             key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
         }
-        self._claims = Claims(place.queue, place.worker)
+        self._claims = Claims(place.address, place.worker)
         try:
-            self._items = Items(task.value, task.margin, place.queue.workers)
+            self._items = Items(task.value, task.margin, place.address.workers)
             substitute = self._substitute if task.keep_going else None
-            self._results = Writer(place.results, place.region, substitute)
+            self._results = Writer(place.address, place.region, substitute)
             try:
                 with one_blas_thread():
                     self._work()
@@ -184,7 +120,7 @@ class _Worker:
                 break
             some = range(start, min(start + self._task.batch, chunk.stop))
             self._at, self._width = start, len(some)
-            found: Results
+            found: Sequence[Any] | np.ndarray[Any, Any]
             try:
                 given = self._task.fun(self._items.batch(some), **self._variables)
                 found = _one_each(given, len(some))
@@ -218,7 +154,7 @@ def _as_result(error: Exception, worker: _Worker) -> Exception:
     return plain
 
 
-def _one_each(found: Any, count: int) -> Results:
+def _one_each(found: Any, count: int) -> Sequence[Any] | np.ndarray[Any, Any]:
     """Check that these are so many results, and let go of the memory that they are views of."""
     try:
         number = None if isinstance(found, str | bytes | Mapping | AbstractSet) else len(found)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memshare_jupyter.information._mutual_info import mutualinfo
+from memshare_jupyter.information import mutualinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

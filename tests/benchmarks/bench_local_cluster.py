@@ -37,7 +37,7 @@ def plain(n):
 
 @contextlib.contextmanager
 def ours(n):
-    from memshare_jupyter.engines.local._cluster import local_cluster
+    from memshare_jupyter.engines.local import local_cluster
 
     cluster = local_cluster(n, quiet=True)
     yield cluster.view()

@@ -18,8 +18,7 @@ import numpy as np
 import psutil
 
 import memshare_jupyter as ms
-from memshare_jupyter.information._columns import ColumnMutualInfo
-from memshare_jupyter.information._mutual_info import mutualinfo
+from memshare_jupyter.information import ColumnMutualInfo, mutualinfo
 
 CASES = 10_446
 GENES = 19_637

@@ -21,8 +21,8 @@ from jupyter_client.session import Session
 
 import memshare_jupyter as ms
 from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.panel import Panel
 from memshare_jupyter.panel._feed import Feed
-from memshare_jupyter.panel._panel import Panel
 
 OWNER = """
 import sys

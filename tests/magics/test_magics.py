@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -280,7 +278,8 @@ def test_list_mine_shows_what_this_process_has(rna, child):
 
 def test_release_says_whether_the_memory_is_free(rna, child):
     child(
-        "y = ms.retrieve_views('rna', 'y')['y']; ms.core.registry._process.registry().label('engine 3')"
+        "y = ms.retrieve_views('rna', 'y')['y']\n"
+        "ms.core.registry._process.registry().label('engine 3')"
     )
     said = repr(rna("%memshare release rna.X rna.y"))
     assert "released rna.X; its memory is free\n" in said
@@ -348,9 +347,9 @@ def test_configuration_holds_for_a_shell_that_loads_the_magics(rna, shell):
 
 
 def test_the_panel_is_that_of_the_namespace(rna, monkeypatch):
-    shown = types.ModuleType("memshare_jupyter.panel._panel")
-    shown.Panel = lambda namespace: ("panel of", namespace)
-    monkeypatch.setitem(sys.modules, "memshare_jupyter.panel._panel", shown)
+    from memshare_jupyter import panel
+
+    monkeypatch.setattr(panel, "Panel", lambda namespace: ("panel of", namespace), raising=False)
     assert rna("%memshare panel rna") == ("panel of", "rna")
     assert rna("%memshare panel") == ("panel of", None)
 

@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply import Run
 from memshare_jupyter.core.registry._process import registry
-from memshare_jupyter.display._twin import twin
-from memshare_jupyter.panel import (
-    _actions as _panel_actions,
-)
-from memshare_jupyter.panel import (
-    _feed as _panel_feed,
-)
-from memshare_jupyter.panel import (
-    _publisher as _panel_publisher,
-)
+from memshare_jupyter.display import twin
+from memshare_jupyter.panel import _actions, _feed, _publisher
 from memshare_jupyter.panel._feed import Feed
 from memshare_jupyter.panel._publisher import Publisher
 
@@ -68,7 +60,7 @@ def test_a_diff_tells_only_of_what_changed(rna, child):
 
 
 def test_a_beat_tells_that_somebody_is_there_when_nothing_changes(rna, monkeypatch):
-    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    monkeypatch.setattr(_feed, "BEAT_S", 0.0)
     feed = Feed()
     feed.everything()
     said = feed.changes()
@@ -96,7 +88,7 @@ def test_history_notes_each_change_of_the_shared_bytes(rna):
 
 
 def test_what_holders_have_in_memory_is_told_of_opened_pages_only(rna, monkeypatch):
-    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+    monkeypatch.setattr(_feed, "BEAT_S", 0.0)
     feed = Feed()
     assert feed.everything()["shares"] == {}
     feed.opened = frozenset([rna["X"].uuid, "an uuid that is gone"])
@@ -129,11 +121,11 @@ def test_runs_are_told_of_while_they_go_on(rna):
 
 def test_release_ends_the_ownership_and_says_what_keeps_the_memory(rna, child):
     viewer = child("X = ms.retrieve_views('rna', 'X')['X']")
-    done = _panel_actions.perform({"action": "release", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "release", "uuid": rna["X"].uuid})
     text = "released rna.X; 1 view keeps its memory until they end"
     assert done == {"ok": True, "text": text}
     assert ms.page_list() == ["rna.y"]
-    done = _panel_actions.perform({"action": "release", "uuid": rna["y"].uuid})
+    done = _actions.perform({"action": "release", "uuid": rna["y"].uuid})
     assert done["text"] == "released rna.y; its memory is free"
     viewer.kill()
 
@@ -141,7 +133,7 @@ def test_release_ends_the_ownership_and_says_what_keeps_the_memory(rna, child):
 def test_a_page_that_was_replaced_meanwhile_is_not_released(rna):
     ms.release_variables("rna", "X")
     ms.register_variables("rna", {"X": np.zeros(5)})
-    done = _panel_actions.perform({"action": "release", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "release", "uuid": rna["X"].uuid})
     assert not done["ok"]
     assert "gone already" in done["text"]
     assert ms.page_list() == ["rna.X", "rna.y"]
@@ -150,28 +142,28 @@ def test_a_page_that_was_replaced_meanwhile_is_not_released(rna):
 def test_a_page_of_another_process_is_not_released(child):
     owner = child("ms.register_variables('theirs', {'X': 1.0})")
     uuid = ms.snapshot().pages[0].uuid
-    done = _panel_actions.perform({"action": "release", "uuid": uuid})
+    done = _actions.perform({"action": "release", "uuid": uuid})
     assert not done["ok"]
     assert str(owner.pid) in done["text"]
 
 
 def test_detach_says_whether_arrays_go_on(rna):
     views = ms.retrieve_views("rna", ["X", "y"])
-    done = _panel_actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "detach", "uuid": rna["X"].uuid})
     assert "ends with the arrays here" in done["text"]
     views.clear()
     ms.retrieve_views("rna", ["X"])
-    done = _panel_actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "detach", "uuid": rna["X"].uuid})
     assert done == {"ok": True, "text": "detached rna.X"}
     assert ms.view_list() == ["rna.y"]
 
 
 def test_gc_lets_go_of_a_namespace(rna):
     ms.register_variables("other", {"X": 1.0})
-    done = _panel_actions.perform({"action": "gc", "namespace": "rna"})
+    done = _actions.perform({"action": "gc", "namespace": "rna"})
     assert done == {"ok": True, "text": "let go: rna.X, rna.y"}
     assert ms.page_list() == ["other.X"]
-    done = _panel_actions.perform({"action": "gc", "namespace": "rna"})
+    done = _actions.perform({"action": "gc", "namespace": "rna"})
     assert done["text"] == "this kernel holds nothing of rna"
     ms.release_variables("other", "X")
 
@@ -181,18 +173,18 @@ def test_cancel_stops_the_run_that_was_meant():
     for run in runs:
         run.begin()
     try:
-        done = _panel_actions.perform({"action": "cancel", "run": runs[1].id})
+        done = _actions.perform({"action": "cancel", "run": runs[1].id})
         assert done == {"ok": True, "text": "cancelled two"}
         assert [run.stopping.is_set() for run in runs] == [False, True]
     finally:
         for run in runs:
             run.end()
-    done = _panel_actions.perform({"action": "cancel", "run": runs[0].id})
+    done = _actions.perform({"action": "cancel", "run": runs[0].id})
     assert done["text"] == "the run has ended already"
 
 
 def test_an_action_that_there_is_not_is_an_answer_too():
-    assert not _panel_actions.perform({"action": "explode"})["ok"]
+    assert not _actions.perform({"action": "explode"})["ok"]
 
 
 # --- when it says it ---------------------------------------------------------------------
@@ -241,7 +233,7 @@ def test_all_is_said_unasked_too_for_a_kernel_that_hears_nothing(published, even
 
 
 def test_an_answer_is_said_at_once_and_by_the_same_thread(published, eventually, monkeypatch):
-    monkeypatch.setattr(_panel_publisher, "TICK_S", 3600.0)
+    monkeypatch.setattr(_publisher, "TICK_S", 3600.0)
     publisher, heard = published
     publisher.ask()
     eventually(lambda: heard.types() == ["all"])
@@ -252,8 +244,8 @@ def test_an_answer_is_said_at_once_and_by_the_same_thread(published, eventually,
 def test_when_nobody_is_left_the_publisher_ends_and_it_begins_again(
     published, eventually, monkeypatch
 ):
-    monkeypatch.setattr(_panel_publisher, "NOBODY_S", 0.05)
-    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
+    monkeypatch.setattr(_publisher, "NOBODY_S", 0.05)
+    monkeypatch.setattr(_publisher, "TICK_S", 0.01)
     publisher, heard = published
     publisher.ask()
     publisher.left()
@@ -266,13 +258,13 @@ def test_when_nobody_is_left_the_publisher_ends_and_it_begins_again(
 
 
 def test_who_is_still_there_keeps_the_publisher(published, eventually, monkeypatch):
-    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
-    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.01)
+    monkeypatch.setattr(_publisher, "TICK_S", 0.01)
+    monkeypatch.setattr(_feed, "BEAT_S", 0.01)
     publisher, heard = published
     publisher.ask()
     publisher.left()
     publisher.start()
-    monkeypatch.setattr(_panel_publisher, "NOBODY_S", 0.0)
+    monkeypatch.setattr(_publisher, "NOBODY_S", 0.0)
     heard.clear()
     eventually(lambda: heard.types().count("beat") >= 5)
     assert publisher.running
@@ -283,8 +275,8 @@ def test_pages_that_were_closed_without_a_word_end_the_publisher(
     eventually, monkeypatch, heard_at_once
 ):
     for name in ("NOBODY_S", "TICK_S", "ROLL_CALL_S"):
-        monkeypatch.setattr(_panel_publisher, name, 0.02)
-    monkeypatch.setattr(_panel_feed, "BEAT_S", 0.0)
+        monkeypatch.setattr(_publisher, name, 0.02)
+    monkeypatch.setattr(_feed, "BEAT_S", 0.0)
     heard = Heard()
     publisher = Publisher(Feed(), heard, lambda: None)
     publisher.heard_at_once = heard_at_once
@@ -300,7 +292,7 @@ def test_pages_that_were_closed_without_a_word_end_the_publisher(
 
 
 def test_a_registry_that_fails_is_told_of_until_it_works_again(published, eventually, monkeypatch):
-    monkeypatch.setattr(_panel_publisher, "TICK_S", 0.01)
+    monkeypatch.setattr(_publisher, "TICK_S", 0.01)
     publisher, heard = published
     publisher.ask()
     eventually(lambda: "all" in heard.types())

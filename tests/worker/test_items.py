@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from memshare_jupyter.worker import _items as module
-from memshare_jupyter.worker._items import Gathering, Items
+from memshare_jupyter.worker import _gathering as module
+from memshare_jupyter.worker._gathering import Gathering
+from memshare_jupyter.worker._items import Items
 
 X = np.arange(40_000.0).reshape(400, 100)
 

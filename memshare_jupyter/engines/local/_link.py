@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import memshare_jupyter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -161,5 +163,5 @@ class TetherLink:
 def _import_path() -> list[str]:
     """Return the ``sys.path`` for engines: ours, and this package's place if it is not there."""
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    here = str(Path(__file__).parents[1])
+    here = str(Path(memshare_jupyter.__file__).parents[1])
     return path if here in path else [*path, here]

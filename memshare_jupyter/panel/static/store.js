@@ -1,6 +1,6 @@
 // The store: what the kernel told, one for all outputs that show a panel.
 //
-// It says hello, is told everything, and then what changes (_panel_feed.py). What it has not heard
+// It says hello, is told everything, and then what changes (_feed.py). What it has not heard
 // of for some beats it calls stale.
 
 const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale

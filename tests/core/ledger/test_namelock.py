@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 import pytest
+from memshare_jupyter.core.ledger._namelock import NameLocks
 
 import memshare_jupyter as ms
 from memshare_jupyter.core.ledger import _namelock
-from memshare_jupyter.core.ledger._namelock import NameLocks
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.errors import LockTimeoutError

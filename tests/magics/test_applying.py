@@ -38,6 +38,15 @@ def test_memapply_takes_the_notebooks_arrays_as_well(rna):
     assert (ms.page_list(), ms.view_list()) == ([], [])
 
 
+def test_a_list_on_a_page_is_not_shared_a_second_time(rna):
+    rna("%%memshare register rna parts -q\nparts = [np.ones(2), np.zeros(3)]")
+    rna("del parts\nw = 1.0\nimport memshare_jupyter as ms")
+    rna("def pages(column, parts, w): return [p.name for p in ms.snapshot().pages]")
+    found = rna("%memapply rna.X --fn pages --vars parts w")
+    # A page for w, for as long as the call takes.
+    assert {name for names in found for name in names} == {"rna.X", "rna.y", "rna.parts", "rna.w"}
+
+
 @pytest.mark.parametrize(
     "body",
     [

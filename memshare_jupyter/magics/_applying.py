@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cloudpickle
 from IPython.core.error import UsageError
 
-from memshare_jupyter.apply._calls import memapply, memlapply
-from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply import Run, memapply, memlapply
 from memshare_jupyter.core.names import parse
 from memshare_jupyter.errors import InvalidNameError
 from memshare_jupyter.magics import _cells as cells
@@ -32,7 +31,7 @@ _INSTALLED: Final = [sysconfig.get_path(name) for name in ("stdlib", "purelib", 
 """Where modules are that nobody edits."""
 
 
-class Applies:
+class Applying:
     """The applies of a notebook.
 
     Parameters
@@ -54,9 +53,9 @@ class Applies:
         """Look up all that a line names; return the call, of which only the function can fail."""
         if arguments.o is not None and not arguments.o.isidentifier():
             raise UsageError(f"-o {arguments.o}: {arguments.o!r} is no Python name")
-        X, namespace = self._notebook.items(arguments.X)
+        X = self._notebook.items(arguments.X)
         options: dict[str, Any] = {
-            **self._notebook.arguments(namespace, arguments.vars),
+            **self._notebook.arguments(X, arguments.vars),
             "max_cores": arguments.max_cores,
             "out": _form(arguments.out),
             "on_error": arguments.on_error,

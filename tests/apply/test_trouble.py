@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.apply._run import current_runs
+from memshare_jupyter.apply import current_runs
 
 ROWS = np.arange(200.0).reshape(200, 1)
 

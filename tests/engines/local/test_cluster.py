@@ -20,9 +20,7 @@ import psutil
 import pytest
 from ipyparallel.error import CompositeError
 
-from memshare_jupyter.engines.local import _cluster as _local
-from memshare_jupyter.engines.local import _link as _tether_link
-from memshare_jupyter.engines.local import _members
+from memshare_jupyter.engines.local import _cluster, _link, _members
 from memshare_jupyter.engines.local._cluster import LocalCluster, local_cluster
 
 GONE_WITHIN_S = 5.0  # the promise
@@ -61,7 +59,7 @@ def assert_gone(processes, directory, within_s=GONE_WITHIN_S):
 def shared():
     cluster = local_cluster(2, quiet=True)
     yield cluster
-    _local._state.cluster.stop()
+    _cluster._state.cluster.stop()
 
 
 # --- one cluster, called in many ways -----------------------------------------------------
@@ -94,7 +92,7 @@ def test_less_than_one_engine_is_an_error():
 def test_default_is_one_less_than_the_usable_cores(monkeypatch):
     for cores, engines in [(1, 1), (2, 1), (8, 7)]:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _pid, n=cores: set(range(n)))
-        assert _local.default_engines() == engines
+        assert _cluster.default_engines() == engines
 
 
 def test_there_is_one_process_per_engine_and_two_more(shared):
@@ -234,7 +232,7 @@ def test_more_engines_are_started_when_asked_for(shared, capfd):
 
 @pytest.mark.parametrize("victim", ["ms-controller", "tether"])
 def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, capfd, victim):
-    before = _local._state.cluster
+    before = _cluster._state.cluster
     processes = processes_of(before)
     directory = before._link.directory
     n = before.n
@@ -252,7 +250,7 @@ def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, ca
 
 
 def test_stop_leaves_nothing_and_the_next_call_starts_again(shared, capfd):
-    cluster = _local._state.cluster
+    cluster = _cluster._state.cluster
     processes, directory = processes_of(cluster), cluster._link.directory
     os.kill(cluster.view(1).apply_sync(os.getpid)[0], signal.SIGKILL)  # not worth a word after stop
     wait_until(lambda: cluster.n < cluster.target)
@@ -269,7 +267,7 @@ def test_stop_leaves_nothing_and_the_next_call_starts_again(shared, capfd):
 
 
 def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(monkeypatch, shared):
-    monkeypatch.setattr(_tether_link, "_import_path", list)
+    monkeypatch.setattr(_link, "_import_path", list)
     with pytest.raises(RuntimeError, match="No module named"):
         LocalCluster(1, quiet=True)
 
@@ -341,11 +339,9 @@ WITHOUT_PIDFD = """
 @contextlib.contextmanager
 def owner(then, in_tether=""):
     """Run a script that owns a cluster; yield its Popen, the cluster's processes, directory."""
-    prelude = "from memshare_jupyter.engines.local import _link as _tether_link\n"
+    prelude = "from memshare_jupyter.engines.local import _link\n"
     if in_tether:
-        prelude += (
-            f"_tether_link._BOOTSTRAP = {textwrap.dedent(in_tether)!r} + _tether_link._BOOTSTRAP\n"
-        )
+        prelude += f"_link._BOOTSTRAP = {textwrap.dedent(in_tether)!r} + _link._BOOTSTRAP\n"
     script = prelude + textwrap.dedent(OWNER) + textwrap.dedent(then)
     process = subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", "-c", script],

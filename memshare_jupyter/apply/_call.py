@@ -1,0 +1,140 @@
+"""One call, from its arguments to its results: prepare, choose engines, work in rounds, collect."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from memshare_jupyter.apply._collect import Results
+from memshare_jupyter.apply._interrupts import uninterrupted
+from memshare_jupyter.apply._prepare import Prepared, prepare
+from memshare_jupyter.apply._progress import Progress
+from memshare_jupyter.apply._recovery import died_text
+from memshare_jupyter.apply._rounds import Rounds
+from memshare_jupyter.apply._run import Run
+from memshare_jupyter.engines import engines_of
+
+if TYPE_CHECKING:
+    from memshare_jupyter.engines import AnyCluster, Engine
+
+
+def apply(*arguments: Any, block: bool, **options: Any) -> Any:
+    """Do what `memapply` says, or `memlapply`; the arguments are those of `_begun`."""
+    try:
+        call = _begun(*arguments, watched=block, **options)
+        if block:
+            result = call.finish()
+            call.warn_of_losses(stacklevel=4)
+            return result
+    except BaseException as error:
+        # A notebook keeps the last traceback, whose frames would keep this call's views alive.
+        # What this frame has stays, so it has none.
+        traceback.clear_frames(error.__traceback__)
+        raise
+    threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
+    return call.run
+
+
+def _begun(
+    X: Any,
+    margin: int | None,
+    fun: Callable[..., Any],
+    namespace: str | None,
+    cluster: AnyCluster,
+    variables: Mapping[str, Any] | Sequence[str] | None,
+    max_cores: int | None,
+    *,
+    watched: bool,
+    progress_after: float | None,
+    **options: Any,
+) -> _Call:
+    """Do all of a call that comes before the work; nothing of it is left if that fails."""
+    with contextlib.ExitStack() as stack:
+        prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+        count = prepared.count
+        engines = engines_of(cluster, max_cores)[:count] if count else []
+        return _Call(prepared, engines, progress_after if watched else None, stack)
+
+
+class _Call:
+    """A call that goes on.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What to do.
+    engines : sequence of Engine
+        Who shall do it.
+    progress_after : float or None
+        Show a bar after so many seconds; None for never.
+    stack : ExitStack
+        What has to be undone at the end, which the call takes over.
+
+    Attributes
+    ----------
+    run : Run
+        It, as others see it.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        engines: Sequence[Engine],
+        progress_after: float | None,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._out = prepared.out
+        self._attached = prepared.attached
+        self.run = Run(prepared.title, prepared.count, [engine.number for engine in engines])
+        with uninterrupted():
+            self.run.begin()
+            stack.callback(self.run.end)
+            self._results = Results(prepared.count, self._out.area())
+            stack.callback(self._results.close)
+        progress = Progress(self.run, progress_after)
+        stack.callback(progress.close)
+        self._rounds = Rounds(
+            *(self.run, engines, prepared.task, self._results, prepared.label_of, progress.update)
+        )
+        self._stack = stack.pop_all()
+
+    def finish(self) -> Any:
+        """Work, clean up and return the results."""
+        try:
+            try:
+                if self.run.total:
+                    self._rounds.work()
+                result = self._out.made_of(
+                    self._results, self._rounds.regions, self._rounds.given_up()
+                )
+            finally:
+                with uninterrupted():
+                    self._stack.close()
+            self._attached.clear()
+        except BaseException as error:
+            self._attached.clear()
+            traceback.clear_frames(error.__traceback__)
+            self.run.set_exception(error)
+            raise
+        self.run.set_result(result)
+        return result
+
+    def finish_in_thread(self) -> None:
+        """Do the same where nobody waits."""
+        with contextlib.suppress(BaseException):  # it is the run's
+            self.finish()
+            self.warn_of_losses(stacklevel=2)
+
+    def warn_of_losses(self, stacklevel: int) -> None:
+        """Say which engines died, if any did."""
+        if lost := self._rounds.lost:
+            warnings.warn(
+                f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "
+                "what was not finished, and the results are complete",
+                RuntimeWarning,
+                stacklevel=stacklevel,
+            )

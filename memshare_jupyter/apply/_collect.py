@@ -1,0 +1,125 @@
+"""The caller's side of the results: it makes their blocks, and reads what the workers left."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.worker import layout
+
+
+class Results:
+    """All results of a call, as its caller has them.
+
+    Parameters
+    ----------
+    items : int
+        How many there will be.
+    area : (backend, place), optional
+        They are to be one array, in a block of that kind.
+
+    Attributes
+    ----------
+    items : int
+        How many there will be.
+    area : Segment or None
+        The block of that array.
+    address, area_address : core.blocks.Address
+        Where workers find the blocks.
+    """
+
+    def __init__(self, items: int, area: tuple[blocks.Backend, str] | None = None) -> None:
+        self.items = items
+        self._block = blocks.create(uuid.uuid4().bytes, layout.HEAD_BYTES, *blocks.anonymous())
+        self.area: blocks.Segment | None = None
+        try:
+            if area is not None:
+                self.area = blocks.create(uuid.uuid4().bytes, 1, *area)
+        except BaseException:
+            self._block.close()
+            raise
+        address = registry().address
+        self.address = address(self._block)
+        self.area_address = None if self.area is None else address(self.area)
+
+    def recorded(self, region: int) -> list[range]:
+        """Return the items of which a worker left results."""
+        return [items for _, ranges, _ in self._records([region]) for items in ranges]
+
+    def put(self, results: list[Any], regions: int) -> None:
+        """Put all results into their places in a list.
+
+        Raises
+        ------
+        Exception
+            Whatever unpickling a result raises.
+        """
+        form = self.form
+        for kind, ranges, place in self._records(range(regions)):
+            if kind == layout.IN_AREA:
+                assert form is not None  # noqa: S101 -- it was declared before
+                found = [self._read_area(form, items) for items in ranges]
+            else:
+                found = pickle.loads(os.pread(self._block.fd, *place))  # noqa: S301 -- our engines'
+            for items, some in zip(ranges, found, strict=True):
+                results[items.start : items.stop] = some
+
+    @property
+    def form(self) -> layout.Form | None:
+        """The dtype and shape of an item's result in the area, once there is one."""
+        return layout.form_in(self._block.fd)
+
+    def complete(self, regions: int) -> layout.Form | None:
+        """Return the form of the array in the area, if every result is there."""
+        records = self._records(range(regions))
+        inside = [ranges for kind, ranges, _ in records if kind == layout.IN_AREA]
+        in_area = sum(sum(map(len, ranges)) for ranges in inside)
+        return self.form if in_area == self.items else None
+
+    def mapped(self, form: layout.Form) -> np.ndarray[Any, Any]:
+        """Return the array in the area, which has it all; it can be written to.
+
+        Its memory is this process's own and free when the array is gone.
+        """
+        dtype, shape = form
+        size_bytes = self.items * layout.item_bytes(form)
+        assert self.area is not None  # noqa: S101 -- asked for by whoever made it
+        if size_bytes == 0:
+            return np.empty((self.items, *shape), dtype)
+        # Private, so that after a fork nobody writes to anybody else's.
+        mapping = blocks.map_block(self.area, mode="c", size_bytes=size_bytes)
+        return np.frombuffer(mapping, dtype).reshape((self.items, *shape))
+
+    def take_area(self) -> blocks.Segment:
+        """Return the block of the array, which the caller has to close."""
+        assert self.area is not None  # noqa: S101 -- asked for by whoever made it
+        area, self.area = self.area, None
+        return area
+
+    def close(self) -> None:
+        """Let go of the blocks; arrays on the area stay valid."""
+        self._block.close()
+        if self.area is not None:
+            self.area.close()
+
+    def _read_area(self, form: layout.Form, items: range) -> np.ndarray[Any, Any]:
+        dtype, shape = form
+        some = np.empty((len(items), *shape), dtype)
+        assert self.area is not None  # noqa: S101 -- asked for by whoever made it
+        view = memoryview(some.reshape(-1).view(np.uint8).data)
+        at = items.start * layout.item_bytes(form)
+        while view:
+            read = os.preadv(self.area.fd, [view], at)
+            view, at = view[read:], at + read
+        return some
+
+    def _records(self, regions: Iterable[int]) -> Iterator[layout.Record]:
+        return chain.from_iterable(layout.records(self._block.fd, region) for region in regions)

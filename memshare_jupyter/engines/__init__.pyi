@@ -1,0 +1,12 @@
+from ._choose import AnyCluster as AnyCluster
+from ._choose import Engine as Engine
+from ._choose import engines_of as engines_of
+from ._choose import started as started
+from ._gc import memshare_gc as memshare_gc
+from ._messages import Messages as Messages
+from ._names import attach as attach
+from ._names import attach_on_engine as attach_on_engine
+from ._names import bind as bind
+from ._names import detach as detach
+from ._names import detach_on_engine as detach_on_engine
+from ._names import page_of as page_of

@@ -1,0 +1,20 @@
+"""The panel's script: nine files, which together are one ES module.
+
+It has no address in a page, so that it could not import a part of itself: the parts share one
+scope instead, and `make lint` looks at what they make together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+STATIC: Final = Path(__file__).parent / "static"
+PARTS: Final = (
+    *("words", "elements", "store", "summary", "runs", "questions", "rows", "table", "panel"),
+)
+
+
+def joined() -> str:
+    """Return the module, its parts in the order in which they need each other."""
+    return "\n".join((STATIC / f"{name}.js").read_text() for name in PARTS)

@@ -1,0 +1,77 @@
+"""A worker's side of the queue: it claims chunks of items, counts what is done, sees when to stop.
+
+A worker claims the next chunk by appending its number to the log (``O_APPEND``): the kernel
+makes each append one step, and the place where it landed is the chunk's number. That is a
+fetch-and-add without a lock, for processes, in about two microseconds, and a worker that is
+killed leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+from memshare_jupyter.core import blocks
+from memshare_jupyter.worker._layout import (
+    CLAIM,
+    COUNT,
+    Address,
+    control_bytes,
+    count_at,
+    open_block,
+)
+
+
+class Claims:
+    """The queue of a call as one of its workers has it.
+
+    Parameters
+    ----------
+    address : Address
+        The call's.
+    worker : int
+        The number of this worker, from 0.
+
+    Raises
+    ------
+    SegmentGone
+        The caller is dead, or has given up the call.
+
+    Attributes
+    ----------
+    stop : memoryview of one byte
+        Not 0 when the workers should stop before their next item.
+    done : memoryview of one int
+        How many items this worker has done, for the worker to count.
+    """
+
+    def __init__(self, address: Address, worker: int) -> None:
+        self._block = open_block(address.queue)
+        self._fd = self._block.fd
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
+        self._log_at = control_bytes(address.workers)
+        control = blocks.map_block(self._block, mode="r+", size_bytes=self._log_at)
+        self.stop = memoryview(control)[:1]
+        self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
+        self._chunks = address.chunks()
+        self._record = CLAIM.pack(worker)
+
+    def __iter__(self) -> Iterator[range]:
+        """Claim chunks until there are no more, or the call is cancelled."""
+        while not self.stop[0]:
+            os.write(self._fd, self._record)
+            number = (os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at) // CLAIM.size - 1
+            if number >= len(self._chunks):
+                return
+            yield range(*self._chunks[number])
+
+    def cancel(self) -> None:
+        """Tell all workers, this one too, to stop before their next item."""
+        self.stop[0] = 1
+
+    def close(self) -> None:
+        """Let go of the queue."""
+        self.stop.release()
+        self.done.release()
+        self._block.close()

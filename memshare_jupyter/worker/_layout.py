@@ -1,0 +1,158 @@
+"""What a call's caller and its workers have in common: two or three blocks, and their layout.
+
+The caller makes the blocks, and every worker opens them. They go when all of them let go of them or
+die, and are no pages of the ledger.
+
+The *queue* says who takes which items, how far they are, and whether to stop::
+
+    control   one cancel byte, then per worker the number of items done, a cache line each
+    log       grows at the end: four bytes a claim, the number of the worker that made it
+
+The place where a claim lands in the log is the number of the chunk that is claimed, and the items
+of chunk *k* follow from *k* alone (`chunks`).
+
+The *results* have what the function returned, so that nothing is lost with a worker::
+
+    head      the form of the array, if the results are to be one: its dtype and an item's shape
+    regions   one of 256 GB for each worker, nearly all of it a hole: records, one after another
+
+A record is a header, the ranges of the items it has results of, and these results. The header is
+written last, so of a worker that is killed every finished record can be read, and no other.
+
+If the results are to be one array there is a third block, the *area*, in which every item has
+its place. Who has the first result writes down the form; whatever is of that form goes straight
+to its place, and the rest into records.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.ledger import runtime_directory
+
+LINE_BYTES: Final = 64
+CLAIM: Final = struct.Struct("<I")
+COUNT: Final = struct.Struct("=Q")
+_SHARE: Final = 6
+"""A chunk is this fraction of a fair share of what is left. Larger chunks cost fewer claims,
+smaller ones waste less time at the end when items differ in cost."""
+
+HEAD_BYTES: Final = 4096
+REGION_BYTES: Final = 1 << 38
+RECORD: Final = struct.Struct("<QQQ")  # kind, number of ranges, length of the payload
+RANGE: Final = struct.Struct("<QQ")
+LENGTH: Final = struct.Struct("<Q")
+IN_AREA: Final = 1
+PICKLED: Final = 2
+
+Form = tuple[np.dtype[Any], tuple[int, ...]]
+Record = tuple[int, list[range], tuple[int, int]]
+"""Kind, items, and (length, offset) of the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a worker needs in order to take part in a call.
+
+    Attributes
+    ----------
+    queue, results, area : core.blocks.Address
+        The blocks; no area if the results are not to be one array.
+    items, workers : int
+        How many items the call has, and how many workers share them.
+    ranges : tuple of (start, stop)
+        What to hand out instead of all items, one range at a time; empty for all.
+    """
+
+    queue: blocks.Address
+    results: blocks.Address
+    area: blocks.Address | None
+    items: int
+    workers: int
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    def chunks(self) -> Sequence[tuple[int, int]]:
+        """Return what is handed out, in this order."""
+        return self.ranges or chunks(self.items, self.workers)
+
+
+def chunks(items: int, workers: int) -> list[tuple[int, int]]:
+    """Divide `items` into ranges for guided self-scheduling: large ones first, then smaller.
+
+    >>> chunks(100, 2)[:3], chunks(100, 2)[-1]
+    ([(0, 9), (9, 17), (17, 24)], (99, 100))
+    """
+    ranges = []
+    start = 0
+    while start < items:
+        stop = start + -(-(items - start) // (_SHARE * workers))
+        ranges.append((start, stop))
+        start = stop
+    return ranges
+
+
+def control_bytes(workers: int) -> int:
+    """Return how long the control of a queue is, behind which its log begins."""
+    return LINE_BYTES * (1 + workers)
+
+
+def count_at(worker: int) -> int:
+    """Return where in the control a worker counts the items it has done."""
+    return LINE_BYTES * (1 + worker)
+
+
+def region_at(region: int) -> int:
+    """Return where a region of the results begins."""
+    return HEAD_BYTES + region * REGION_BYTES
+
+
+def item_bytes(form: Form) -> int:
+    """Return how much of the area an item takes."""
+    dtype, shape = form
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+
+
+def form_in(fd: int) -> Form | None:
+    """Read the form from the head of the results, once there is one."""
+    head = os.pread(fd, HEAD_BYTES, 0)
+    (length,) = LENGTH.unpack_from(head)
+    if not length:
+        return None
+    form: Form = pickle.loads(head[LENGTH.size : LENGTH.size + length])  # noqa: S301 -- ours
+    return form
+
+
+def records(fd: int, region: int) -> Iterator[Record]:
+    """Read the finished records of a region of the results; their payloads stay where they are."""
+    at = region_at(region)
+    while len(header := os.pread(fd, RECORD.size, at)) == RECORD.size:
+        kind, count, length = RECORD.unpack(header)
+        if not kind:
+            break
+        at += RECORD.size
+        ranges = os.pread(fd, count * RANGE.size, at)
+        at += len(ranges)
+        yield kind, [range(*r) for r in RANGE.iter_unpack(ranges)], (length, at)
+        at += length
+
+
+def open_block(where: blocks.Address) -> blocks.Segment:
+    """Open a block of the caller's, in a worker, to write to it.
+
+    Raises
+    ------
+    SegmentGone
+        The caller is dead, or has given up the call.
+    """
+    # Seen from here: the caller may know the runtime directory by another path.
+    if where.backend == "memfd":
+        where = replace(where, place=str(runtime_directory()))
+    return blocks.attach(where, writable=True)

@@ -1,0 +1,69 @@
+"""What a worker is told: the task, which is the same for all of them, and its own place in it."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from memshare_jupyter.worker._layout import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A call as it is sent to every worker: a few hundred bytes, because pages go by reference.
+
+    Attributes
+    ----------
+    value : array of shape (n_rows, n_columns), frame, or sequence
+        What to apply the function to.
+    margin : {1, 2, None}
+        Its rows, its columns, or its elements.
+    fun : callable
+        Gets an item, and `variables` by keyword.
+    variables : dict of str to object
+        Further arguments.
+    source : tuple of str and list of str
+        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
+    batch : int
+        Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
+    keep_going : bool
+        Put an exception into the place of the result, and go on.
+    """
+
+    value: Any
+    margin: int | None
+    fun: Callable[..., Any]
+    variables: dict[str, Any]
+    source: tuple[str, list[str]]
+    batch: int
+    keep_going: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one worker works: what of a call differs between the workers.
+
+    Attributes
+    ----------
+    address : Address
+        Where the items come from and the results go.
+    worker, region : int
+        The worker's number in the queue, and where its results go.
+    engine : int
+        Its id in the cluster.
+    """
+
+    address: Address
+    worker: int
+    region: int
+    engine: int
+
+
+def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
+    """Return name and lines of the cell or file that defines `fun`."""
+    code = getattr(inspect.unwrap(fun), "__code__", None)
+    name = code.co_filename if code is not None else ""
+    return name, linecache.getlines(name)

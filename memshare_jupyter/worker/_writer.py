@@ -1,0 +1,207 @@
+"""A worker's side of the results: it leaves there what the function returned.
+
+What is left in time is not lost with the worker: see `_layout` for how that is ensured.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import cloudpickle
+import numpy as np
+
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.worker._layout import (
+    HEAD_BYTES,
+    IN_AREA,
+    LENGTH,
+    PICKLED,
+    RANGE,
+    RECORD,
+    REGION_BYTES,
+    Address,
+    Form,
+    form_in,
+    item_bytes,
+    open_block,
+    region_at,
+)
+
+_FLUSH_BYTES: Final = 8 << 20
+_FLUSH_S: Final = 0.05
+"""So much work is lost with a worker that is killed. A record takes a tenth of a millisecond."""
+
+_Some = tuple[int, Any]
+"""The first of some items that follow each other, and their results."""
+
+
+class NotPicklable(Exception):  # noqa: N818 -- not raised to users; says which result it is
+    """The result of an item cannot be sent to another process."""
+
+    def __init__(self, index: int, result: Any, error: Exception) -> None:
+        super().__init__(index, result, error)
+        self.index = index
+        self.error = TypeError(f"the result, a {type(result).__name__}, cannot be pickled: {error}")
+        self.error.__cause__ = error
+
+
+class Writer:
+    """The results of one worker.
+
+    Parameters
+    ----------
+    address : Address
+        The call's.
+    region : int
+        The number of this worker, which no other worker of the call has or had.
+    substitute : callable, optional
+        Called as ``substitute(index, error)`` for what to send instead of a result that cannot
+        be pickled. Without it that is an error.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        region: int,
+        substitute: Callable[[int, Exception], Any] | None = None,
+    ) -> None:
+        self._substitute = substitute
+        self._block = open_block(address.results)
+        self._area = None if address.area is None else open_block(address.area)
+        self._items = address.items
+        self._at = region_at(region)
+        self._end = self._at + REGION_BYTES
+        self._form: Form | None = None
+        self._pending: list[_Some] = []
+        self._pending_bytes = 0
+        self._flushed = time.monotonic()
+
+    def begin(self, start: int) -> list[Any]:
+        """Return a list to append the results of the items from `start` on to."""
+        results: list[Any] = []
+        self._pending.append((start, results))
+        return results
+
+    def add(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
+        """Keep the results of a batch of items, the first of which is `start`."""
+        self._pending.append((start, results))
+        self._pending_bytes += getattr(results, "nbytes", 0)
+        if self._pending_bytes > _FLUSH_BYTES:
+            self.flush()
+
+    def flush_if_due(self) -> None:
+        """Write down what was added, if it would be a pity to lose it."""
+        if time.monotonic() - self._flushed > _FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what was added.
+
+        Raises
+        ------
+        NotPicklable
+            One of the results cannot be sent.
+        """
+        pending = [some for some in self._pending if len(some[1])]
+        self._pending, self._pending_bytes = [], 0
+        self._flushed = time.monotonic()
+        if self._area is not None:
+            inside = [some for some in pending if self._wrote_to_area(*some)]
+            if inside:
+                self._record(IN_AREA, inside, b"")
+            pending = [some for some in pending if not any(some is one for one in inside)]
+        if not pending:
+            return
+        try:
+            payload = cloudpickle.dumps([_compact(results) for _, results in pending], protocol=5)
+        except Exception:  # noqa: BLE001 -- an object may refuse in any way it likes
+            for start, results in pending:
+                self._write_each(start, results)
+        else:
+            self._record(PICKLED, pending, payload)
+
+    def close(self) -> None:
+        """Let go of the blocks."""
+        self._block.close()
+        if self._area is not None:
+            self._area.close()
+
+    def _write_each(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
+        for index, result in enumerate(results, start):
+            try:
+                payload = cloudpickle.dumps([[result]], protocol=5)
+            except Exception as error:
+                refused = NotPicklable(index, result, error)
+                if self._substitute is None:
+                    raise refused from error
+                instead = self._substitute(index, refused.error)
+                payload = cloudpickle.dumps([[instead]], protocol=5)
+            self._record(PICKLED, [(index, [result])], payload)
+
+    def _record(self, kind: int, what: Sequence[_Some], payload: bytes) -> None:
+        ranges = b"".join(RANGE.pack(start, start + len(results)) for start, results in what)
+        end = self._at + RECORD.size + len(ranges) + len(payload)
+        if end > self._end:
+            raise MemoryError(f"the results of one engine take more than {REGION_BYTES >> 30} GB")
+        blocks.write_at(self._block, ranges + payload, self._at + RECORD.size)
+        header = RECORD.pack(kind, len(what), len(payload))
+        blocks.write_at(self._block, header, self._at)
+        self._at = end
+
+    def _wrote_to_area(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
+        try:
+            some = np.ascontiguousarray(results)
+        except ValueError:  # of several shapes
+            return False
+        form = (some.dtype, some.shape[1:])
+        if self._form is None:
+            self._form = _declared(self._block.fd, form, self._require)
+        if form != self._form:
+            return False
+        assert self._area is not None  # noqa: S101 -- asked before
+        data = memoryview(some.reshape(-1).view(np.uint8).data)
+        blocks.write_at(self._area, data, start * item_bytes(form))
+        return True
+
+    def _require(self, form: Form) -> None:
+        place = "" if self._area is None else self._area.place
+        needed = self._items * item_bytes(form)
+        blocks.require("the array of the results", needed, registry().snapshot, place)
+
+
+def at_once(result: Any) -> int:
+    """Return after how many such results it is time to write them down."""
+    # Other objects do not say how large they are; so the next one that is asked about may differ.
+    return max(1, _FLUSH_BYTES // max(1, getattr(result, "nbytes", _FLUSH_BYTES >> 10)))
+
+
+def _compact(results: Sequence[Any] | np.ndarray[Any, Any]) -> Any:
+    """Return what gives the same results when iterated over, and pickles a lot faster."""
+    if isinstance(results, np.ndarray):
+        return results
+    kinds = {type(result) for result in results}
+    kind = kinds.pop() if len(kinds) == 1 else object
+    numbers = issubclass(kind, np.generic) and np.dtype(kind).kind in "biufc"
+    return np.array(results) if numbers else results
+
+
+def _declared(fd: int, mine: Form, require: Callable[[Form], None]) -> Form | None:
+    """Return the form that all workers use: `mine`, unless another was here before."""
+    fcntl.lockf(fd, fcntl.LOCK_EX, 1)  # the system takes it from a worker that dies
+    try:
+        form = form_in(fd)
+        text = pickle.dumps(mine)
+        if form is None and not mine[0].hasobject and len(text) <= HEAD_BYTES - LENGTH.size:
+            require(mine)
+            os.pwrite(fd, text, LENGTH.size)
+            os.pwrite(fd, LENGTH.pack(len(text)), 0)
+            form = mine
+        return form
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN, 1)

@@ -3,7 +3,6 @@ import IPython.core.interactiveshell
 from .apply import Run as Run
 from .apply import memapply as memapply
 from .apply import memlapply as memlapply
-from .core.api import Namespace as Namespace
 from .core.api import page_list as page_list
 from .core.api import register_file as register_file
 from .core.api import register_variables as register_variables
@@ -13,6 +12,7 @@ from .core.api import retrieve_metadata as retrieve_metadata
 from .core.api import retrieve_views as retrieve_views
 from .core.api import snapshot as snapshot
 from .core.api import view_list as view_list
+from .core.namespace import Namespace as Namespace
 from .core.values import View as View
 from .engines import memshare_gc as memshare_gc
 from .engines.local import LocalCluster as LocalCluster

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.blocks import in_units, room, share_bytes
@@ -126,4 +127,8 @@ def _holders(pages: Sequence[PageInfo]) -> str:
 
 
 def _json(pages: Sequence[PageInfo]) -> str:
-    return json.dumps([dataclasses.asdict(page) for page in pages], indent=2)
+    return json.dumps([_as_dict(page) for page in pages], indent=2)
+
+
+def _as_dict(page: PageInfo) -> dict[str, Any]:
+    return {**dataclasses.asdict(page), "holders": [h._asdict() for h in page.holders]}

@@ -11,7 +11,6 @@ from IPython.core.error import UsageError
 
 from memshare_jupyter.core import doctor
 from memshare_jupyter.core.api import (
-    Namespace,
     register_variables,
     release_variables,
     retrieve_metadata,
@@ -20,6 +19,7 @@ from memshare_jupyter.core.api import (
 )
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
+from memshare_jupyter.core.namespace import Namespace
 from memshare_jupyter.display import PageTable, Table, count, details, registered
 from memshare_jupyter.engines import (
     attach,

@@ -18,6 +18,7 @@ from typing import Final
 from memshare_jupyter.core._descriptors import RUN_OUT
 from memshare_jupyter.core.ledger._create import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.ledger._reader import OnDead, Reader
+from memshare_jupyter.core.ledger._runtime import check_directory
 from memshare_jupyter.core.ledger._session import SUFFIX, SessionFile, Who
 from memshare_jupyter.core.ledger._slot import EMPTY, Entry
 from memshare_jupyter.core.ledger._table import Table
@@ -190,6 +191,7 @@ class Ledger:
             changed_ns = 0
         if changed_ns and changed_ns == self._listed_ns:
             return self._names
+        check_directory(self.directory)
         try:
             everything = set(os.listdir(self.directory))
         except (FileNotFoundError, NotADirectoryError):

@@ -71,11 +71,27 @@ def make_directory(directory: Path) -> None:
             directory=str(directory),
         ) from None
     if fault:
-        raise RegistryCorruptError(
-            f"the runtime directory {directory} {fault}; remove it, or set XDG_RUNTIME_DIR to a "
-            "directory of your own",
-            directory=str(directory),
-        )
+        raise _untrusted(directory, fault)
+
+
+def check_directory(directory: Path) -> None:
+    """Check that nobody else can have a hand in the runtime directory, if there is one.
+
+    Raises
+    ------
+    RegistryCorruptError
+        It is a link, belongs to another user, or others may enter it.
+    """
+    if fault := why_unsafe(directory, 0o077, "so other users can enter it"):
+        raise _untrusted(directory, fault)
+
+
+def _untrusted(directory: Path, fault: str) -> RegistryCorruptError:
+    return RegistryCorruptError(
+        f"the runtime directory {directory} {fault}; remove it, or set XDG_RUNTIME_DIR to a "
+        "directory of your own",
+        directory=str(directory),
+    )
 
 
 def make_page_directory(directory: Path) -> None:

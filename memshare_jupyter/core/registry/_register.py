@@ -334,7 +334,7 @@ class Owner:
         who, block = handles.ledger.mine.who, page.block
         entry = Entry(
             *(PAGE, request.name, page.uuid, block.fd, request.plan.size_bytes),
-            *(request.writable, created, time.time(), who.pid, who.token),
+            *(request.writable, created, created, who.pid, who.token),
             request.plan.summary.pack(about_room(request.name, block.place)),
             *(block.backend, block.place),
         )

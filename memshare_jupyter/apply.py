@@ -13,7 +13,7 @@ import numpy as np
 
 from memshare_jupyter import arguments
 from memshare_jupyter import cluster as clusters
-from memshare_jupyter.compute.apply import Task, source_of
+from memshare_jupyter.compute.apply import Task
 from memshare_jupyter.compute.items import matrix_of
 from memshare_jupyter.compute.results import Results
 from memshare_jupyter.core import segment
@@ -280,7 +280,7 @@ class _Call:
                 *(self.run, engines),
                 Task(
                     *(shared.sent, margin, fun, {k: v.sent for k, v in known.items()}),
-                    *(source_of(fun), at_once, on_error == "return"),
+                    *(at_once, on_error == "return"),
                 ),
                 self._results,
                 lambda index: None if labels is None else labels[index],

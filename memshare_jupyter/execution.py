@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Final
 
-import cloudpickle
-
 from memshare_jupyter.cluster import Engine, Messages
-from memshare_jupyter.compute import failures
+from memshare_jupyter.compute import failures, sources
 from memshare_jupyter.compute.apply import Place, Task
 from memshare_jupyter.compute.apply import run as run_on_engine
 from memshare_jupyter.compute.failures import Failure
@@ -94,7 +92,7 @@ class Execution:
         concurrent.futures.CancelledError
             The run was cancelled.
         """
-        task = cloudpickle.dumps(self._task)
+        task = sources.dumps(self._task)
         ranges: Sequence[tuple[int, int]] = ()
         while True:
             died = self._round(task, ranges)

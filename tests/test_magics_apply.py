@@ -85,6 +85,15 @@ def test_an_error_of_the_function_shows_its_remote_traceback_once(rna, capsys):
     assert "memshare_jupyter/" not in shown
 
 
+def test_an_error_shows_the_lines_of_functions_of_other_cells(rna, capsys):
+    rna("def log_of(gene):\n    return gene / nothing  # another cell's line")
+    with pytest.raises(ms.MemApplyError):
+        rna("%%memapply rna.X\nlog_of(v)")
+    shown = "".join(capsys.readouterr())
+    assert "# another cell's line" in shown
+    assert "log_of(v)" in shown
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
-import linecache
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -38,8 +36,6 @@ class Task:
         Gets an item, and `variables` by keyword.
     variables : dict of str to object
         Further arguments.
-    source : tuple of str and list of str
-        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
     batch : int
         Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
     keep_going : bool
@@ -50,7 +46,6 @@ class Task:
     margin: int | None
     fun: Callable[..., Any]
     variables: dict[str, Any]
-    source: tuple[str, list[str]]
     batch: int
     keep_going: bool
 
@@ -76,13 +71,6 @@ class Place:
     worker: int
     region: int
     engine: int
-
-
-def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
-    """Return name and lines of the cell or file that defines `fun`."""
-    code = getattr(inspect.unwrap(fun), "__code__", None)
-    name = code.co_filename if code is not None else ""
-    return name, linecache.getlines(name)
 
 
 def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
@@ -117,9 +105,6 @@ class _Worker:
     def work(self, task: Task, place: Place) -> None:
         self.engine = place.engine
         registry().label(f"engine {place.engine}")
-        name, lines = task.source
-        if lines and not linecache.getlines(name):
-            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
         self._task = task
         self._variables = {
             key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()

@@ -1,16 +1,39 @@
 # `make demo` and `make test` work as the first command in a fresh clone:
-# each makes .venv and installs the package into it when that is missing or out of date.
+# each makes .venv and installs the package into it when that is missing or out of date,
+# with the versions of everything else that requirements/tested.txt says.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TESTED := requirements/tested.txt
+PIP = $(PYTHON) -m pip --disable-pip-version-check --python
+UV := .venv-uv/bin/uv
 
-.PHONY: demo test lint lab bench clean
+# Of `make test-pythons`, `test-newest` and `test-oldest`: which Pythons, and which tests.
+PYTHONS = $(shell .ci/pythons)
+TESTS ?=
+
+.PHONY: demo test test-newest test-oldest test-pythons lint lab bench update clean
 
 demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What a user gets who installs the package today.
+test-newest: $(UV)
+	$(call fast,.venv-newest,$(PYTHON),)
+
+# What a user has whose versions are the lowest that pyproject.toml allows.
+test-oldest: $(UV)
+	$(call fast,.venv-oldest,$(PYTHON),--resolution lowest-direct)
+
+test-pythons: $(UV)
+	@failed=; for python in $(PYTHONS); do \
+	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+	    echo "Python $$version ($$python)" && \
+	    { $(call fast,.venv-$$version,$$python,--constraint $(TESTED)); } || failed="$$failed $$python"; \
+	done; test -z "$$failed" || { echo "failed with:$$failed"; exit 1; }
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -26,13 +49,32 @@ bench: $(READY)
 	$(BIN)/python -m tests.benchmarks apply
 	$(BIN)/python -m tests.benchmarks report
 
+# The newest versions become the tested ones. Afterwards: make lint test test-pythons.
+update: $(UV)
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --extra all --extra test --extra update --strip-extras --no-annotate --no-emit-index-url \
+	    --custom-compile-command 'make update' --output-file $(TESTED) pyproject.toml
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # pip of the machine installs into the environment, so that Python's ensurepip
 # (a package of its own on Debian) is not needed.
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(TESTED)
 	@echo "Setting up .venv (once; a few minutes at most) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
-	@$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --editable '.[all,test]'
+	@$(PIP) $(BIN)/python install --quiet --constraint $(TESTED) --editable '.[all,test]'
 	@touch $(READY)
+
+$(UV): $(TESTED)
+	@$(PYTHON) -m venv --without-pip .venv-uv
+	@$(PIP) .venv-uv/bin/python install --quiet --constraint $(TESTED) uv
+	@touch $(UV)
+
+# $(call fast,environment,python,options of uv): the fast part of the tests in an environment made
+# for them. By uv: it knows the lowest versions, and an old pip does not run on a new Python.
+define fast
+$(UV) venv --quiet --clear --no-python-downloads --python $(2) $(1) && \
+$(UV) pip install --quiet --python $(1)/bin/python $(3) --editable '.[all,test]' && \
+$(1)/bin/python -m pytest -m "not slow" $(TESTS)
+endef

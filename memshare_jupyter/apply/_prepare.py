@@ -16,7 +16,7 @@ from memshare_jupyter.apply._out import Out
 from memshare_jupyter.apply._share import Shared, share, share_items
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.errors import InvalidNameError
-from memshare_jupyter.worker import Task, matrix_of, source_of
+from memshare_jupyter.worker import Task, matrix_of
 
 _KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
 _BATCH_BYTES: Final = 16 << 20
@@ -93,7 +93,6 @@ def prepare(
             margin=margin,
             fun=fun,
             variables={name: one.sent for name, one in known.items()},
-            source=source_of(fun),
             batch=_batch_items(shared.value, count) if batch else 0,
             keep_going=on_error == "return",
         ),

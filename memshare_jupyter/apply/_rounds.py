@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Final
 
-import cloudpickle
-
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._queue import Queue
@@ -22,7 +20,7 @@ from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import Failure, Place, Task, killed, layout
+from memshare_jupyter.worker import Failure, Place, Task, dumps, killed, layout
 from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
@@ -92,7 +90,7 @@ class Rounds:
         concurrent.futures.CancelledError
             The run was cancelled.
         """
-        task = cloudpickle.dumps(self._task)
+        task = dumps(self._task)
         ranges: Sequence[tuple[int, int]] = ()
         while True:
             died = self._round(task, ranges)

@@ -8,7 +8,8 @@ from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker._failures import Failure, killed
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._items import matrix_of
-from memshare_jupyter.worker._task import Place, Task, source_of
+from memshare_jupyter.worker._sources import dumps
+from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._work import run
 
 __all__ = [
@@ -16,9 +17,9 @@ __all__ = [
     "Place",
     "Task",
     "columns_of",
+    "dumps",
     "killed",
     "layout",
     "matrix_of",
     "run",
-    "source_of",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +23,6 @@ class Task:
         Gets an item, and `variables` by keyword.
     variables : dict of str to object
         Further arguments.
-    source : tuple of str and list of str
-        Name and lines of the cell or file that defines `fun`, for tracebacks on the engine.
     batch : int
         Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
     keep_going : bool
@@ -37,7 +33,6 @@ class Task:
     margin: int | None
     fun: Callable[..., Any]
     variables: dict[str, Any]
-    source: tuple[str, list[str]]
     batch: int
     keep_going: bool
 
@@ -60,10 +55,3 @@ class Place:
     worker: int
     region: int
     engine: int
-
-
-def source_of(fun: Callable[..., Any]) -> tuple[str, list[str]]:
-    """Return name and lines of the cell or file that defines `fun`."""
-    code = getattr(inspect.unwrap(fun), "__code__", None)
-    name = code.co_filename if code is not None else ""
-    return name, linecache.getlines(name)

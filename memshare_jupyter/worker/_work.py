@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import linecache
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -53,9 +52,6 @@ class _Worker:
     def work(self, task: Task, place: Place) -> None:
         self.engine = place.engine
         registry().label(f"engine {place.engine}")
-        name, lines = task.source
-        if lines and not linecache.getlines(name):
-            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
         self._task = task
         self._variables = {
             key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import subprocess
 import sys
 import threading
 import time
@@ -269,6 +270,39 @@ def test_an_error_names_the_item_and_shows_the_remote_traceback(view):
     assert 'raise KeyError("no such gene")' in caught.value.remote_traceback
     assert "memshare_jupyter" not in caught.value.remote_traceback
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+SCRIPT = """
+import numpy as np
+import memshare_jupyter as ms
+
+def helper(x):
+    return x / nothing  # helper's line
+
+def main():
+    def nested(row):
+        return helper(row)  # nested's line
+    cluster = ms.local_cluster(1, quiet=True)
+    for fun in (nested, lambda row: helper(row)):  # lambda's line
+        try:
+            ms.memapply(np.zeros((2, 2)), "rows", fun, cluster=cluster)
+        except ms.MemApplyError as error:
+            print(error.remote_traceback)
+    cluster.stop()
+
+main()
+"""
+
+
+def test_an_error_of_a_script_shows_the_lines_of_all_its_functions(child_environment, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=child_environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("# helper's line") == 2
+    assert done.stdout.count("# nested's line") == 1
+    assert done.stdout.count("# lambda's line") == 1
 
 
 def test_the_first_of_several_failing_items_of_one_engine_is_reported(view):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final, NamedTuple
 
 from memshare_jupyter.errors import InvalidNameError
@@ -39,6 +40,13 @@ def page_name(namespace: object, variable: object) -> PageName:
         Either is not a string, is empty, is longer than 128 bytes, starts with a dot, or
         contains a slash, a backtick or an unprintable character.
     """
+    if type(namespace) is str and type(variable) is str:
+        return _checked(namespace, variable)
+    return PageName(check_namespace(namespace), _check("variable", variable))
+
+
+@functools.lru_cache(maxsize=4096)
+def _checked(namespace: str, variable: str) -> PageName:
     return PageName(check_namespace(namespace), _check("variable", variable))
 
 

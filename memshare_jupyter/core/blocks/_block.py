@@ -196,6 +196,16 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
         return _over_socket(address, writable=writable)
 
 
+def attach_at_once(address: Address, writable: bool) -> Segment | None:
+    """Open a block if that needs no waiting for anybody; None when it is not to be had so."""
+    if address.backend == "file" or address.pid_namespace != _proc.pid_namespace():
+        return None
+    try:
+        return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
+    except (SegmentGone, PermissionError):
+        return None
+
+
 def _over_socket(address: Address, *, writable: bool) -> Segment:
     path = _reach.socket_path(Path(address.place), address.token)
     try:

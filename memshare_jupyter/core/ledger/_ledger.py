@@ -22,6 +22,7 @@ from memshare_jupyter.core.ledger._runtime import check_directory
 from memshare_jupyter.core.ledger._session import SUFFIX, SessionFile, Who
 from memshare_jupyter.core.ledger._slot import EMPTY, Entry
 from memshare_jupyter.core.ledger._table import Table
+from memshare_jupyter.errors import MemshareError
 
 _MOST_OPEN: Final = 200
 """Sessions of others that are kept open between two looks."""
@@ -154,6 +155,11 @@ class Ledger:
         yield self.mine
         yield from self.look()
 
+    def known(self) -> Iterator[Session | Reader]:
+        """Yield the sessions that were there at the last look, this process's first."""
+        yield self.mine
+        yield from self._others.values()
+
     def look(self) -> list[Reader]:
         """Bring what is known of the others up to date, and remove what the dead left."""
         try:
@@ -212,14 +218,15 @@ class Ledger:
         if self._file is not None:
             self._file.end()
             self._file = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, MemshareError):
             self.look()  # which removes the files of the dead
         self._close_others()
         self._others.clear()
         self._listed_ns = 0
 
-    def abandon(self) -> None:
-        """Begin anew in a forked child: close the parent's files, and list nothing."""
+    def abandon(self) -> Table:
+        """Begin anew in a forked child: close the parent's files; what the parent listed."""
+        listed = self.mine.table
         if self._file is not None:
             self._file.abandon()
             self._file = None
@@ -228,6 +235,7 @@ class Ledger:
         self._listed_ns = 0
         self.mine = Session(Who.me(f"fork of {self.mine.who.pid}"))
         self._files = 0
+        return listed
 
     def _close_others(self) -> None:
         for other in self._others.values():

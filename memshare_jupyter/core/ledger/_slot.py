@@ -82,6 +82,23 @@ class Entry(NamedTuple):
         return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
 
 
+_KIND_AT: Final = 4
+_FD: Final = struct.Struct("<i")
+_FD_AT: Final = 26
+_SINCE: Final = struct.Struct("<d")
+_SINCE_AT: Final = 50
+
+
+def as_view(slot: bytes, fd: int, since: float) -> bytes:
+    """Return the slot of a view of the page that a slot lists; a third of the work of `pack`."""
+    made = bytearray(slot)
+    made[_KIND_AT] = VIEW
+    _FD.pack_into(made, _FD_AT, fd)
+    _SINCE.pack_into(made, _SINCE_AT, since)
+    CRC.pack_into(made, 0, zlib.crc32(memoryview(made)[4:]))
+    return bytes(made)
+
+
 class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an error
     """The slot is being written, or was damaged."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, get_args
 
 from memshare_jupyter.core import _proc, blocks
-from memshare_jupyter.core.ledger import Entry, Reader, Session
+from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
@@ -34,8 +34,6 @@ _PATIENCE_S: Final = 0.1
 """How long a page may be listed and not there: its holders let go between a look and a grasp."""
 _FOREIGN_PATIENCE_S: Final = 1.0
 """The same, if its holder has to see first that somebody of another namespace has come."""
-
-Find = Callable[[list[Session | Reader]], list[claims.Claim]]
 
 
 class Taken(NamedTuple):
@@ -119,7 +117,7 @@ class Viewer:
         taken: list[Taken] = []
         try:
             for name in names:
-                taken.append(self._take(name, mode, _by_name(name), keep=hold))  # noqa: PERF401
+                taken.append(self._take(Wanted(name), mode, keep=hold))  # noqa: PERF401
             return self._build(taken, whole=whole)
         except BaseException as error:
             if hold:
@@ -146,7 +144,7 @@ class Viewer:
             No living process has such a page.
         """
         name = page_name(namespace, variable)
-        taken = self._take(name, "r", _by_name(name), keep=False)
+        taken = self._take(Wanted(name), "r", keep=False)
         page = taken.handle.page
         value = page.value(name, self._handles.rebuild)
         arguments = (*name, page.uuid, page.edition, "r")
@@ -178,11 +176,7 @@ class Viewer:
         PageNotFoundError
             The last holder of the page has let it go.
         """
-
-        def find(sessions: list[Session | Reader]) -> list[claims.Claim]:
-            return claims.claims_by_uuid(sessions, name, uuid)
-
-        taken = self._take(name, mode, find, keep=False, named=False)
+        taken = self._take(Wanted(name, uuid), mode, keep=False)
         page = taken.handle.page
         if page.edition != edition:
             raise claims.gone(name)
@@ -206,11 +200,10 @@ class Viewer:
             This process has no view of that name. Nothing was detached.
         """
         names = list(dict.fromkeys(page_name(namespace, variable) for variable in variables))
-        views = self._handles.views.values()
-        found = {name: [h for h in views if h.entry.name == name] for name in names}
+        found = {name: self._handles.views_of(name) for name in names}
         for name in names:
             if not found[name]:
-                have = sorted(str(handle.entry.name) for handle in views)
+                have = sorted(str(handle.entry.name) for handle in self._handles.views.values())
                 raise PageNotFoundError(
                     f"this process has no view of {name} (it has: {claims.listed(have)}); "
                     "attach it first",
@@ -225,62 +218,73 @@ class Viewer:
                 in_use.append(str(name))
         return in_use
 
-    def _take(
-        self, name: PageName, mode: blocks.Mode, find: Find, *, keep: bool, named: bool = True
-    ) -> Taken:
-        """Attach the page that `find` leads to, or use this process's handle on it.
-
-        What was released is found by reference only, not by its name (`named`).
-        """
+    def _take(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken:
+        """Attach a page, or use this process's handle on it."""
         begun, pause_s = time.monotonic(), 0.0005
         while True:
-            found = self._look(name, mode, find, keep=keep)
+            found = self._look(wanted, mode, keep=keep)
             if isinstance(found, Taken):
                 return found
-            opened = _open(found, mode, named=named)
+            opened = _open(found, mode, wanted)
             if opened.block is not None:
-                return self._map(name, mode, opened.block, opened.entry, keep=keep)
+                return self._map(wanted, mode, opened.block, opened.entry, keep=keep)
             waited_s = time.monotonic() - begun
             if opened.busy:
-                _refuse_stopped(name, opened.entry, waited_s)
+                _refuse_stopped(wanted.name, opened.entry, waited_s)
             elif waited_s > opened.patience_s:
-                raise (
-                    self._released(name)
-                    if opened.gone is None
-                    else PageNotFoundError(
-                        f"{name} is listed, but no process that holds it lets it be opened: "
-                        f"{opened.gone}",
-                        name=str(name),
-                    )
-                )
+                raise self._unreachable(wanted, opened)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.02)
 
     @in_turn
     def _look(
-        self, name: PageName, mode: blocks.Mode, find: Find, *, keep: bool
+        self, wanted: Wanted, mode: blocks.Mode, *, keep: bool
     ) -> Taken | list[tuple[blocks.Address, Entry]]:
-        """Return this process's own handle, or where the page can be opened (step 1)."""
-        found = find(self._handles.sessions())
+        """Return the page, or where it can be opened, if that may have to be waited for (step 1).
+
+        What was seen at an earlier look is as good as a new one if it leads to an active page:
+        its owner marks a page released before it takes it off the list.
+        """
+        handles = self._handles
+        seen = wanted.seen(handles.ledger.known())
+        if seen is not None:
+            session, entry = seen
+            if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
+                return taken
+            if mode != "r+" or entry.writable:
+                block = blocks.attach_at_once(handles.address(session, entry), mode == "r+")
+                if block is not None:
+                    if _format.state_in(block) == _format.ACTIVE:
+                        return self._mapped(wanted.name, mode, block, entry, keep=keep)
+                    block.close()
+        found = wanted.find(handles.sessions())
         for _, entry in found:
-            handle = self._handles.views.get((entry.uuid, mode))
-            if handle is not None and handle.usable:
-                mapping = handle.page.hold()
-                if mapping is not None:
-                    return self._taken(name, handle, mapping, keep=keep)
+            if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
+                return taken
             if mode == "r+" and not entry.writable:
-                raise claims.read_only(name)
-        return [(self._handles.address(session, entry), entry) for session, entry in found]
+                raise claims.read_only(wanted.name)
+        return [(handles.address(session, entry), entry) for session, entry in found]
+
+    def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, keep: bool) -> Taken | None:
+        """Return this process's own view of a page, if it has one."""
+        handle = self._handles.views.get((entry.uuid, mode))
+        if handle is None or not handle.usable or (mapping := handle.page.hold()) is None:
+            return None
+        return self._taken(name, handle, mapping, keep=keep)
 
     @in_turn
     def _map(
-        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
+        self, wanted: Wanted, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
     ) -> Taken:
         """Map and publish what was opened (step 3), unless another thread was quicker."""
-        other = self._handles.views.get((entry.uuid, mode))
-        if other is not None and other.usable and (mapping := other.page.hold()) is not None:
+        if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
             block.close()
-            return self._taken(name, other, mapping, keep=keep)
+            return taken
+        return self._mapped(wanted.name, mode, block, entry, keep=keep)
+
+    def _mapped(
+        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
+    ) -> Taken:
         page = Page(block, mode, self._handles.mappings)
         mapping = page.hold()
         assert mapping is not None  # noqa: S101 -- mapped just now
@@ -306,8 +310,39 @@ class Viewer:
                 one.handle.page.drop()
 
     @in_turn
-    def _released(self, name: PageName) -> PageNotFoundError:
-        return claims.not_found(self._handles.sessions(), name, released=True)
+    def _unreachable(self, wanted: Wanted, opened: _Opened) -> PageNotFoundError:
+        if opened.gone is None:
+            return claims.not_found(self._handles.sessions(), wanted.name, released=True)
+        return PageNotFoundError(
+            f"{wanted.name} is listed, but no process that holds it lets it be opened: "
+            f"{opened.gone}",
+            name=str(wanted.name),
+        )
+
+
+class Wanted(NamedTuple):
+    """A page by its name, or by its uuid and then whether it was released or not."""
+
+    name: PageName
+    uuid: bytes | None = None
+
+    def seen(self, sessions: Iterable[Session | Reader]) -> claims.Claim | None:
+        """Return its owner's claim, or of a uuid any, as far as it was seen before."""
+        for session in sessions:
+            if self.uuid is not None:
+                for entry in session.table.of(self.uuid):
+                    return session, entry
+            else:
+                for entry in session.table.named(self.name):
+                    if entry.kind == PAGE:
+                        return session, entry
+        return None
+
+    def find(self, sessions: list[Session | Reader]) -> list[claims.Claim]:
+        """Return the claims through which it can be attached; raise if there is none."""
+        if self.uuid is None:
+            return claims.claims_by_name(sessions, self.name)
+        return claims.claims_by_uuid(sessions, self.name, self.uuid)
 
 
 class _Opened(NamedTuple):
@@ -324,7 +359,7 @@ class _Opened(NamedTuple):
     patience_s: float = _PATIENCE_S
 
 
-def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named: bool) -> _Opened:
+def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, wanted: Wanted) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
     patience_s, gone = _PATIENCE_S, None
     for address, entry in found:
@@ -338,7 +373,8 @@ def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named
             gone = error
             continue
         state = _format.state_in(block)
-        if state != _format.FILLING and not (named and state == _format.RELEASED):
+        released = state == _format.RELEASED and wanted.uuid is None
+        if state != _format.FILLING and not released:
             return _Opened(block, entry)
         block.close()
     return _Opened(None, found[0][1], gone=gone, patience_s=patience_s)
@@ -352,10 +388,6 @@ def _let_go(error: BaseException | None) -> None:
                 with contextlib.suppress(RuntimeError):  # it goes on
                     frame.clear()
         error = error.__cause__ or error.__context__
-
-
-def _by_name(name: PageName) -> Find:
-    return lambda sessions: claims.claims_by_name(sessions, name)
 
 
 def _refuse_stopped(name: PageName, entry: Entry, waited_s: float) -> None:

@@ -16,7 +16,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.blocks._reach import Reach
@@ -30,6 +30,7 @@ from memshare_jupyter.core.ledger import (
     NameLocks,
     Reader,
     Session,
+    as_view,
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
@@ -168,6 +169,12 @@ class Handles:
             handle.page.drop()
             del self.pages[name]  # last, so that after an interrupt it can be released again
 
+    def views_of(self, name: PageName) -> list[Handle]:
+        """Return this process's views of a name, in all modes and of all its pages."""
+        uuids = {entry.uuid for entry in self.ledger.mine.table.named(name)}
+        keys = ((uuid, mode) for uuid in uuids for mode in (*get_args(blocks.Mode), "lent"))
+        return [self.views[key] for key in keys if key in self.views]
+
     def refills_of(self, name: PageName) -> list[Handle]:
         """Return the pages of that name that are being refilled and are listed meanwhile."""
         return [
@@ -201,7 +208,7 @@ class Handles:
 
     def begin_in_child(self) -> None:
         """Make what a forked child inherited its own."""
-        self.ledger.abandon()
+        slots, since = self.ledger.abandon().slots, time.time()
         self.reach = self.reach.in_child(self.ledger.mine.who.token)
         self.names.close()
         owned, self.pages = self.pages, {}
@@ -210,7 +217,7 @@ class Handles:
         self._unsure, self._unlisted = False, None
         for handle in views.values():
             if handle.page.mapped:
-                self._inherit(handle)
+                self._inherit(handle, slots[handle.slot], since)
         for handle in owned.values():
             # The inherited mapping can be written through, and its open file is the parent's: the
             # child lists the page, and maps it anew when somebody asks for it.
@@ -223,7 +230,7 @@ class Handles:
             else:
                 handle.page.mode = "r"
                 handle.kept = True
-            self._inherit(handle)
+            self._inherit(handle, slots[handle.slot], since)
             if handle.lent:
                 handle.page.drop()
         self._close_others_work(lost)
@@ -242,11 +249,12 @@ class Handles:
             if isinstance(opened, blocks.OwnBlock) and opened not in mine:
                 opened.close()
 
-    def _inherit(self, handle: Handle) -> None:
+    def _inherit(self, handle: Handle, slot: bytes, since: float) -> None:
         """List a handle in the child, with everything else at once when all are known."""
-        view = handle.entry._replace(kind=VIEW, fd=handle.page.block.fd, since=time.time())
-        handle.entry, handle.slot = view, len(self.ledger.mine.table.slots)
-        self.ledger.mine.table.put(handle.slot, view.pack(), view)
+        fd = handle.page.block.fd
+        handle.entry = handle.entry._replace(kind=VIEW, fd=fd, since=since)
+        handle.slot = len(self.ledger.mine.table.slots)
+        self.ledger.mine.table.put(handle.slot, as_view(slot, fd, since), handle.entry)
         self.views[handle.page.uuid, handle.page.mode] = handle
 
     def _begin(self) -> tuple[PageName, int] | None:

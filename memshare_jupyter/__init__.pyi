@@ -3,6 +3,7 @@ import IPython.core.interactiveshell
 from .apply import Run as Run
 from .apply import memapply as memapply
 from .apply import memlapply as memlapply
+from .core.api import adopt as adopt
 from .core.api import page_list as page_list
 from .core.api import register_file as register_file
 from .core.api import register_variables as register_variables

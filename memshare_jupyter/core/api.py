@@ -248,6 +248,43 @@ def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, P
     return {name: registry().metadata(namespace, name) for name in _several(names)}
 
 
+def adopt(namespace: str, names: str | Iterable[str]) -> None:
+    """Become the owner of pages that are orphaned: their owner ended, and others still view them.
+
+    So a page survives the restart of the kernel that registered it: as long as some process has a
+    view, any process can attach it by its name, and one can take over. Nothing is copied. The page
+    counts as this process's until `release_variables` or the process's end.
+
+    Parameters
+    ----------
+    namespace : str
+        Name of the sharing context.
+    names : str or iterable of str
+        Variables to adopt.
+
+    Raises
+    ------
+    PageNotFoundError
+        No living process has such a page. Nothing was adopted.
+    PageExistsError
+        A living process owns it. Nothing was adopted.
+
+    Notes
+    -----
+    The memory was sealed by its first owner, so its new one can neither write to it nor replace
+    the value in place; registering the name again makes a new page, as ever. After it is released,
+    the page is orphaned once more as long as somebody views it.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> [p.name for p in ms.snapshot().pages if p.state == "orphaned"]
+    []
+    >>> ms.adopt("doc", [])
+    """
+    registry().adopt(namespace, _several(names))
+
+
 def page_list() -> list[str]:
     """Return the pages that this process owns, as ``namespace.variable``."""
     return registry().pages()

@@ -94,6 +94,8 @@ class Completer:
     def _pages(self, command: str) -> list[str]:
         if command == "release":
             return page_list()
+        if command == "adopt":
+            return [page.name for page in snapshot().pages if page.state == "orphaned"]
         if command == "detach" and view_list():
             return view_list()
         return list(map(str, live_pages()))

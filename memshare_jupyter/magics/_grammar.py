@@ -102,6 +102,15 @@ def commands() -> dict[str, MagicArgumentParser]:
     _quiet(p)
 
     p = command(
+        "adopt",
+        "become the owner of pages whose owner has ended while others view them",
+        "%memshare adopt rna.X",
+        "As after a restart of the kernel that registered them. Nothing is copied.",
+    )
+    _pages(p)
+    _quiet(p)
+
+    p = command(
         "gc",
         "release all that this process owns and detach all that it has attached",
         "%memshare gc rna --dry-run\n%memshare gc rna --engines",

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 
 from memshare_jupyter.core import doctor
 from memshare_jupyter.core.api import (
+    adopt,
     register_variables,
     release_variables,
     retrieve_metadata,
@@ -161,6 +162,15 @@ class Sharing:
             release_variables(namespace, [p.variable for p in pages if p.namespace == namespace])
         left = {page.uuid: page for page in snapshot().pages}
         return Table([], "\n".join(_released(p, left.get(uuid)) for p, uuid in uuids.items()))
+
+    def _adopt(self, arguments: Arguments) -> PageTable:
+        """Become the owner of orphaned pages."""
+        pages = self._notebook.pages(arguments.pages)
+        for namespace in dict.fromkeys(page.namespace for page in pages):
+            adopt(namespace, [p.variable for p in pages if p.namespace == namespace])
+        what = ", ".join(map(str, pages))
+        note = f"this process owns {what} now"
+        return PageTable([_metadata(page) for page in pages], note)
 
     def _gc(self, arguments: Arguments) -> Table:
         """Let go of all, here and on the engines; or say what that would be."""

@@ -16,8 +16,11 @@ CELLS = re.findall(r"^```ipython\n(.*?)^```$", SHEET.read_text(), re.MULTILINE |
 
 
 @pytest.mark.slow
-def test_every_line_of_the_cheat_sheet_runs_and_leaves_nothing(shell, run):
+def test_every_line_of_the_cheat_sheet_runs_and_leaves_nothing(shell, run, child):
     run("%unload_ext memshare_jupyter")
+    restarted = child("ms.register_variables('lab', {'Y': np.arange(5)})")
+    ms.retrieve_views("lab", "Y")
+    restarted.exit()
     try:
         for cell in CELLS:
             run(cell)
@@ -31,6 +34,7 @@ def test_every_line_of_the_cheat_sheet_runs_and_leaves_nothing(shell, run):
     assert results["total"] == [1.0, 1.0, 1.0]
     assert isinstance(results["s"], ms.View)
     assert ms.page_list() == []
+    ms.release_views("lab", "Y")
     shell.reset(new_session=False)
     gc.collect()
     assert ms.view_list() == []

@@ -117,7 +117,7 @@ class Viewer:
         taken: list[Taken] = []
         try:
             for name in names:
-                taken.append(self._take(Wanted(name), mode, keep=hold))  # noqa: PERF401
+                taken.append(self.take(Wanted(name), mode, keep=hold))  # noqa: PERF401
             return self._build(taken, whole=whole)
         except BaseException as error:
             if hold:
@@ -144,7 +144,7 @@ class Viewer:
             No living process has such a page.
         """
         name = page_name(namespace, variable)
-        taken = self._take(Wanted(name), "r", keep=False)
+        taken = self.take(Wanted(name), "r", keep=False)
         page = taken.handle.page
         value = page.value(name, self._handles.rebuild)
         arguments = (*name, page.uuid, page.edition, "r")
@@ -176,7 +176,7 @@ class Viewer:
         PageNotFoundError
             The last holder of the page has let it go.
         """
-        taken = self._take(Wanted(name, uuid), mode, keep=False)
+        taken = self.take(Wanted(name, uuid), mode, keep=False)
         page = taken.handle.page
         if page.edition != edition:
             raise claims.gone(name)
@@ -218,7 +218,7 @@ class Viewer:
                 in_use.append(str(name))
         return in_use
 
-    def _take(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken:
+    def take(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken:
         """Attach a page, or use this process's handle on it."""
         begun, pause_s = time.monotonic(), 0.0005
         while True:
@@ -242,15 +242,13 @@ class Viewer:
     ) -> Taken | list[tuple[blocks.Address, Entry]]:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
-        What was seen at an earlier look is as good as a new one if it leads to an active page:
-        its owner marks a page released before it takes it off the list.
+        What was seen at an earlier look is as good as a new one if it leads to an active page
+        through its owner, who then lives, and marks a page released before it takes it off the list.
         """
         handles = self._handles
         seen = wanted.seen(handles.ledger.known())
-        if seen is not None:
+        if seen is not None and (seen[1].uuid, mode) not in handles.views:
             session, entry = seen
-            if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
-                return taken
             if mode != "r+" or entry.writable:
                 block = blocks.attach_at_once(handles.address(session, entry), mode == "r+")
                 if block is not None:

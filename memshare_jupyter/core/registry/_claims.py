@@ -69,7 +69,11 @@ def gone(name: PageName) -> PageNotFoundError:
 
 
 def refuse_rivals(
-    sessions: list[Session | Reader], names: Iterable[PageName], *, myself: bool = False
+    sessions: list[Session | Reader],
+    names: Iterable[PageName],
+    *,
+    myself: bool = False,
+    act: str = "register",
 ) -> None:
     """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`.
 
@@ -80,7 +84,7 @@ def refuse_rivals(
         if owner is not None and (myself or owner is not sessions[0]):
             who = "this process" if owner is sessions[0] else _who(owner)
             raise PageExistsError(
-                f"cannot register {name}: {who} owns a page of that name; "
+                f"cannot {act} {name}: {who} owns a page of that name; "
                 "release it there, or choose another name",
                 name=str(name),
                 pid=owner.who.pid,

@@ -54,12 +54,14 @@ class Handle:
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
+    adopted : bool
+        Of a page: another process made it and has ended, so this one cannot write to it.
     usable : bool
         False of what a forked child inherited from the owner, by whose mapping it could write:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("entry", "kept", "lent", "page", "slot", "usable")
+    __slots__ = ("adopted", "entry", "kept", "lent", "page", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -67,6 +69,7 @@ class Handle:
         self.slot = slot
         self.kept = False
         self.lent = False
+        self.adopted = False
         self.usable = True
 
 
@@ -153,12 +156,21 @@ class Handles:
 
         Without `released`, whoever has a view of it can still be found by its name.
         """
-        if released:
+        if released and not handle.adopted:
             handle.page.mark(_format.RELEASED)
         if handle.lent:
             handle.page.mode = "lent"
             self.publish_view(handle.page, handle.entry)
         self.ledger.withdraw(handle.slot, handle.entry)
+
+    def again(self, page: Page) -> Page:
+        """Return a page opened and mapped once more, for a handle of its own."""
+        who, block = self.ledger.mine.who, page.block
+        place = block.place or str(self.ledger.directory)
+        address = blocks.Address(
+            page.uuid, who.pid, who.pid_namespace, block.fd, who.token, block.backend, place
+        )
+        return Page(blocks.attach(address), "r", self.mappings)
 
     def drop_page(self, name: PageName, *, released: bool = True) -> None:
         """End this process's ownership of a page."""

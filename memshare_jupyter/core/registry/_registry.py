@@ -17,6 +17,7 @@ from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import check_namespace, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._adopt import Adopter
 from memshare_jupyter.core.registry._attach import Viewer
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._look import Claim, Looks
@@ -49,6 +50,7 @@ class Registry:
         self.empty, self.adopt_block, self.release = owner.empty, owner.adopt_block, owner.release
         self.attach, self.attach_all, self.refer = viewer.attach, viewer.attach_all, viewer.refer
         self.attach_reference, self.detach = viewer.attach_reference, viewer.detach
+        self.adopt = Adopter(self._handles, viewer).adopt
 
     @property
     def turn(self) -> Turn:

@@ -34,7 +34,6 @@ def test_every_line_of_the_cheat_sheet_runs_and_leaves_nothing(shell, run, child
     assert results["total"] == [1.0, 1.0, 1.0]
     assert isinstance(results["s"], ms.View)
     assert ms.page_list() == []
-    ms.release_views("lab", "Y")
     shell.reset(new_session=False)
     gc.collect()
     assert ms.view_list() == []

@@ -5,7 +5,15 @@ from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.ledger._reader import Reader, sessions_in
 from memshare_jupyter.core.ledger._runtime import runtime_directory
 from memshare_jupyter.core.ledger._session import Who
-from memshare_jupyter.core.ledger._slot import PAGE, SLOT_BYTES, VIEW, Entry, about_room, as_view
+from memshare_jupyter.core.ledger._slot import (
+    PAGE,
+    SLOT_BYTES,
+    VIEW,
+    Entry,
+    about_room,
+    as_view,
+    handle_in,
+)
 from memshare_jupyter.core.ledger._table import Table
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Who",
     "about_room",
     "as_view",
+    "handle_in",
     "runtime_directory",
     "sessions_in",
 ]

@@ -29,6 +29,7 @@ incarnation has a name of its own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import struct
 import time
@@ -58,6 +59,9 @@ STATE: Final = struct.Struct(f"<QI{RING}I")
 STATE_OFFSET: Final = 160
 
 
+_hex = functools.lru_cache(maxsize=1024)(bytes.hex)
+
+
 class Who(NamedTuple):
     """A process, as its session file names it.
 
@@ -84,6 +88,11 @@ class Who(NamedTuple):
     began: float
     token: bytes
     label: str
+
+    @property
+    def session(self) -> str:
+        """The token, as lists show it."""
+        return _hex(self.token)
 
     @classmethod
     def me(cls, label: str = "") -> Who:

@@ -89,6 +89,11 @@ _SINCE: Final = struct.Struct("<d")
 _SINCE_AT: Final = 50
 
 
+def handle_in(slot: bytes) -> tuple[int, float]:
+    """Return kind and time of birth of the handle in a slot, without reading the rest."""
+    return slot[_KIND_AT], _SINCE.unpack_from(slot, _SINCE_AT)[0]
+
+
 def as_view(slot: bytes, fd: int, since: float) -> bytes:
     """Return the slot of a view of the page that a slot lists; a third of the work of `pack`."""
     made = bytearray(slot)

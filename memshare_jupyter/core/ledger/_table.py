@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Iterable, Iterator
 from typing import TypeVar
 
@@ -71,13 +72,16 @@ class Table:
             self._by_name = {}
             for index, slot in self.slots.items():
                 self._by_name.setdefault(_name_of(slot), set()).add(index)
-        namespace, variable = name.namespace.encode(), name.variable.encode()
-        key = bytes((len(namespace), len(variable))) + namespace + variable
-        return self._read(self._by_name.get(key, ()))
+        found = self._by_name.get(_key_of(name))
+        return self._read(found) if found else []
 
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""
         return self._read(self._by_uuid.get(uuid, ()))
+
+    def slots_of(self, uuid: bytes) -> list[int]:
+        """Return the indexes of the slots that list that page."""
+        return list(self._by_uuid.get(uuid, ()))
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield directory and uuid of each page that is a file."""
@@ -100,6 +104,13 @@ class Table:
 
     def _read(self, indexes: Iterable[int]) -> list[Entry]:
         return [entry for index in indexes if (entry := self.entry(index)) is not None]
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_of(name: PageName) -> bytes:
+    """Return a name as the key of a table, see `_name_of`."""
+    namespace, variable = name.namespace.encode(), name.variable.encode()
+    return bytes((len(namespace), len(variable))) + namespace + variable
 
 
 def _name_of(slot: bytes) -> bytes:

@@ -243,7 +243,7 @@ class Viewer:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
         What was seen at an earlier look is as good as a new one if it leads to an active page
-        through its owner, who then lives, and marks a page released before it takes it off the list.
+        through its owner, who then lives, and marks a page released before it withdraws it.
         """
         handles = self._handles
         seen = wanted.seen(handles.ledger.known())

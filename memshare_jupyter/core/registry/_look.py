@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from typing import Final, Literal
 
-from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session, Table
+from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session, Table, handle_in
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot, State
 from memshare_jupyter.core.values import _summary as summaries
 
@@ -57,16 +58,16 @@ class Looks:
         unclear = []
         with _without_collecting(len(stale)):
             for uuid in stale:
-                claims = [(session, e) for session in sessions for e in session.table.of(uuid)]
-                if claims:
-                    owner = claims[0][1].owner_token
-                    info = self._page(claims, sessions[0], owner_lives=owner in now)
-                    self._known[uuid] = (owner, info)
-                    if info.state == "orphaned" and uuid not in self._released:
-                        unclear.append(claims)
-                else:
+                page = self._page(sessions, uuid, now)
+                if page is None:
                     self._known.pop(uuid, None)
                     self._released.pop(uuid, None)
+                    continue
+                self._known[uuid] = page
+                if page[1].state == "orphaned" and uuid not in self._released:
+                    unclear.append(
+                        [(session, e) for session in sessions for e in session.table.of(uuid)]
+                    )
         if stale:
             pages = (page for _, page in self._known.values())
             by_name = sorted(pages, key=lambda p: (p.namespace, p.variable, p.created))
@@ -76,26 +77,32 @@ class Looks:
 
     def page(self, sessions: list[Session | Reader], uuid: bytes) -> PageInfo | None:
         """Put the entries of one page together; None when nobody has it any more."""
-        claims = [(session, e) for session in sessions for e in session.table.of(uuid)]
-        if not claims:
-            return None
-        living = {session.who.token for session in sessions}
-        owner_lives = claims[0][1].owner_token in living
-        return self._page(claims, sessions[0], owner_lives=owner_lives)
+        found = self._page(sessions, uuid, {session.who.token for session in sessions})
+        return None if found is None else found[1]
 
-    def _page(self, claims: list[Claim], mine: Session | Reader, *, owner_lives: bool) -> PageInfo:
-        if len(claims) > 1:
-            claims = sorted(claims, key=lambda claim: (claim[1].kind, claim[1].since))
-        entry = claims[0][1]
+    def _page(
+        self, sessions: list[Session | Reader], uuid: bytes, living: Container[bytes]
+    ) -> tuple[bytes, PageInfo] | None:
+        """Return the owner's token and all about a page; one of its slots is read, and no other."""
+        found = [
+            (*handle_in(session.table.slots[index]), session, index)
+            for session in sessions
+            for index in session.table.slots_of(uuid)
+        ]
+        if len(found) > 1:
+            found.sort(key=_by_age)  # the owner first
+        entry = next((e for _, _, s, i in found if (e := s.table.entry(i)) is not None), None)
+        if entry is None:
+            return None
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
-        elif owner_lives or self._released.get(entry.uuid, False):
+        elif entry.owner_token in living or self._released.get(uuid, False):
             state = "draining"
         else:
             state = "orphaned"
-        about = summaries.unpack(entry.about)
-        name = entry.name
-        return PageInfo(
+        about = _about(entry.about)
+        name, mine = entry.name, sessions[0]
+        return entry.owner_token, PageInfo(
             name.namespace,
             name.variable,
             about.kind,
@@ -107,16 +114,22 @@ class Looks:
             entry.created,
             entry.owner_pid,
             state,
-            tuple(_holders(claims, mine)),
-            entry.uuid.hex(),
+            tuple([_holder(kind, since, s, s is mine) for kind, since, s, _ in found]),
+            uuid.hex(),
         )
 
 
-def _holders(claims: Iterable[Claim], mine: Session | Reader) -> Iterator[Holder]:
-    for session, entry in claims:
-        who = session.who
-        role: Literal["owner", "view"] = "owner" if entry.kind == PAGE else "view"
-        yield Holder(who.pid, who.label, role, entry.since, session is mine, who.token.hex())
+_about = functools.lru_cache(maxsize=256)(summaries.unpack)
+
+
+def _by_age(handle: tuple[int, float, Session | Reader, int]) -> tuple[int, float]:
+    return handle[:2]
+
+
+def _holder(kind: int, since: float, session: Session | Reader, here: bool) -> Holder:
+    who = session.who
+    role: Literal["owner", "view"] = "owner" if kind == PAGE else "view"
+    return Holder(who.pid, who.label, role, since, here, who.session)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,7 @@ from memshare_jupyter.core.blocks._block import Mode
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.registry._process import registry
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
-from memshare_jupyter.core.values._values import Elements
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.values import View, whole
 
 
 def register_variables(
@@ -207,7 +206,7 @@ def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r")
     >>> ms.release_variables("doc", ["X"])
     """
     attached = registry().attach_all(namespace, _several(names), mode=mode)
-    return {name: _value(value) for name, value in attached.items()}
+    return {name: whole(value) for name, value in attached.items()}
 
 
 def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:
@@ -355,7 +354,7 @@ class Namespace(MutableMapping[str, Any]):
         )
 
     def __getitem__(self, variable: str) -> Any:
-        return _value(registry().attach(self.name, variable, hold=False))
+        return whole(registry().attach(self.name, variable, hold=False))
 
     def __setitem__(self, variable: str, value: Any) -> None:
         registry().register(self.name, {variable: value})
@@ -411,7 +410,3 @@ def _dimensions(shape: int | tuple[int, ...]) -> tuple[int, ...]:
 
 def _several(names: str | Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
-
-
-def _value(attached: Any) -> Any:
-    return list(attached) if isinstance(attached, Elements) else attached

@@ -28,15 +28,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from memshare_jupyter.core import values
 from memshare_jupyter.core.blocks import _block as segment
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._layout import ALIGNMENT
-from memshare_jupyter.core.values._view import Source, View
+from memshare_jupyter.core.values import ALIGNMENT, Source, View
 from memshare_jupyter.errors import HeaderMismatchError
 
 _MAGIC: Final = b"memsharp"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TRAILER: Final = struct.Struct("<8sII16sQQII8x")
 _STATE_AT: Final = 12 - _TRAILER.size
 _EDITION_AT: Final = 52
@@ -211,7 +210,9 @@ class Page:
         make = self._maker(mapping, name, rebuild)
         # The kernel says who made the block; what the page says of itself proves nothing.
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
-        made = values.build(self._descriptor(page), page, make, trusted=trusted)
+        made = values.build(
+            self._descriptor(page), page, make, trusted=trusted, to_write=self.mode == "r+"
+        )
         if isinstance(made, values.Elements):
             made.by_reference(rebuild, *name, self.uuid, self.edition, self._sent_mode)
         return made

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core import _descriptors
+from memshare_jupyter.core import _descriptors, values
 from memshare_jupyter.core.blocks import _block as segment
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.ledger._slot import PAGE, Entry, summary_room
@@ -32,8 +32,7 @@ from memshare_jupyter.core.registry import _claims as lookup
 from memshare_jupyter.core.registry import _page as pages
 from memshare_jupyter.core.registry._handles import Handle, Holdings, exclusive
 from memshare_jupyter.core.registry._page import Page
-from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import UnsupportedValueError
 
 _LEAST_REFILL_BYTES: Final = 1 << 20
@@ -326,7 +325,7 @@ class Owner(Holdings):
         entry = Entry(
             *(PAGE, name, page.uuid, page.block.fd, plan.size_bytes, writable, now, now),
             *(self._ledger.mine.pid, self._ledger.mine.token),
-            plan.summary.pack(summary_room(name, page.block.place)),
+            plan.about.pack(summary_room(name, page.block.place)),
             *(page.block.backend, page.block.place),
         )
         return Handle(page, entry, self._ledger.publish(entry))  # step 4
@@ -334,6 +333,6 @@ class Owner(Holdings):
 
 def _plan(name: PageName, value: Any) -> values.Plan:
     try:
-        return values.Plan(value)
+        return values.Plan.of(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

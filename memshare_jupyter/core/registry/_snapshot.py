@@ -9,7 +9,7 @@ from typing import Literal
 from memshare_jupyter.core.ledger._ledger import Session, Table
 from memshare_jupyter.core.ledger._slot import PAGE, Entry
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.values import _summary as summaries
+from memshare_jupyter.core.values import unpack_about
 
 State = Literal["active", "writable", "draining", "orphaned"]
 
@@ -58,6 +58,9 @@ class PageInfo:
         Memory layout of the array.
     size_bytes : int
         Bytes of data.
+    unshared_bytes : int
+        How many of them are not shared but made anew by every process that attaches the page:
+        Python objects, and what an object's class copies when it is rebuilt.
     writable : bool
         Whether viewers may ask for write access.
     created : float
@@ -79,6 +82,7 @@ class PageInfo:
     shape: tuple[int, ...]
     order: str
     size_bytes: int
+    unshared_bytes: int
     writable: bool
     created: float
     owner_pid: int
@@ -195,7 +199,7 @@ class Snapshots:
             state = "draining"
         else:
             state = "orphaned"
-        about = summaries.unpack(entry.summary)
+        about = unpack_about(entry.summary)
         return PageInfo(
             namespace=entry.name.namespace,
             variable=entry.name.variable,
@@ -204,6 +208,7 @@ class Snapshots:
             shape=about.shape or (),
             order=about.order,
             size_bytes=entry.size_bytes,
+            unshared_bytes=about.unshared_bytes,
             writable=entry.writable,
             created=entry.created,
             owner_pid=entry.owner_pid,

@@ -134,6 +134,8 @@ class _Builder:
         kind = form["kind"]
         if kind == "array":
             return arrays.build(form, len(self._page), self._make)
+        if kind == "value":
+            return form["value"]
         if kind == "pickle":
             if self._to_write and not form["writes_last"]:
                 raise ReadOnlyPageError(

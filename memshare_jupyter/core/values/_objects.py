@@ -7,6 +7,7 @@ alone: its data, once. What the rebuilt object does not use in the page is measu
 
 from __future__ import annotations
 
+import ctypes
 import io
 import pickle
 import weakref
@@ -31,26 +32,28 @@ def describe(value: object, layout: Layout) -> tuple[dict[str, Any], int]:
     rebuilt. To know that, a large object of an unknown class is rebuilt once.
     """
     text = io.BytesIO()
-    pickler = _Pickler(text, layout)
+    buffers: list[pickle.PickleBuffer] = []
+    pickler = _Pickler(text, buffers)
     pickler.dump(value)
+    found = [pickler.array_of(buffer) for buffer in buffers]
+    places = [(layout.place_array(array), array.nbytes) for array in found]
     data = text.getvalue()
     form = {
         "data": (layout.place(data, alignment=1), len(data)),
-        "buffers": [(offset, array.nbytes) for offset, array in pickler.placed],
+        "buffers": places,
         "class": _gate.class_of(value),
         "writes_last": _gate.writes_last(value),
     }
-    return form, len(data) + _copied_bytes(value, data, [array for _, array in pickler.placed])
+    return form, len(data) + _copied_bytes(value, data, found)
 
 
 class _Pickler(pickle.Pickler):
     """Pickles with all arrays out of band, also where a class does not do so by itself."""
 
-    def __init__(self, text: io.BytesIO, layout: Layout) -> None:
-        super().__init__(text, protocol=5, buffer_callback=self._place)
-        self.placed: list[tuple[int, np.ndarray[Any, Any]]] = []
-        self._layout = layout
-        self._instead: dict[int, np.ndarray[Any, Any]] = {}
+    def __init__(self, text: io.BytesIO, buffers: list[pickle.PickleBuffer]) -> None:
+        # Not a method of ours: that would be a cycle, and keep what was pickled until it is found.
+        super().__init__(text, protocol=5, buffer_callback=buffers.append)
+        self._arrays: dict[int, np.ndarray[Any, Any]] = {}
 
     def reducer_override(self, value: Any) -> Any:
         """Reduce arrays of every kind, and tables and frames, to what stands in the page."""
@@ -69,14 +72,13 @@ class _Pickler(pickle.Pickler):
         strides = arrays.packed_strides(array.shape, array.itemsize, axes)
         # The pickle names a buffer; that it is the array's, gathered, is for the layout to know.
         named = pickle.PickleBuffer(bytearray())
-        self._instead[id(named)] = array.transpose(axes)
+        self._arrays[id(named)] = array.transpose(axes)
         return np.ndarray, (array.shape, array.dtype, named, 0, strides)
 
-    def _place(self, buffer: pickle.PickleBuffer) -> None:
-        array = self._instead.pop(id(buffer), None)
-        if array is None:
-            array = np.asarray(buffer.raw())
-        self.placed.append((self._layout.place_array(array), array))
+    def array_of(self, buffer: pickle.PickleBuffer) -> np.ndarray[Any, Any]:
+        """Return what stands in the page for a buffer of the pickle, after pickling."""
+        array = self._arrays.get(id(buffer))
+        return np.asarray(buffer.raw()) if array is None else array
 
 
 def _copied_bytes(value: object, data: bytes, placed: list[np.ndarray[Any, Any]]) -> int:
@@ -87,7 +89,8 @@ def _copied_bytes(value: object, data: bytes, placed: list[np.ndarray[Any, Any]]
     sources = [_source(array) for array in placed]
     used = [weakref.ref(source) for source in sources]
     try:
-        made = pickle.loads(data, buffers=(s.data for s in sources))  # noqa: S301 -- just made
+        buffers = (memoryview(source).toreadonly() for source in sources)
+        made = pickle.loads(data, buffers=buffers)  # noqa: S301 -- just made
     except Exception:  # noqa: BLE001 -- whoever attaches it will be told
         return 0
     sources.clear()
@@ -96,8 +99,14 @@ def _copied_bytes(value: object, data: bytes, placed: list[np.ndarray[Any, Any]]
     return copied
 
 
-def _source(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the bytes of an array as an object of their own; zeros for what has gaps."""
+def _source(array: np.ndarray[Any, Any]) -> Any:
+    """Return the bytes of an array as an object that lives while something built on them does.
+
+    Not as an array: numpy lets one that is built on another keep what that one is built on.
+    """
     if not array.flags.c_contiguous:
-        return np.zeros(array.nbytes, np.uint8)  # memory that costs nothing until it is used
-    return array.reshape(-1).view(np.uint8)
+        # Zeros instead of a copy: memory that costs nothing until somebody writes to it.
+        array = np.zeros(array.nbytes, np.uint8)
+    source = (ctypes.c_char * array.nbytes).from_address(array.__array_interface__["data"][0])
+    source.array = array  # type: ignore[attr-defined]
+    return source

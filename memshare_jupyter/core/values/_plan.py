@@ -11,6 +11,7 @@ kind                descriptor
                     each the place of one element's own descriptor: element *i* is reached
                     without reading the others
 ``dict``            the same for its values; its keys are a pickle
+``value``           a number, short text, or None: itself, since lists may have a great many
 ``pickle``          anything else: the place of a pickle, and those of its buffers
 ==================  ===========================================================================
 """
@@ -35,6 +36,8 @@ from memshare_jupyter.core.values._layout import Layout
 from memshare_jupyter.errors import MemshareError, UnsupportedValueError
 
 _CONTAINERS: Final[dict[type, str]] = {list: "list", Elements: "list", tuple: "tuple", dict: "dict"}
+_JSON_BITS: Final = 1024
+_JSON_CHARACTERS: Final = 1024
 _DEEPEST: Final = 20
 """Containers inside containers, at the most, of which each has a table. What is deeper is one
 pickle, which takes no recursion to read: so whatever could be planned can be attached."""
@@ -113,6 +116,8 @@ class _Describer:
         self._inside: list[int] = []
 
     def form(self, value: Any) -> dict[str, Any]:
+        if self._inside and _is_json(value):
+            return self._value(value)
         if _gate.is_array(value) and _gate.is_plain(value.dtype):
             return {"kind": "array", **arrays.describe(value, self.layout)}
         _gate.refuse_objects(value)
@@ -143,6 +148,11 @@ class _Describer:
         table = b"".join(ELEMENT.pack(*place) for place in places)
         return {"length": len(forms), "table": self.layout.place(table)}
 
+    def _value(self, value: object) -> dict[str, Any]:
+        form = {"kind": "value", "value": value}
+        self.unshared_bytes += len(_json(form))
+        return form
+
     def _object(self, value: object) -> dict[str, Any]:
         form, unshared_bytes = _objects.describe(value, self.layout)
         self.unshared_bytes += unshared_bytes
@@ -152,7 +162,7 @@ class _Describer:
 def _about(value: Any, kind: str, unshared_bytes: int) -> About:
     if kind == "array":
         return About(kind, str(value.dtype), arrays.order(value), value.shape)
-    if kind != "pickle":
+    if kind not in {"pickle", "value"}:
         return About(kind, shape=(len(value),), unshared_bytes=unshared_bytes)
     dtype, shape = "", None
     with contextlib.suppress(Exception):  # attributes of that name may mean anything
@@ -160,6 +170,16 @@ def _about(value: Any, kind: str, unshared_bytes: int) -> About:
     with contextlib.suppress(Exception):
         dtype = str(np.dtype(value.dtype))
     return About(_gate.class_of(value), dtype, "", shape, unshared_bytes)
+
+
+def _is_json(value: object) -> bool:
+    """Say whether JSON gives back exactly this value."""
+    kind = type(value)
+    if kind is int:
+        return value.bit_length() <= _JSON_BITS  # type: ignore[attr-defined,no-any-return]
+    if kind is str:
+        return len(value) <= _JSON_CHARACTERS  # type: ignore[arg-type]
+    return kind is float or kind is bool or value is None
 
 
 @contextlib.contextmanager

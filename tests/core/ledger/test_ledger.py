@@ -21,8 +21,7 @@ from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, SLOT_BYTES
 from memshare_jupyter.core.ledger._slot import PAGE, VIEW, Entry, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
-from memshare_jupyter.core.values import About
-from memshare_jupyter.core.values import unpack_about
+from memshare_jupyter.core.values import About, unpack_about
 
 text = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=32)
 entries = st.builds(

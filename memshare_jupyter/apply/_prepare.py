@@ -152,7 +152,7 @@ def _attached(namespace: str, variable: str) -> Shared:
 def _shared(
     values: Mapping[str, Any], namespace: str, call: contextlib.ExitStack
 ) -> dict[str, Shared]:
-    """Register values for the length of a call and attach them; views are shared already.
+    """Register values for the length of a call and attach them; what is attached is shared already.
 
     A name that is taken, by a page of the user's or by the same call in another notebook, gets a
     number behind it: the function sees the values under the names it asked for all the same.
@@ -163,6 +163,9 @@ def _shared(
     for variable, value in values.items():
         if isinstance(value, View) and value.shared:
             shared[variable] = Shared(value, value)
+            continue
+        if not isinstance(value, np.ndarray) and (attached := registry().refer_to(value)):
+            shared[variable] = Shared(*attached)
             continue
         page = _register_free(namespace, variable, value, pages)
         shared[variable] = _attached(namespace, page)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, get_args
 
+from memshare_jupyter.core import values
 from memshare_jupyter.core.blocks import _block as segment
 from memshare_jupyter.core.ledger._ledger import Session
 from memshare_jupyter.core.ledger._slot import Entry
@@ -26,7 +27,7 @@ from memshare_jupyter.core.registry import _page as pages
 from memshare_jupyter.core.registry._handles import Handle, Holdings, exclusive
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._reference import Reference
-from memshare_jupyter.errors import PageNotFoundError
+from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
 
 _ATTEMPTS: Final = 12
 _PATIENCE_S: Final = 5.0
@@ -112,6 +113,33 @@ class Viewer(Holdings):
             place = (handle.page.uuid, handle.page.edition, "r")
             value = handle.page.value(name, self._rebuild)
             return value, Reference(self._rebuild, (*name, *place))
+
+    def refer_to(self, value: object) -> tuple[Any, Reference] | None:
+        """Return what `refer` does for a value that was attached here, and is still the same.
+
+        None for any other value, and for one whose page can be written to.
+        """
+        if not self._views:
+            return None
+        try:
+            plan = values.Plan.of(value)  # runs code of others, so without the lock
+        except UnsupportedValueError:
+            return None  # whoever registers it will hear why
+        found = self._standing(plan)
+        if found is None:
+            return None
+        name, place = found
+        return self.attach_reference(name, *place), Reference(self._rebuild, (*name, *place))
+
+    @exclusive
+    def _standing(
+        self, plan: values.Plan
+    ) -> tuple[PageName, tuple[bytes, int, segment.Mode]] | None:
+        for handle in self._views.values():
+            page = handle.page
+            if page.mode == "r" and not handle.entry.writable and page.holds(plan):
+                return handle.entry.name, (page.uuid, page.edition, "r")
+        return None
 
     @exclusive
     def attach_reference(

@@ -173,6 +173,14 @@ class Page:
         mapping[at : at + len(plan.descriptor)] = plan.descriptor
         mapping[self._trailer_at :] = trailer
 
+    def holds(self, plan: values.Plan) -> bool:
+        """Say whether a value is the one of this page, as it is mapped here."""
+        mapping = self._mapping()
+        if mapping is None:
+            return False
+        page = memoryview(mapping)
+        return plan.stands_in(self._descriptor(page), page, self.address)
+
     def hold(self) -> bool:
         """Keep the mapping even while no array uses it; False when it is gone already."""
         self._held = self._mapping()

@@ -16,8 +16,9 @@ ALIGNMENT: Final = 64
 """Data begin at multiples of this: a cache line, and what Arrow and vector units ask for."""
 
 _BLOCK_BYTES: Final = 4 << 20
-_WORTH_LOOKING_INTO: Final = 64 << 10
-"""Memory of fewer bytes is not remembered as what a later array may be a piece of."""
+_LARGE_BYTES: Final = 64 << 10
+"""Memory of fewer bytes is not remembered as what a later array may be a piece of, nor looked for
+by its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Layout:
             found = self._large.find(address, nbytes)
         if found is None:
             found = self._placed[key] = self._append(array, nbytes, ALIGNMENT)
-            if contiguous and nbytes >= _WORTH_LOOKING_INTO:
+            if contiguous and nbytes >= _LARGE_BYTES:
                 self._large.add(address, nbytes, found)
         return found
 
@@ -114,6 +115,35 @@ class Layout:
             for block in blocks:
                 yield at, block
                 at += block.nbytes
+
+    def stands_in(self, page: memoryview, address: int) -> bool:
+        """Say whether the parts stand in a page: arrays themselves, the rest as equal bytes.
+
+        Small arrays may be equal instead: some classes copy them when they are rebuilt.
+
+        Parameters
+        ----------
+        page : memoryview
+            Its bytes.
+        address : int
+            Where it is mapped.
+        """
+        there = 0
+        for offset, part in self._parts:
+            if isinstance(part, bytes):
+                text: bytes | memoryview = part
+            elif isinstance(part, FilePart) or not part.flags.c_contiguous:
+                return False
+            elif part.__array_interface__["data"][0] == address + offset:
+                there += 1
+                continue
+            elif part.nbytes < _LARGE_BYTES:
+                text = _bytes(part)
+            else:
+                return False
+            if page[offset : offset + len(text)] != text:
+                return False
+        return there > 0
 
     def _append(self, part: Part, size_bytes: int, alignment: int) -> int:
         offset = -(-self.size_bytes // alignment) * alignment

@@ -96,6 +96,20 @@ class Plan:
         form, about = arrays.describe_file(path, layout)
         return cls(layout, _json({"kind": "array", **form}), about)
 
+    def stands_in(self, descriptor: bytes, page: memoryview, address: int) -> bool:
+        """Say whether the value is the one of a page, unchanged: an object attached before.
+
+        The page must be one that nobody writes to.
+
+        Parameters
+        ----------
+        descriptor : bytes
+            The page's.
+        page, address : memoryview, int
+            Its bytes, and where they are mapped.
+        """
+        return self.descriptor == descriptor and self.layout.stands_in(page, address)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of data."""

@@ -78,7 +78,7 @@ class NotOwnerError(MemshareError, PermissionError):
 
 
 class ReadOnlyPageError(MemshareError, PermissionError):
-    """A page was not registered as writable."""
+    """A page was not registered as writable, or holds an object that could lose a write."""
 
 
 class NotEnoughMemoryError(MemshareError, MemoryError):

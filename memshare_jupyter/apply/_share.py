@@ -92,6 +92,9 @@ def share(
         if isinstance(value, View) and value.shared:
             shared[variable] = Shared(value, value)
             continue
+        if not isinstance(value, np.ndarray) and (attached := registry().refer_to(value)):
+            shared[variable] = Shared(*attached)
+            continue
         page = _register_free(namespace, variable, value, pages)
         shared[variable] = Shared(*registry().refer(namespace, page))
     return shared

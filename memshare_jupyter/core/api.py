@@ -34,10 +34,12 @@ def register_variables(
         backtick, nothing unprintable.
     variables : mapping of str to object
         Values by variable name, which follows the same rules. Arrays may have any dtype without
-        Python objects, any shape, and any memory layout; C and F order are kept. Lists, tuples
-        and dicts of arrays, frames of pandas and polars, Arrow tables, sparse matrices, models
-        and whatever else pickles are shared too: the arrays inside stand in shared memory like
-        any other.
+        Python objects, any shape, and any memory layout; C and F order are kept. Record and
+        masked arrays, lists, tuples and dicts of arrays, frames of pandas and polars, Arrow
+        tables, sparse matrices, models and whatever else pickles are shared too: the arrays
+        inside stand in shared memory like any other, and a view of another page as its data.
+        What remains is Python objects, and arrays that a class copies when it is rebuilt, as the
+        trees of a forest do; ``unshared_bytes`` of `retrieve_metadata` tells how much that is.
     writable : bool, default False
         Let viewers ask for write access. Otherwise the operating system refuses every write.
         There is no lock: who writes where is for the writers to agree upon.
@@ -174,11 +176,14 @@ def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r")
     PageNotFoundError
         No living process has such a page; the message says what there is. Nothing was attached.
     ReadOnlyPageError
-        Mode "r+" for a page that was registered for reading only.
+        Mode "r+" for a page that was registered for reading only, or for an object, such as a
+        frame, that may keep to itself what is written to it.
     HeaderMismatchError
         The page was written by another version of this package.
     UnsupportedValueError
-        What was registered cannot be rebuilt here, because a package is missing.
+        What was registered cannot be rebuilt here, for example because a package is missing.
+    MemoryError
+        There is no memory for what of an object is not shared.
     TooManyFilesError
         This process has as many files open as it may; every view needs one or two.
 
@@ -238,7 +243,8 @@ def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, P
     Returns
     -------
     dict of str to PageInfo
-        By variable: kind, dtype, shape, order, size in bytes, owner, holders and more.
+        By variable: kind, dtype, shape, order, size in bytes and how much of it is not shared,
+        owner, holders and more.
 
     Raises
     ------

@@ -16,6 +16,8 @@ _LINE: Final = 120
 """Characters that a line of text may have, as far as that can be had."""
 _TIGHT: Final = {"kind": 10, "dtype": 9}
 """Characters that these columns are cut to then; the others hold names, or are short."""
+_UNSHARED_BYTES: Final = 1_000_000
+_UNSHARED_PART: Final = 0.1
 _NUMERIC: Final = {"shape", "size", "views", "handles", "age", "pid", "since", "resident"}
 
 # Only colours of the host (JupyterLab, VS Code), each with one that suits any background.
@@ -103,7 +105,18 @@ def registered(pages: Sequence[PageInfo], processes: int, note: str) -> Table:
     """Return a table of pages just registered, and what a copy in each process would take."""
     copies = f"{processes} copies"
     rows = [{**_value(page), copies: in_units(page.size_bytes * processes)} for page in pages]
-    return Table(rows, note)
+    notes = [f"{page.name}: {text}" for page in pages if (text := unshared(page))]
+    return Table(rows, "\n".join([note, *notes]))
+
+
+def unshared(page: PageInfo) -> str:
+    """Say how much of a page is not shared, if that is worth a word; else return ""."""
+    if page.unshared_bytes < max(_UNSHARED_BYTES, page.size_bytes * _UNSHARED_PART):
+        return ""
+    return (
+        f"{in_units(min(page.unshared_bytes, page.size_bytes))} of it not shared (Python objects, "
+        "or what its class copies): each process makes its own"
+    )
 
 
 def details(pages: Sequence[PageInfo]) -> Table:
@@ -165,10 +178,11 @@ def _value(page: PageInfo) -> dict[str, str]:
 def _sentence(page: PageInfo, now: float) -> str:
     _, *value = filter(None, _value(page).values())
     mode = "writable for viewers (r+)" if page.writable else "read-only for viewers"
-    return (
+    text = (
         f"{page.name}: {' '.join(value)}, {mode}, {_state(page)}, "
         f"registered {age(now - page.created)} ago by process {page.owner_pid}"
     )
+    return f"{text}; {part}" if (part := unshared(page)) else text
 
 
 def _row(page: PageInfo) -> dict[str, str]:

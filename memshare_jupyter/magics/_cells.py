@@ -77,10 +77,10 @@ def shareable(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def is_data(value: Any) -> bool:
     """Say whether a value is one to share: an array, a table, or a container of arrays."""
     try:
-        plan = values.Plan(value)
+        plan = values.Plan.of(value)
     except UnsupportedValueError:
         return False
-    return plan.summary.shape is not None and plan.layout.holds_arrays
+    return plan.about.shape is not None and plan.layout.holds_arrays
 
 
 def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> Callable[..., Any]:

@@ -34,6 +34,15 @@ def test_register_tells_sizes_and_what_copies_would_cost(rna):
     assert "with a copy each" in text
 
 
+def test_register_and_info_tell_what_of_a_value_is_not_shared(rna):
+    rna("notes = {'text': bytes(3_000_000)}")
+    text = repr(rna("%memshare register rna notes X"))
+    assert "rna.notes: 3.0 MB of it not shared" in text
+    assert "rna.X: " not in text
+    assert "3.0 MB of it not shared" in repr(rna("%memshare info rna.notes"))
+    assert "not shared" not in repr(rna("%memshare info rna.X"))
+
+
 def test_registering_again_replaces(rna):
     old = ms.Namespace("rna")["X"]
     rna("%%memshare register rna X\nX = np.zeros(2)")

@@ -35,7 +35,7 @@ from memshare_jupyter.core.blocks import (
 )
 from memshare_jupyter.core.blocks._gone import SegmentGone
 from memshare_jupyter.core.ledger._runtime import VARIABLE, page_directory
-from memshare_jupyter.core.values._layout import Layout
+from memshare_jupyter.core.values import Layout
 
 Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]

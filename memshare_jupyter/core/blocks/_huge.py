@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from memshare_jupyter.core.values._layout import Layout
+from memshare_jupyter.core.values import Layout
 
 SETTING: Final = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 _WILLING: Final = {"always", "within_size", "advise", "force"}

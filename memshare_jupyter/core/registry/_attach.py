@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, get_args
 
-from memshare_jupyter.core import _proc, blocks
+from memshare_jupyter.core import _proc, blocks, values
 from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
@@ -27,8 +27,7 @@ from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._handles import Handle, Handles
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._turn import PATIENCE_S, Turn, in_turn, in_turn_or_later
-from memshare_jupyter.core.values import Elements
-from memshare_jupyter.errors import LockTimeoutError, PageNotFoundError
+from memshare_jupyter.errors import LockTimeoutError, PageNotFoundError, UnsupportedValueError
 
 _PATIENCE_S: Final = 0.1
 """How long a page may be listed and not there: its holders let go between a look and a grasp."""
@@ -130,9 +129,7 @@ class Viewer:
         made = {}
         for one in taken:
             value = one.handle.page.value(one.name, self._handles.rebuild)
-            if whole and isinstance(value, Elements):
-                value = [value[i] for i in range(len(value))]
-            made[one.name.variable] = value
+            made[one.name.variable] = values.whole(value) if whole else value
         return made
 
     def refer(self, namespace: str, variable: str) -> tuple[Any, PageReference]:
@@ -149,6 +146,33 @@ class Viewer:
         value = page.value(name, self._handles.rebuild)
         arguments = (*name, page.uuid, page.edition, "r")
         return value, PageReference(self._handles.rebuild, arguments)
+
+    def refer_to(self, value: object) -> tuple[Any, PageReference] | None:
+        """Return what `refer` does for a value that was attached here, and is still the same.
+
+        None for any other value, and for one whose page can be written to.
+        """
+        if not self._handles.views:
+            return None
+        try:
+            plan = values.Plan.of(value)  # runs code of others, so not in a turn
+        except UnsupportedValueError:
+            return None  # whoever registers it will hear why
+        found = self._standing(plan)
+        if found is None:
+            return None
+        name, uuid, edition, mode = found
+        arguments = (*name, uuid, edition, mode)
+        attached = self.attach_reference(name, uuid, edition, mode)
+        return attached, PageReference(self._handles.rebuild, arguments)
+
+    @in_turn
+    def _standing(self, plan: values.Plan) -> tuple[PageName, bytes, int, blocks.Mode] | None:
+        for handle in self._handles.views.values():
+            page = handle.page
+            if page.mode == "r" and not handle.entry.writable and page.holds(plan):
+                return handle.entry.name, page.uuid, page.edition, "r"
+        return None
 
     def attach_reference(
         self,

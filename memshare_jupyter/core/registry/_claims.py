@@ -63,7 +63,8 @@ def gone(name: PageName) -> PageNotFoundError:
     """Return the error for a reference to a value that nobody holds any more."""
     return PageNotFoundError(
         f"the page of {name} that was sent here is gone: its last holder released it; "
-        "keep the view until it has arrived, or attach the page by name",
+        "keep the view until it has arrived, or attach the page by name (a pickle of a view in a "
+        "file is a reference, too, and holds no data: store np.save(file, x) or x.copy())",
         name=str(name),
     )
 

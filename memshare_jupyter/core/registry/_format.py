@@ -22,12 +22,11 @@ import zlib
 from typing import Final
 
 from memshare_jupyter.core.blocks import Segment
-from memshare_jupyter.core.values import Plan
-from memshare_jupyter.core.values._layout import ALIGNMENT
+from memshare_jupyter.core.values import ALIGNMENT, Plan
 from memshare_jupyter.errors import HeaderMismatchError
 
 _MAGIC: Final = b"memsharp"
-_VERSION: Final = 2
+_VERSION: Final = 3
 TRAILER: Final = struct.Struct("<8sII16sQQII8x")
 STATE_AT: Final = 12 - TRAILER.size
 _EDITION: Final = struct.Struct("<I")

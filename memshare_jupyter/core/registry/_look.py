@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session, Table, handle_in
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot, State
-from memshare_jupyter.core.values import _summary as summaries
+from memshare_jupyter.core.values import unpack_about
 
 Claim = tuple[Session | Reader, Entry]
 _MANY: Final = 1000
@@ -110,6 +110,7 @@ class Looks:
             about.shape or (),
             about.order,
             entry.size_bytes,
+            about.unshared_bytes,
             entry.writable,
             entry.created,
             entry.owner_pid,
@@ -119,7 +120,7 @@ class Looks:
         )
 
 
-_about = functools.lru_cache(maxsize=256)(summaries.unpack)
+_about = functools.lru_cache(maxsize=256)(unpack_about)
 
 
 def _by_age(handle: tuple[int, float, Session | Reader, int]) -> tuple[int, float]:

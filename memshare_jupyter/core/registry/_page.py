@@ -20,9 +20,7 @@ from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import Segment
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.values import Elements, Plan, View
-from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._view import Source
+from memshare_jupyter.core.values import Elements, Plan, Source, View, build
 from memshare_jupyter.errors import HeaderMismatchError
 
 _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
@@ -147,6 +145,14 @@ class Page:
             mapping[self._state_at + 1 :] = rest
             mapping[self._state_at] = _format.ACTIVE  # last: now it is a value
 
+    def holds(self, plan: Plan) -> bool:
+        """Say whether a value is the one of this page, as it is mapped here."""
+        mapping = self._mapping()
+        if mapping is None:
+            return False
+        page = memoryview(mapping)
+        return plan.stands_in(_format.descriptor_of(page, self.uuid), page, self.address)
+
     def hold(self) -> mmap.mmap | None:
         """Keep the mapping even while no array uses it; None when it is gone already."""
         self._held = self._mapping()
@@ -184,7 +190,7 @@ class Page:
         # The kernel says who made the block; what the page says of itself proves nothing.
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         descriptor = _format.descriptor_of(page, self.uuid)
-        made = values.build(descriptor, page, make, trusted=trusted)
+        made = build(descriptor, page, make, trusted=trusted, to_write=self.mode == "r+")
         if isinstance(made, Elements):
             made.by_reference(rebuild, *name, self.uuid, self.edition, self.sent_mode)
         return made

@@ -336,7 +336,7 @@ class Owner:
         entry = Entry(
             *(PAGE, request.name, page.uuid, block.fd, request.plan.size_bytes),
             *(request.writable, created, created, who.pid, who.token),
-            request.plan.summary.pack(about_room(request.name, block.place)),
+            request.plan.about.pack(about_room(request.name, block.place)),
             *(block.backend, block.place),
         )
         handle = Handle(page, entry, handles.publish(entry))
@@ -375,6 +375,6 @@ class Owner:
 
 def _plan(name: PageName, value: Any) -> Plan:
     try:
-        return Plan(value)
+        return Plan.of(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

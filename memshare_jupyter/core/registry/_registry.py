@@ -49,7 +49,8 @@ class Registry:
         self.register, self.register_file = owner.register, owner.register_file
         self.empty, self.adopt_block, self.release = owner.empty, owner.adopt_block, owner.release
         self.attach, self.attach_all, self.refer = viewer.attach, viewer.attach_all, viewer.refer
-        self.attach_reference, self.detach = viewer.attach_reference, viewer.detach
+        self.attach_reference, self.refer_to = viewer.attach_reference, viewer.refer_to
+        self.detach = viewer.detach
         self.adopt = Adopter(self._handles, viewer).adopt
 
     @property

@@ -56,6 +56,9 @@ class PageInfo:
         Memory layout of the array.
     size_bytes : int
         Bytes of data.
+    unshared_bytes : int
+        How many of them are not shared but made anew by every process that attaches the page:
+        Python objects, and what an object's class copies when it is rebuilt.
     writable : bool
         Whether viewers may ask for write access.
     created : float
@@ -78,6 +81,7 @@ class PageInfo:
     shape: tuple[int, ...]
     order: str
     size_bytes: int
+    unshared_bytes: int
     writable: bool
     created: float
     owner_pid: int

@@ -1,6 +1,26 @@
-"""Values: a value <-> the bytes of a page. Imports errors and nothing else of ours."""
+"""Values: a value <-> the bytes of a page. Imports errors and names, and nothing else of ours."""
 
-from memshare_jupyter.core.values._values import Elements, Plan
-from memshare_jupyter.core.values._view import View
+from memshare_jupyter.core.values._about import About
+from memshare_jupyter.core.values._about import unpack as unpack_about
+from memshare_jupyter.core.values._elements import Elements, build, whole
+from memshare_jupyter.core.values._gate import as_plain, is_array, is_plain, what_is_lost
+from memshare_jupyter.core.values._layout import ALIGNMENT, Layout
+from memshare_jupyter.core.values._plan import Plan
+from memshare_jupyter.core.values._view import Source, View
 
-__all__ = ["Elements", "Plan", "View"]
+__all__ = [
+    "ALIGNMENT",
+    "About",
+    "Elements",
+    "Layout",
+    "Plan",
+    "Source",
+    "View",
+    "as_plain",
+    "build",
+    "is_array",
+    "is_plain",
+    "unpack_about",
+    "what_is_lost",
+    "whole",
+]

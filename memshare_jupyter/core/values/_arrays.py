@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from memshare_jupyter.core.values._about import About
 from memshare_jupyter.core.values._layout import FilePart, Layout
-from memshare_jupyter.core.values._summary import Summary
 from memshare_jupyter.errors import UnsupportedValueError
 
 _DTYPE: Final = re.compile(r"[<>|][biufcmMSUV]\d*(\[\w+\])?", re.ASCII)
@@ -27,42 +26,23 @@ class ArrayBuilder(Protocol):
     ) -> np.ndarray[Any, Any]: ...
 
 
-@functools.lru_cache(256)
-def is_plain(dtype: np.dtype[Any]) -> bool:
-    """Say whether the bytes are the values, and numpy can name the dtype on the other side."""
-    if dtype.hasobject or dtype.kind == "T":
-        return False
-    try:
-        return _decode_dtype(json.loads(json.dumps(_encode_dtype(dtype)))) == dtype
-    except TypeError:
-        return False
-
-
 def describe(array: np.ndarray[Any, Any], layout: Layout) -> dict[str, Any]:
     """Place an array and return its form. Its memory layout is kept, gaps are not."""
-    axes = _memory_order(array)
-    strides = [0] * array.ndim
-    step = array.itemsize
-    for axis in reversed(axes):
-        strides[axis] = step
-        step *= array.shape[axis]
-    return {
-        "dtype": _encode_dtype(array.dtype),
-        "shape": array.shape,
-        "strides": strides,
-        "offset": layout.place(array.transpose(axes)),
-    }
+    axes = memory_order(array)
+    offset = layout.place_array(array.transpose(axes))
+    return _form(array.dtype, array.shape, axes, offset)
 
 
 def describe_empty(
     dtype: np.dtype[Any], shape: tuple[int, ...], order: str, layout: Layout
 ) -> dict[str, Any]:
     """Reserve room for an array that its owner will fill, and return its form."""
-    return _form(dtype, shape, order, layout.reserve(math.prod(shape) * dtype.itemsize))
+    offset = layout.reserve(math.prod(shape) * dtype.itemsize)
+    return _form(dtype, shape, _axes(len(shape), order), offset)
 
 
-def describe_file(path: Path, layout: Layout) -> tuple[dict[str, Any], Summary]:
-    """Place the array of a ``.npy`` file, without reading it, and return its form and summary.
+def describe_file(path: Path, layout: Layout) -> tuple[dict[str, Any], About]:
+    """Place the array of a ``.npy`` file, without reading it; return its form and what it is.
 
     Raises
     ------
@@ -80,23 +60,27 @@ def describe_file(path: Path, layout: Layout) -> tuple[dict[str, Any], Summary]:
             "writes it"
         ) from None
     dtype, shape = found.dtype, found.shape
-    memory_order = "F" if found.flags.f_contiguous and not found.flags.c_contiguous else "C"
+    in_file = "F" if found.flags.f_contiguous and not found.flags.c_contiguous else "C"
     offset = layout.place(FilePart(path, found.offset, found.nbytes))
-    summary = Summary("array", str(dtype), memory_order, shape)
-    return _form(dtype, shape, memory_order, offset), summary
+    about = About("array", str(dtype), in_file, shape)
+    return _form(dtype, shape, _axes(len(shape), in_file), offset), about
 
 
 def _form(
-    dtype: np.dtype[Any], shape: tuple[int, ...], memory_order: str, offset: int
+    dtype: np.dtype[Any], shape: tuple[int, ...], axes: Sequence[int], offset: int
 ) -> dict[str, Any]:
-    axes = range(len(shape)) if memory_order == "C" else reversed(range(len(shape)))
+    strides = packed_strides(shape, dtype.itemsize, axes)
+    return {"dtype": encode_dtype(dtype), "shape": shape, "strides": strides, "offset": offset}
+
+
+def packed_strides(shape: tuple[int, ...], itemsize: int, axes: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of an array without gaps, `axes` going from the slowest to the fastest."""
     strides = [0] * len(shape)
-    step = dtype.itemsize
-    for axis in reversed(list(axes)):
+    step = itemsize
+    for axis in reversed(axes):
         strides[axis] = step
         step *= shape[axis]
-    code = _encode_dtype(dtype)
-    return {"dtype": code, "shape": shape, "strides": strides, "offset": offset}
+    return tuple(strides)
 
 
 def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarray[Any, Any]:
@@ -107,7 +91,7 @@ def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarr
     ValueError, TypeError, KeyError, ArithmeticError, MemoryError, RecursionError
         The form is not one that `describe` makes, or reaches outside the page.
     """
-    dtype = _decode_dtype(form["dtype"])
+    dtype = decode_dtype(form["dtype"])
     if dtype.hasobject:
         raise ValueError(f"dtype {dtype} has pointers, which mean nothing in another process")
     shape, strides, offset = tuple(form["shape"]), tuple(form["strides"]), form["offset"]
@@ -121,41 +105,48 @@ def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarr
     return make(dtype, shape, strides, offset)
 
 
-def _memory_order(array: np.ndarray[Any, Any]) -> list[int]:
+def memory_order(array: np.ndarray[Any, Any]) -> Sequence[int]:
     """Axes from the slowest to the fastest in memory, so that the layout is kept."""
     if array.flags.c_contiguous:
-        return list(range(array.ndim))
+        return _axes(array.ndim, "C")
     if array.flags.f_contiguous:
-        return list(reversed(range(array.ndim)))
+        return _axes(array.ndim, "F")
     return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+
+
+def _axes(ndim: int, order: str) -> Sequence[int]:
+    return range(ndim) if order == "C" else range(ndim - 1, -1, -1)
 
 
 def order(array: np.ndarray[Any, Any]) -> str:
     """Return the memory layout: ``"C"``, ``"F"`` or ``"other"``."""
-    axes = _memory_order(array)
+    axes = list(memory_order(array))
     if axes == sorted(axes):
         return "C"
     return "F" if axes == sorted(axes, reverse=True) else "other"
 
 
-def _encode_dtype(dtype: np.dtype[Any]) -> Any:
+def encode_dtype(dtype: np.dtype[Any]) -> Any:
+    """Return a dtype as what JSON can say; only of one without objects it is the whole truth."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return {"base": _encode_dtype(base), "shape": shape}
+        return {"base": encode_dtype(base), "shape": shape}
     if dtype.fields is None:
         return dtype.str
     fields = [(name, *dtype.fields[name]) for name in dtype.names or ()]
     return {
         "names": [name for name, *_ in fields],
-        "formats": [_encode_dtype(of) for _, of, *_ in fields],
+        "formats": [encode_dtype(of) for _, of, *_ in fields],
         "offsets": [offset for _, _, offset, *_ in fields],
         "titles": [title[0] if title else None for _, _, _, *title in fields],
         "itemsize": dtype.itemsize,
         "aligned": dtype.isalignedstruct,
+        "record": dtype.type is np.record,
     }
 
 
-def _decode_dtype(code: Any) -> np.dtype[Any]:
+def decode_dtype(code: Any) -> np.dtype[Any]:
+    """Read what `encode_dtype` made."""
     dtype: np.dtype[Any]
     if isinstance(code, str):
         # numpy reads much more than it writes, some of it by way of Python's parser.
@@ -164,10 +155,10 @@ def _decode_dtype(code: Any) -> np.dtype[Any]:
         dtype = np.dtype(code)
         return dtype
     if "base" in code:
-        return np.dtype((_decode_dtype(code["base"]), tuple(code["shape"])))
+        return np.dtype((decode_dtype(code["base"]), tuple(code["shape"])))
     form: Any = {key: code[key] for key in ("names", "offsets", "itemsize")}
-    form["formats"] = [_decode_dtype(of) for of in code["formats"]]
+    form["formats"] = [decode_dtype(of) for of in code["formats"]]
     if any(title is not None for title in code["titles"]):
         form["titles"] = code["titles"]
     dtype = np.dtype(form, align=code["aligned"])
-    return dtype
+    return np.dtype((np.record, dtype)) if code["record"] else dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ ALIGNMENT: Final = 64
 """Data begin at multiples of this: a cache line, and what Arrow and vector units ask for."""
 
 _BLOCK_BYTES: Final = 4 << 20
+_LARGE_BYTES: Final = 64 << 10
+"""Memory of fewer bytes is not remembered as what a later array may be a piece of, nor looked for
+by its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class FilePart:
                 done += count
 
 
-Part = np.ndarray[Any, Any] | bytes | memoryview | FilePart
+Part = np.ndarray[Any, Any] | bytes | FilePart
 
 
 class Layout:
@@ -56,18 +60,37 @@ class Layout:
     def __init__(self) -> None:
         self.size_bytes = 0
         self.in_memory = True
+        # The parts keep their memory alive, so an address means one thing as long as we do.
         self._parts: list[tuple[int, Part]] = []
+        self._placed: dict[tuple[Any, ...], int] = {}
+        self._large = _Ranges()
 
-    def place(self, part: Part, alignment: int = ALIGNMENT) -> int:
-        """Reserve room for `part` behind the others and return where it begins.
-
-        An array takes the room of its elements in C order.
-        """
-        offset = -(-self.size_bytes // alignment) * alignment
-        self._parts.append((offset, part))
+    def place(self, part: bytes | FilePart, alignment: int = ALIGNMENT) -> int:
+        """Reserve room for `part` behind the others and return where it begins."""
         self.in_memory = self.in_memory and not isinstance(part, FilePart)
-        self.size_bytes = offset + (len(part) if isinstance(part, bytes) else part.nbytes)
-        return offset
+        size_bytes = len(part) if isinstance(part, bytes) else part.nbytes
+        return self._append(part, size_bytes, alignment)
+
+    def place_array(self, array: np.ndarray[Any, Any]) -> int:
+        """Reserve room for the elements of `array` in C order and return where it begins.
+
+        Memory that has a place already is not placed again: the same array under another name
+        or shape, and a contiguous piece of a large one that came before it.
+        """
+        nbytes = array.nbytes
+        if not nbytes:
+            return self._append(b"", 0, ALIGNMENT)
+        address = array.__array_interface__["data"][0]
+        contiguous = array.flags.c_contiguous
+        key = (address, nbytes) if contiguous else (address, array.shape, array.strides, nbytes)
+        found = self._placed.get(key)
+        if found is None and contiguous:
+            found = self._large.find(address, nbytes)
+        if found is None:
+            found = self._placed[key] = self._append(array, nbytes, ALIGNMENT)
+            if contiguous and nbytes >= _LARGE_BYTES:
+                self._large.add(address, nbytes, found)
+        return found
 
     @property
     def holds_arrays(self) -> bool:
@@ -84,7 +107,7 @@ class Layout:
     def blocks(self) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yield (offset, contiguous buffer) in ascending order; no array is copied whole."""
         for offset, part in self._parts:
-            if isinstance(part, bytes | memoryview):
+            if isinstance(part, bytes):
                 yield offset, part
                 continue
             blocks = part.blocks() if isinstance(part, FilePart) else _contiguous_blocks(part)
@@ -92,6 +115,65 @@ class Layout:
             for block in blocks:
                 yield at, block
                 at += block.nbytes
+
+    def stands_in(self, page: memoryview, address: int) -> bool:
+        """Say whether the parts stand in a page: arrays themselves, the rest as equal bytes.
+
+        Small arrays may be equal instead: some classes copy them when they are rebuilt.
+
+        Parameters
+        ----------
+        page : memoryview
+            Its bytes.
+        address : int
+            Where it is mapped.
+        """
+        there = 0
+        for offset, part in self._parts:
+            if isinstance(part, bytes):
+                text: bytes | memoryview = part
+            elif isinstance(part, FilePart) or not part.flags.c_contiguous:
+                return False
+            elif part.__array_interface__["data"][0] == address + offset:
+                there += 1
+                continue
+            elif part.nbytes < _LARGE_BYTES:
+                text = _bytes(part)
+            else:
+                return False
+            if page[offset : offset + len(text)] != text:
+                return False
+        return there > 0
+
+    def _append(self, part: Part, size_bytes: int, alignment: int) -> int:
+        offset = -(-self.size_bytes // alignment) * alignment
+        self._parts.append((offset, part))
+        self.size_bytes = offset + size_bytes
+        return offset
+
+
+class _Ranges:
+    """Ranges of memory with a place, none inside another: the ends are sorted as the starts are."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._rest: list[tuple[int, int]] = []
+
+    def find(self, address: int, nbytes: int) -> int | None:
+        """Return the place of a piece of memory, if a range covers it."""
+        at = bisect.bisect_right(self._starts, address) - 1
+        if at < 0:
+            return None
+        end, offset = self._rest[at]
+        return offset + address - self._starts[at] if address + nbytes <= end else None
+
+    def add(self, address: int, nbytes: int, offset: int) -> None:
+        """Remember a range that no other covers, and forget those that it covers."""
+        first = last = bisect.bisect_left(self._starts, address)
+        while last < len(self._starts) and self._rest[last][0] <= address + nbytes:
+            last += 1
+        self._starts[first:last] = [address]
+        self._rest[first:last] = [(address + nbytes, offset)]
 
 
 def _contiguous_blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
 import numpy as np
 
 from memshare_jupyter.core.names import PageName
+
+_WRITE_FILES: Final = frozenset(
+    {
+        *("pandas.io.pickle", "shelve", "torch.serialization"),
+        *("pickleshare", "IPython.external.pickleshare"),  # %store
+    }
+)
+"""Modules that pickle to files and nothing else."""
+_PICKLE_TO_FILES: Final = frozenset({"joblib.numpy_pickle"})
+"""Modules whose picklers do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,10 @@ class View(np.ndarray[Any, Any]):
     the view, or any array that shares its memory, exists, also after the page was released.
 
     Pickling a view sends a reference of a few hundred bytes instead of the data; unpickling it
-    in a process of the same user on the same host attaches the page.
+    in a process of the same user on the same host attaches the page. So **a pickle in a file holds
+    no data**: it cannot be loaded when the page is gone. To store data, use ``numpy.save``, or
+    pickle a copy (``x.copy()``). What is known to write files stores the data by itself:
+    ``joblib.dump``, pandas' ``to_pickle``, ``shelve``, ``torch.save`` and ``%store``.
 
     Examples
     --------
@@ -105,7 +119,8 @@ class View(np.ndarray[Any, Any]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         source = self._source
-        if source is None or source.mode == "c":  # nobody else has what was written to it
+        # With mode "c" nobody else has what was written to it.
+        if source is None or source.mode == "c" or goes_to_a_file():
             return np.asarray(self).__reduce_ex__(protocol)
         offset = self.__array_interface__["data"][0] - source.address
         place = (self.dtype, self.shape, self.strides, offset)
@@ -113,6 +128,21 @@ class View(np.ndarray[Any, Any]):
             *(source.namespace, source.variable, source.uuid, source.edition, source.mode),
             *place,
         )
+
+
+def goes_to_a_file() -> bool:
+    """Say whether the pickler that calls the calling method is known to write to a file.
+
+    Nothing else tells a pickle that is sent from one that is stored, and the file would outlive
+    the memory. A pickler written in C is called from the module that uses it; one written in
+    Python is itself in the frame.
+    """
+    frame = sys._getframe(2)
+    module = frame.f_globals.get("__name__")
+    if module == "pickle":
+        pickler = type(frame.f_locals.get("self"))
+        return any(base.__module__ in _PICKLE_TO_FILES for base in pickler.__mro__)
+    return module in _WRITE_FILES
 
 
 def _settling(name: str) -> Callable[..., Any]:

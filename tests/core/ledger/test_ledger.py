@@ -21,8 +21,7 @@ from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, SLOT_BYTES
 from memshare_jupyter.core.ledger._slot import PAGE, VIEW, Entry, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
-from memshare_jupyter.core.values._summary import Summary
-from memshare_jupyter.core.values._summary import unpack as unpack_summary
+from memshare_jupyter.core.values import About, unpack_about
 
 text = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=32)
 entries = st.builds(
@@ -88,9 +87,9 @@ def test_a_half_written_slot_is_noticed(old, new, at):
 )
 def test_a_summary_never_outgrows_its_slot(dtype):
     room = slots.summary_room(PageName("n" * 128, "v" * 128))
-    packed = Summary("array", str(dtype), "C", (10**9,) * 4).pack(room)
+    packed = About("array", str(dtype), "C", (10**9,) * 4).pack(room)
     assert len(packed) <= room
-    shown = unpack_summary(packed)
+    shown = unpack_about(packed)
     assert (shown.kind, shown.shape) == ("array", (10**9,) * 4)
     assert str(dtype).startswith(shown.dtype.removesuffix("..."))
 

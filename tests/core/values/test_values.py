@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from memshare_jupyter.core.values import _values as values
-from memshare_jupyter.core.values._layout import ALIGNMENT
+from memshare_jupyter.core import values
+from memshare_jupyter.core.values import ALIGNMENT
 from memshare_jupyter.errors import HeaderMismatchError, UnsupportedValueError
 
 SIMPLE = [
@@ -41,7 +41,7 @@ dtypes = st.sampled_from(DTYPES)
 
 def share(value):
     """Put a value through a page's worth of bytes."""
-    plan = values.Plan(value)
+    plan = values.Plan.of(value)
     page = bytearray(plan.size_bytes + 64)
     end = 0
     for offset, block in plan.layout.blocks():
@@ -187,7 +187,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_an_array_is_never_copied_as_a_whole(layout):
     array = layout(np.arange(8_000_000.0).reshape(4000, 2000))
-    plan = values.Plan(array)
+    plan = values.Plan.of(array)
     total = 0
     tracemalloc.start()
     try:
@@ -202,7 +202,7 @@ def test_an_array_is_never_copied_as_a_whole(layout):
 
 @pytest.mark.parametrize("array", [np.ones((50, 40)), np.ones((50, 40), order="F"), np.ones(9)])
 def test_a_contiguous_array_is_written_from_its_own_memory(array):
-    ((_, block),) = values.Plan(array).layout.blocks()
+    ((_, block),) = values.Plan.of(array).layout.blocks()
     assert np.shares_memory(np.frombuffer(block, np.uint8), array)
 
 
@@ -222,22 +222,22 @@ REFUSED = {
 @pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED.keys())
 def test_what_means_nothing_to_another_process_is_refused(value):
     with pytest.raises(UnsupportedValueError, match="cannot share") as refusal:
-        values.Plan(value)
+        values.Plan.of(value)
     assert isinstance(refusal.value, TypeError)
 
 
 def test_the_refusal_of_objects_says_what_to_do():
     with pytest.raises(UnsupportedValueError, match=r"as in a.astype\(float\)"):
-        values.Plan(REFUSED["object"])
+        values.Plan.of(REFUSED["object"])
     with pytest.raises(UnsupportedValueError, match="pass arrays, frames, or containers of them"):
-        values.Plan(REFUSED["lambda"])
+        values.Plan.of(REFUSED["lambda"])
 
 
 @pytest.mark.parametrize("container", [list, tuple, lambda items: dict(enumerate(items))])
 def test_a_refused_element_is_named_however_deep(container):
     value = container([np.ones(2), container([0, REFUSED["object"]])])
     with pytest.raises(UnsupportedValueError, match="element 1: element 1: cannot share an array"):
-        values.Plan(value)
+        values.Plan.of(value)
 
 
 # --- containers and objects ----------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_strings_of_variable_length_are_shared():
 
 def test_an_object_is_rebuilt_on_buffers_in_the_page():
     matrix = scipy.sparse.random(100, 100, 0.1, format="csr", rng=0)
-    plan = values.Plan(matrix)
+    plan = values.Plan.of(matrix)
     page = bytearray(plan.size_bytes)
     for offset, block in plan.layout.blocks():
         page[offset : offset + len(block)] = block
@@ -298,7 +298,7 @@ def test_an_object_is_rebuilt_on_buffers_in_the_page():
 
 
 def test_a_pickle_is_loaded_only_when_the_page_is_trusted():
-    plan = values.Plan({1, 2})
+    plan = values.Plan.of({1, 2})
     page = bytearray(plan.size_bytes)
     for offset, block in plan.layout.blocks():
         page[offset : offset + len(block)] = block
@@ -307,7 +307,7 @@ def test_a_pickle_is_loaded_only_when_the_page_is_trusted():
 
 
 def test_an_object_that_cannot_be_rebuilt_says_why():
-    plan = values.Plan({1, 2})
+    plan = values.Plan.of({1, 2})
     page = bytearray(plan.size_bytes)  # zeros: no pickle
     with pytest.raises(UnsupportedValueError, match="cannot be rebuilt here"):
         values.build(plan.descriptor, memoryview(page), maker(page), trusted=True)
@@ -317,7 +317,7 @@ def test_a_list_that_holds_itself_is_refused():
     endless = []
     endless.append(endless)
     with pytest.raises(UnsupportedValueError, match="cannot share a list"):
-        values.Plan(endless)
+        values.Plan.of(endless)
 
 
 # --- damaged descriptors -----------------------------------------------------------------
@@ -370,11 +370,11 @@ forms = st.recursive(
     max_leaves=12,
 )
 WHOLE = [
-    *(values.Plan(filled(dtype, (3, 4))).descriptor for dtype in DTYPES),
-    values.Plan([np.ones(2), np.ones((3, 3), order="F")]).descriptor,
-    values.Plan(np.ones((2, 3))[:, ::-1]).descriptor,
-    values.Plan({"a": np.ones(2), "b": ({1},)}).descriptor,
-    values.Plan({1, 2}).descriptor,
+    *(values.Plan.of(filled(dtype, (3, 4))).descriptor for dtype in DTYPES),
+    values.Plan.of([np.ones(2), np.ones((3, 3), order="F")]).descriptor,
+    values.Plan.of(np.ones((2, 3))[:, ::-1]).descriptor,
+    values.Plan.of({"a": np.ones(2), "b": ({1},)}).descriptor,
+    values.Plan.of({1, 2}).descriptor,
 ]
 
 
@@ -449,7 +449,7 @@ def test_no_wrong_entry_in_a_descriptor_reaches_outside_its_page(descriptor, dat
 
 
 def test_a_damaged_element_of_a_list_is_refused_when_it_is_asked_for():
-    plan = values.Plan([np.ones(2), np.ones(3)])
+    plan = values.Plan.of([np.ones(2), np.ones(3)])
     page = bytearray(plan.size_bytes)
     for offset, block in plan.layout.blocks():
         page[offset : offset + len(block)] = block

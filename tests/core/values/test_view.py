@@ -6,6 +6,7 @@ import copy
 import gc
 import operator
 import pickle
+import shelve
 
 import numpy as np
 import pytest
@@ -287,6 +288,72 @@ def test_a_reference_leads_to_its_page_even_when_the_name_means_another(page, ch
     ms.register_variables("n", {"x": np.zeros(2)})
     there = child(f"import pickle; got = pickle.loads({sent!r})")
     assert there.eval("got.tolist()") == VALUES.tolist()
+
+
+def test_a_pickle_in_a_file_whose_page_is_gone_says_how_to_store_data(page):
+    sent = pickle.dumps(attached())
+    ms.release_variables("n", "x")
+    with pytest.raises(PageNotFoundError, match=r"in a file.*holds no data.*np\.save.*x\.copy"):
+        pickle.loads(sent)
+
+
+def stored_by_joblib(view, path):
+    joblib = pytest.importorskip("joblib", reason="needs joblib")
+    joblib.dump({"x": [view]}, path)
+    return lambda: joblib.load(path)["x"][0]
+
+
+def stored_by_pandas(view, path):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    pandas.to_pickle((view, 1), path)
+    return lambda: pandas.read_pickle(path)[0]
+
+
+def stored_by_shelve(view, path):
+    with shelve.open(str(path)) as shelf:
+        shelf["x"] = view
+
+    def load():
+        with shelve.open(str(path)) as shelf:
+            return shelf["x"]
+
+    return load
+
+
+def stored_by_numpy(view, path):
+    path = path.with_suffix(".npy")
+    np.save(path, view)
+    return lambda: np.load(path)
+
+
+@pytest.mark.parametrize(
+    "store", [stored_by_joblib, stored_by_pandas, stored_by_shelve, stored_by_numpy]
+)
+@pytest.mark.parametrize("cut", [lambda x: x, lambda x: x[1:, ::2].T])
+def test_what_writes_files_stores_the_data_of_a_view(page, tmp_path, store, cut):
+    load = store(cut(attached()), tmp_path / "x")
+    ms.release_variables("n", "x")
+    found = load()
+    assert type(found) is np.ndarray
+    assert np.array_equal(found, cut(VALUES))
+
+
+def test_store_of_the_notebook_stores_the_data_of_a_view(page, tmp_path):
+    pickleshare = pytest.importorskip(
+        "IPython.external.pickleshare", reason="needs an IPython with %store"
+    )
+    shop = pickleshare.PickleShareDB(tmp_path)
+    shop["x"] = attached()
+    ms.release_variables("n", "x")
+    assert np.array_equal(pickleshare.PickleShareDB(tmp_path)["x"], VALUES)
+
+
+def test_a_list_in_a_file_is_stored_as_its_data(tmp_path):
+    joblib = pytest.importorskip("joblib", reason="needs joblib")
+    ms.register_variables("n", {"x": [np.ones(3), np.arange(2)]})
+    joblib.dump(process.registry().attach("n", "x", hold=False), tmp_path / "x")
+    ms.release_variables("n", "x")
+    assert [x.tolist() for x in joblib.load(tmp_path / "x")] == [[1, 1, 1], [0, 1]]
 
 
 # --- lifetime ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Summaries: what lists show fits a slot, whatever the value."""
+"""What lists say: what lists show fits a slot, whatever the value."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memshare_jupyter.core.values._summary import Summary, unpack
+from memshare_jupyter.core.values._about import About, unpack
 
 words = st.text(st.characters(blacklist_characters="\x1f", blacklist_categories=["Cs"]))
 shapes = st.none() | st.lists(st.integers(0, 2**62), max_size=6).map(tuple)
-summaries = st.builds(Summary, words, words, st.sampled_from(["", "C", "F", "other"]), shapes)
+summaries = st.builds(About, words, words, st.sampled_from(["", "C", "F", "other"]), shapes)
 
 
 @given(summaries)
@@ -24,8 +24,8 @@ def test_a_summary_never_takes_more_than_its_room(summary, room):
 
 
 def test_a_long_dtype_is_cut_before_the_shape():
-    packed = Summary("array", "[('field', '<f8')]" * 30, "C", (3, 4)).pack(100)
-    assert unpack(packed) == Summary("array", ("[('field', '<f8')]" * 30)[:40] + "...", "C", (3, 4))
+    packed = About("array", "[('field', '<f8')]" * 30, "C", (3, 4)).pack(100)
+    assert unpack(packed) == About("array", ("[('field', '<f8')]" * 30)[:40] + "...", "C", (3, 4))
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_a_long_dtype_is_cut_before_the_shape():
 )
 def test_a_damaged_summary_is_read_as_far_as_it_goes(damaged):
     found = unpack(damaged)
-    assert found == Summary(damaged.decode(errors="replace").split("\x1f")[0])
+    assert found == About(damaged.decode(errors="replace").split("\x1f")[0])

@@ -29,7 +29,7 @@ class ArrayBuilder(Protocol):
 def describe(array: np.ndarray[Any, Any], layout: Layout) -> dict[str, Any]:
     """Place an array and return its form. Its memory layout is kept, gaps are not."""
     axes = memory_order(array)
-    offset = layout.place_array(array.transpose(axes))
+    offset = layout.place_array(in_memory_order(array, axes))
     return _form(array.dtype, array.shape, axes, offset)
 
 
@@ -112,6 +112,11 @@ def memory_order(array: np.ndarray[Any, Any]) -> Sequence[int]:
     if array.flags.f_contiguous:
         return _axes(array.ndim, "F")
     return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+
+
+def in_memory_order(array: np.ndarray[Any, Any], axes: Sequence[int]) -> np.ndarray[Any, Any]:
+    """Turn an array so that its elements in C order are those in memory."""
+    return array if array.flags.c_contiguous else array.transpose(axes)
 
 
 def _axes(ndim: int, order: str) -> Sequence[int]:

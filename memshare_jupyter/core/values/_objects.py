@@ -72,7 +72,7 @@ class _Pickler(pickle.Pickler):
         strides = arrays.packed_strides(array.shape, array.itemsize, axes)
         # The pickle names a buffer; that it is the array's, gathered, is for the layout to know.
         named = pickle.PickleBuffer(bytearray())
-        self._arrays[id(named)] = array.transpose(axes)
+        self._arrays[id(named)] = arrays.in_memory_order(array, axes)
         return np.ndarray, (array.shape, array.dtype, named, 0, strides)
 
     def array_of(self, buffer: pickle.PickleBuffer) -> np.ndarray[Any, Any]:

@@ -36,6 +36,7 @@ from memshare_jupyter.core.values._layout import Layout
 from memshare_jupyter.errors import MemshareError, UnsupportedValueError
 
 _CONTAINERS: Final[dict[type, str]] = {list: "list", Elements: "list", tuple: "tuple", dict: "dict"}
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _JSON_BITS: Final = 1024
 _JSON_CHARACTERS: Final = 1024
 _DEEPEST: Final = 20
@@ -215,4 +216,4 @@ def _explained(value: object) -> Iterator[None]:
 
 
 def _json(form: Any) -> bytes:
-    return json.dumps(form, separators=(",", ":")).encode()
+    return _ENCODER.encode(form).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,7 +95,9 @@ def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarr
     dtype = decode_dtype(form["dtype"])
     if dtype.hasobject:
         raise ValueError(f"dtype {dtype} has pointers, which mean nothing in another process")
-    shape, strides, offset = tuple(form["shape"]), tuple(form["strides"]), form["offset"]
+    # Numbers, before anything is multiplied by them: a text would become a very long one.
+    shape, strides = (tuple(map(operator.index, form[of])) for of in ("shape", "strides"))
+    offset = operator.index(form["offset"])
     end = offset + math.prod(shape) * dtype.itemsize
     if min((0, offset, *shape, *strides)) < 0 or len(shape) != len(strides) or end > page_bytes:
         raise ValueError(f"an array of shape {shape} at byte {offset} does not fit its page")

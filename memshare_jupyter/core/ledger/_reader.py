@@ -53,7 +53,7 @@ _MOST_SLOTS: Final = 1 << 20
 _STATE_END: Final = STATE_OFFSET + STATE.size
 SOCKET_SUFFIX: Final = ".socket"
 """Of the socket that a session may serve, whose name begins with its token."""
-_NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
+_NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ESPIPE)
 
 OnDead = Callable[[Entry], None]
 """Told what a dead session listed, before its file is removed."""

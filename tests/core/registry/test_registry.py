@@ -97,11 +97,11 @@ def test_a_refused_value_is_named():
 # Where the system may refuse: (call, how-manieth), for a register of two pages, one of which
 # replaces another. A first register of this process would have begun the session before.
 REFUSALS = {
-    "no block": (CORE + "blocks._block.create", 2),
+    "no block": (CORE + "blocks.create", 2),
     "no memory for the data": ("os.pwrite", 4),
-    "no mapping": (CORE + "blocks._block.map_block", 2),
-    "no seal": (CORE + "blocks._memfd.MemfdSegment.seal", 1),
-    "no lock": (CORE + "ledger._namelock._lock", 1),
+    "no mapping": (CORE + "blocks.map_block", 2),
+    "no seal": (CORE + "blocks._memfd.MemfdBlock.seal", 1),
+    "no lock": (CORE + "ledger._names.try_lock", 1),
     "no slot for the first": ("os.pwrite", 7),
     "no state for the first": ("os.pwrite", 8),
     "no slot for the second": ("os.pwrite", 9),
@@ -189,8 +189,8 @@ def test_retrieving_several_of_which_one_is_missing_keeps_an_earlier_view(page):
 
 
 ATTACH_REFUSALS = {
-    "no descriptor": (CORE + "blocks._block.attach", 1),
-    "no mapping": (CORE + "blocks._block.map_block", 1),
+    "no descriptor": (CORE + "blocks.attach", 1),
+    "no mapping": (CORE + "blocks.map_block", 1),
     "no slot": ("os.pwrite", 1),
     "no state": ("os.pwrite", 2),
     "no value": (CORE + "registry._page.values.build", 1),
@@ -214,7 +214,7 @@ def test_an_attach_that_fails_half_way_takes_no_view(page, child, listed, truth,
 
 
 def test_a_page_of_another_format_is_refused_and_no_view_is_kept(page):
-    handle = next(iter(process.registry()._pages.values()))
+    handle = next(iter(process.registry()._handles.pages.values()))
     mapping = handle.page._held
     at = mapping.rfind(b"memsharp") + 8
     mapping[at] = 7
@@ -228,7 +228,7 @@ def test_a_page_of_another_format_is_refused_and_no_view_is_kept(page):
 
 
 def test_a_page_with_a_damaged_descriptor_is_refused(page):
-    mapping = next(iter(process.registry()._pages.values())).page._held
+    mapping = next(iter(process.registry()._handles.pages.values())).page._held
     mapping[mapping.find(b'"shape"') + 1] = 0
     with pytest.raises(ms.HeaderMismatchError, match="register it again"):
         ms.retrieve_views("n", "x")

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import glob
 import os
 import pickle
 import pkgutil
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -34,12 +36,14 @@ from memshare_jupyter.core import api
 from memshare_jupyter.core.blocks import _block as segment
 from memshare_jupyter.core.ledger import _ledger as ledger
 from memshare_jupyter.core.ledger import _session as session
+from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.registry import _page as page
 from memshare_jupyter.core.registry import _process as process
 
-FOR_TESTS = (api, ctypes, fcntl, gc, ledger, ms, np, process, segment, session, threading)
+FOR_TESTS = (api, ctypes, fcntl, gc, is_locked, ledger, ms, np, process, segment, session, threading)
 """What the code that tests send may use besides what this file does."""
 CORE = str(Path(page.__file__).parents[1])
+BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")
 
 
 def die() -> None:
@@ -137,10 +141,26 @@ def interrupted(deed, rounds: int, within_s: float, check) -> int:
     return count
 
 
+def blocks_of(pid: int) -> Counter[str]:
+    """Return how often a process holds each block, as the kernel knows it, by uuid.
+
+    Once for every mapping, and for every descriptor that no mapping explains: a page has one of
+    its own, and before Python 3.13 its mapping has another.
+    """
+    mapped: Counter[str] = Counter()
+    with contextlib.suppress(OSError):
+        mapped.update(BLOCK.findall(Path(f"/proc/{pid}/maps").read_text()))
+    opened: Counter[str] = Counter()
+    for descriptor in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            opened.update(BLOCK.findall(os.readlink(descriptor)))
+    each = 1 if sys.version_info >= (3, 13) else 2
+    return mapped | Counter({uuid: -(-count // each) for uuid, count in opened.items()})
+
+
 def held_here() -> list[str]:
-    """Return the pages this process has mapped, once for every mapping."""
-    maps = Path("/proc/self/maps").read_text()
-    return sorted(re.findall(r"/memfd:memshare:([0-9a-f]{32}) \(deleted\)", maps))
+    """Return the pages this process holds, see `blocks_of`."""
+    return sorted(blocks_of(os.getpid()).elements())
 
 
 def pss_bytes() -> int:

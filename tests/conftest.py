@@ -305,15 +305,16 @@ def interpreter(child_environment):
 
 
 def _blocks(pid: int) -> Counter[str]:
-    """Mappings of our blocks in a process, by uuid; descriptors count when nothing is mapped."""
-    found: Counter[str] = Counter()
+    """How often a process holds our blocks, by uuid: mappings, and descriptors beyond theirs."""
+    mapped: Counter[str] = Counter()
     with contextlib.suppress(OSError):
-        found.update(_BLOCK.findall(Path(f"/proc/{pid}/maps").read_text()))
+        mapped.update(_BLOCK.findall(Path(f"/proc/{pid}/maps").read_text()))
+    opened: Counter[str] = Counter()
     for descriptor in glob.glob(f"/proc/{pid}/fd/*"):
         with contextlib.suppress(OSError):
-            for uuid in _BLOCK.findall(os.readlink(descriptor)):
-                found.setdefault(uuid, 1)
-    return found
+            opened.update(_BLOCK.findall(os.readlink(descriptor)))
+    each = 1 if sys.version_info >= (3, 13) else 2  # the page's own, and its mapping's
+    return mapped | Counter({uuid: -(-count // each) for uuid, count in opened.items()})
 
 
 def _ours() -> set[int]:

@@ -4,11 +4,15 @@ Between a system call that returns a descriptor and the statement that keeps it,
 whatever a signal handler raises. So the number goes, by one call of functions written in C, into
 a list that a table knew before. When the `Opened` it belongs to is gone, a weak reference whose
 callback is written in C, too, puts that list among the lost, and the next act closes it.
+
+A fork waits until no other thread is in a system call that opens or closes one: the child would
+have a descriptor that is in no list yet, or no more.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,7 +40,8 @@ class Opened:
     def open(self, call: Callable[..., int], *arguments: Any) -> int:
         """Keep the descriptor that a function written in C returns; its number."""
         _known[id(self._ref)] = self._ref
-        self._fds.extend(starmap(call, (arguments,)))
+        with _calling:
+            self._fds.extend(starmap(call, (arguments,)))
         fd = self._fds[0]
         _descriptors.keep_spare(fd)
         return fd
@@ -58,10 +63,24 @@ class _Ref(weakref.ref[Opened]):
 
 _known: Final[dict[int, _Ref]] = {}
 _lost: Final[deque[_Ref]] = deque()
+_calling: Final = threading.RLock()
+"""Reentrant, for a signal handler that opens something, closes it, or forks."""
+_forking: Final[list[bool]] = []
 
 
 def _close(fds: list[int]) -> None:
-    list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
+    with _calling:
+        list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
+
+
+def _before_fork() -> None:
+    _forking.extend(map(_calling.acquire, (True,)))
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop()
+        _calling.release()
 
 
 def known() -> Iterator[Opened]:
@@ -83,3 +102,9 @@ def close_lost() -> None:
         _close(ref.fds)
         _known.pop(id(ref), None)
         _lost.popleft()  # last, so that an interrupt loses none
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

@@ -55,6 +55,16 @@ def start_time(pid: int) -> int | None:
         return None
 
 
+def runs(pid: int, started: int) -> bool:
+    """Say whether the process of that pid and time of start is there; a zombie holds nothing."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            found = stat.read().rpartition(b")")[2].split()
+            return found[0] not in (b"Z", b"X") and int(found[19]) == started
+    except (OSError, IndexError, ValueError):
+        return False
+
+
 def is_stopped(pid: int) -> bool:
     """Say whether a process stands still, as after SIGSTOP or Ctrl-Z."""
     try:

@@ -6,7 +6,7 @@ session, and are killed: from outside at random moments; by themselves at a rand
 random step, half-way through a write, or at a random line of the core; or they crash, or exit.
 Others are started in their place. Then, with whoever is left:
 
-wrong      counts that do not equal ``/proc/*/maps``
+wrong      counts that do not equal ``/proc/*/maps`` and ``/proc/*/fd``
 lost       pages that somebody holds and that are not listed, cannot be attached by name, have
            other values than they were given, or (files) have no file any more
 leaked     what is listed, mapped, or left in a directory when all are dead and somebody looked
@@ -29,7 +29,6 @@ import glob
 import os
 import pickle
 import random
-import re
 import resource
 import shutil
 import signal
@@ -48,12 +47,11 @@ import memshare_jupyter as ms
 from memshare_jupyter.core.registry import _process as process
 
 sys.path.append(str(Path(__file__).parents[1]))
-from child import at_call, at_event, die
+from child import at_call, at_event, blocks_of, die
 
 PROCESSES = 6
 PATIENCE_S = 30.0
 STRIKES_WITHIN_S = 0.05
-_PAGE = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 # --- what a process does -----------------------------------------------------------------
@@ -66,10 +64,11 @@ STEPS = [
     *(
         "memshare_jupyter.core." + step
         for step in (
-            *("blocks._block.create", "blocks._block.attach", "blocks._block.map_block"),
+            *("blocks.create", "blocks.attach", "blocks.map_block"),
+            *("blocks._memfd.MemfdBlock.try_alone", "registry._page.Page.refill"),
             *("registry._page.Page.mark", "registry._page.Page.drop", "registry._page.Page.close"),
             *("registry._claims.refuse_rivals", "registry._claims.claims_by_name"),
-            *("ledger._namelock._lock", "ledger._ledger._sweep"),
+            *("ledger._names.try_lock", "ledger._reader._sweep"),
             *("blocks._file._remove_if_last", "blocks._file.sweep"),
             *(f"ledger._session.SessionFile.{act}" for act in ("put", "clear", "end")),
         )
@@ -553,12 +552,11 @@ def descendants():
 
 
 def mapped():
-    """Say who has which page mapped, and how many times, as the kernel knows it."""
+    """Say who holds which page, and how many times, as the kernel knows it."""
     found = Counter()
     for pid in descendants():
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps") as maps:
-            for uuid in _PAGE.findall(maps.read()):
-                found[pid, uuid] += 1
+        for uuid, count in blocks_of(pid).items():
+            found[pid, uuid] = count
     return found
 
 

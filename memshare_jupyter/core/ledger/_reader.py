@@ -53,7 +53,7 @@ _MOST_SLOTS: Final = 1 << 20
 _STATE_END: Final = STATE_OFFSET + STATE.size
 SOCKET_SUFFIX: Final = ".socket"
 """Of the socket that a session may serve, whose name begins with its token."""
-_NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
+_NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ESPIPE)
 
 OnDead = Callable[[Entry], None]
 """Told what a dead session listed, before its file is removed."""
@@ -210,7 +210,7 @@ def lives(fd: int, who: Who) -> bool:
         return True
     if not who.start_ticks or who.pid_namespace != _proc.pid_namespace():
         return False  # its lock is all there is to go by
-    return _proc.start_time(who.pid) == who.start_ticks
+    return _proc.runs(who.pid, who.start_ticks)
 
 
 def sessions_in(directory: Path, mine: Path | None) -> Iterator[tuple[int, Who | None]]:

@@ -255,10 +255,11 @@ class Handles:
     def _close_others_work(self, refilling: Iterable[Page]) -> None:
         for page in refilling:
             page.close()
-        mine = {handle.page.block for handle in self.views.values()}
-        mine.update(page.block for page in self.mappings.dropped)
+        mine = {id(handle.page.block) for handle in self.views.values()}
+        # A mapping may be gone and nobody told: by a thread that was just unmapping it.
+        mine.update(id(page.block) for page in self.mappings.dropped if page.mapped)
         for opened in _opened.known():
-            if isinstance(opened, blocks.OwnBlock) and opened not in mine:
+            if id(opened) not in mine:
                 opened.close()
 
     def _inherit(self, handle: Handle, slot: bytes, since: float) -> None:

@@ -56,7 +56,7 @@ def test_memshare_dir_makes_files_the_default_but_a_memfd_can_be_had(place, monk
 
 def test_without_a_directory_files_lie_in_one_that_goes_with_them(child):
     owner = child("ms.register_variables('n', {'x': np.arange(9)}, backend='file')")
-    place = owner.eval("next(iter(process.registry()._pages.values())).page.block.place")
+    place = owner.eval("next(iter(process.registry()._handles.pages.values())).page.block.place")
     assert os.listdir(place)
     assert ms.Namespace("n")["x"].sum() == 36
     owner.exit()
@@ -101,7 +101,7 @@ def test_a_directory_in_no_directory_is_an_error(place):
 
 def test_a_long_path_fits_beside_long_names_or_is_refused_with_the_number(tmp_path):
     name = PageName("n" * 120, "v" * 120)
-    room = 512 - entry._SLOT.size - 240 - entry._LEAST_SUMMARY_BYTES
+    room = 512 - entry._SLOT.size - 240 - entry._LEAST_ABOUT_BYTES
     base = str(tmp_path)
     fits, too_long = (base + "/" + "d" * (n - len(base) - 1) for n in (room, room + 1))
     ms.register_variables(name.namespace, {name.variable: X}, directory=fits)
@@ -213,7 +213,7 @@ def test_a_file_of_a_dead_session_goes_at_the_next_look_from_anywhere(place, chi
 
 
 def test_files_of_the_dead_go_when_a_session_begins_in_their_directory(place, child):
-    maker = child("at_call('memshare_jupyter.core.blocks._block.fill', 1, 'before', die)")
+    maker = child("at_call('memshare_jupyter.core.blocks.fill', 1, 'before', die)")
     maker.dies(REGISTER.format(place))
     ms.snapshot()
     assert len(os.listdir(place)) == 1  # listed by nobody, in a directory that nobody named
@@ -222,7 +222,7 @@ def test_files_of_the_dead_go_when_a_session_begins_in_their_directory(place, ch
 
 
 def test_files_of_the_dead_go_when_the_directory_is_used_again(place, child):
-    maker = child("at_call('memshare_jupyter.core.blocks._block.fill', 1, 'before', die)")
+    maker = child("at_call('memshare_jupyter.core.blocks.fill', 1, 'before', die)")
     maker.dies(REGISTER.format(place))
     ms.register_variables("n", {"x": X}, directory=place)
     assert len(os.listdir(place)) == 1

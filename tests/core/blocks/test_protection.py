@@ -27,7 +27,7 @@ ATTACH = "x = ms.retrieve_views('n', 'x')['x']"
 def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth):
     ms.register_variables("n", {"x": np.arange(SIZE)})
     (page,) = ms.snapshot().pages
-    fd = next(iter(process.registry()._pages.values())).page.block.fd
+    fd = next(iter(process.registry()._handles.pages.values())).page.block.fd
     other = child("os.setgroups([]); os.setgid(65534); os.setuid(65534)")
     for path in (runtime_directory, *runtime_directory.glob("*")):
         with pytest.raises(PermissionError):
@@ -80,7 +80,7 @@ def test_mprotect_cannot_make_a_view_writable(shared):
 
 def test_the_descriptor_of_a_view_cannot_be_written(shared):
     view = ms.Namespace("n")["x"]
-    (handle,) = process.registry()._views.values()
+    (handle,) = process.registry()._handles.views.values()
     page: Page = handle.page
     with pytest.raises(OSError, match=r"Bad file descriptor"):
         os.pwrite(page.block.fd, b"x", 0)
@@ -110,7 +110,7 @@ def test_a_write_from_compiled_code_hits_only_the_writer(child, listed, truth):
 def test_a_page_cannot_shrink_under_its_viewers(child):
     child(REGISTER)
     view = ms.Namespace("n")["x"]
-    (handle,) = process.registry()._views.values()
+    (handle,) = process.registry()._handles.views.values()
     fd = os.open(f"/proc/self/fd/{handle.page.block.fd}", os.O_RDWR)
     try:
         with pytest.raises(PermissionError):

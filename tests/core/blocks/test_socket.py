@@ -257,7 +257,7 @@ SHOW = "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)"
 def test_a_page_of_a_hidden_process_is_attached_over_its_socket(nobody):
     owner = nobody(f"{HIDE}; {REGISTER}")
     viewer = nobody(f"{SHOW}; process.registry()")
-    fd = owner.eval("next(iter(process.registry()._pages.values())).page.block.fd")
+    fd = owner.eval("next(iter(process.registry()._handles.pages.values())).page.block.fd")
     with pytest.raises(PermissionError):
         viewer.run(f"os.open('/proc/{owner.pid}/fd/{fd}', os.O_PATH)")
     viewer.run(ATTACH)

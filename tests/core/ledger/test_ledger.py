@@ -17,8 +17,18 @@ from memshare_jupyter.core.ledger import _runtime as directories
 from memshare_jupyter.core.ledger import _session as session
 from memshare_jupyter.core.ledger import _slot as slots
 from memshare_jupyter.core.ledger._ledger import Ledger
-from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, SLOT_BYTES, SessionFile
-from memshare_jupyter.core.ledger._slot import PAGE, VIEW, Entry, TornSlot, unpack
+from memshare_jupyter.core.ledger._locks import is_locked
+from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, Who
+from memshare_jupyter.core.ledger._slot import (
+    PAGE,
+    SLOT_BYTES,
+    VIEW,
+    Entry,
+    TornSlot,
+    is_whole,
+    unpack,
+)
+from memshare_jupyter.core.ledger._table import Table
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.core.values import About, unpack_about
@@ -36,7 +46,7 @@ entries = st.builds(
     since=st.floats(0, 1e12),
     owner_pid=st.integers(1, 2**22),
     owner_token=st.binary(min_size=16, max_size=16),
-    summary=st.binary(max_size=slots._SUMMARY_BYTES),
+    about=st.binary(max_size=slots._ABOUT_BYTES),
 )
 
 
@@ -57,36 +67,39 @@ def test_an_entry_reads_back_as_it_was_written(entry):
 
 def test_the_longest_names_and_summary_fit_a_slot():
     name = PageName("n" * 128, "v" * 128)
-    longest = entry()._replace(name=name, summary=b"s" * slots._SUMMARY_BYTES)
+    longest = entry()._replace(name=name, about=b"s" * slots._ABOUT_BYTES)
     assert len(longest.pack()) == SLOT_BYTES
     assert unpack(longest.pack()) == longest
 
 
-def test_an_empty_slot_is_no_entry():
-    assert unpack(bytes(SLOT_BYTES)) is None
+def test_an_empty_slot_is_whole_and_no_entry():
+    assert is_whole(bytes(SLOT_BYTES))
+    table = Table()
+    table.put(0, entry().pack())
+    table.put(0, None)
+    assert table.entry(0) is None
+    assert table.slots == {}
 
 
 @given(entries, st.integers(0, SLOT_BYTES - 1), st.integers(1, 255))
 def test_any_damaged_byte_of_a_slot_is_noticed(entry, at, change):
     slot = bytearray(entry.pack())
     slot[at] ^= change
-    with pytest.raises(TornSlot):
-        unpack(bytes(slot))
+    assert not is_whole(bytes(slot))
 
 
 @given(entries, entries, st.integers(1, SLOT_BYTES - 1))
 def test_a_half_written_slot_is_noticed(old, new, at):
     torn = new.pack()[:at] + old.pack()[at:]
     if torn not in (old.pack(), new.pack()):
-        with pytest.raises(TornSlot):
-            unpack(torn)
+        assert not is_whole(torn)
 
 
 @pytest.mark.parametrize(
     "dtype", [np.dtype([(f"field number {i}", "f8") for i in range(40)]), np.dtype("f8")]
 )
 def test_a_summary_never_outgrows_its_slot(dtype):
-    room = slots.summary_room(PageName("n" * 128, "v" * 128))
+    room = slots.about_room(PageName("n" * 128, "v" * 128))
     packed = About("array", str(dtype), "C", (10**9,) * 4).pack(room)
     assert len(packed) <= room
     shown = unpack_about(packed)
@@ -98,21 +111,30 @@ def test_a_summary_never_outgrows_its_slot(dtype):
 
 
 @pytest.fixture
-def writer(child, tmp_path):
+def dead():
+    """What the reader is told of sessions that it finds dead."""
+    return []
+
+
+@pytest.fixture
+def writer(child, tmp_path, dead):
     """Another process with a session file in a directory of its own, and a reader of it."""
     one = child(
-        f"from pathlib import Path\nfrom memshare_jupyter.core.ledger._slot import Entry, PAGE\n"
+        f"from memshare_jupyter.core.ledger._slot import Entry, PAGE\n"
         f"from memshare_jupyter.core.names import PageName\n"
-        f"file = session.SessionFile(Path({str(tmp_path / 'm')!r}), 'other')\n"
+        f"mine = ledger.Ledger(Path({str(tmp_path / 'm')!r}), print, 'other')\n"
+        "mine.relist()\n"
         "def entry(number, name='x'):\n"
         " uuid = number.to_bytes(16, 'little')\n"
         " name = PageName('n', name)\n"
-        " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, 7, b't' * 16, b'{}').pack()\n"
+        " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, 7, b't' * 16, b'{}')\n"
+        "def put(number):\n"
+        " made = entry(number)\n"
+        " return mine.publish(made), made\n"
     )
-    reader = Ledger(SessionFile(tmp_path / "m"))
+    reader = Ledger(tmp_path / "m", dead.append)
     yield one, reader
-    reader.close()
-    reader.file.end()
+    reader.end()
 
 
 def numbers(reader):
@@ -120,19 +142,19 @@ def numbers(reader):
         int.from_bytes(found.uuid, "little")
         for s in reader.sessions()
         if s is not reader.mine
-        for found in s.table.slots.values()
+        for found in map(s.table.entry, s.table.slots)
     )
 
 
 @pytest.mark.parametrize("changes", [0, 1, RING - 1, RING, RING + 1, 3 * RING, 500])
 def test_a_reader_is_right_after_any_number_of_changes(writer, changes):
     one, reader = writer
-    one.run("slots = [file.put(entry(i)) for i in range(10)]")
+    one.run("slots = [put(i) for i in range(10)]")
     assert numbers(reader) == list(range(10))
     one.run(
         f"for i in range({changes}):\n"
-        "    if i % 3 == 2: file.clear(slots.pop(0))\n"
-        "    else: slots.append(file.put(entry(100 + i)))"
+        "    if i % 3 == 2: mine.withdraw(*slots.pop(0))\n"
+        "    else: slots.append(put(100 + i))"
     )
     expected = [*range(10)]
     for i in range(changes):
@@ -145,60 +167,207 @@ def test_a_reader_is_right_after_any_number_of_changes(writer, changes):
 
 def test_a_reader_is_right_after_a_rewrite(writer):
     one, reader = writer
-    one.run("slots = [file.put(entry(i)) for i in range(10)]")
+    one.run("slots = [put(i) for i in range(10)]")
     assert numbers(reader) == list(range(10))
-    one.run("file.rewrite({3: entry(33), 5: entry(5)})")
+    one.run("mine.rewrite({3: entry(33), 5: entry(5)})")
     assert numbers(reader) == [5, 33]
-    one.run("file.put(entry(77))")
+    one.run("put(77)")
     assert numbers(reader) == [5, 33, 77]
 
 
 def test_a_reader_sees_a_file_that_was_put_back_at_its_next_look(writer):
     one, reader = writer
-    one.run("file.put(entry(1))")
+    one.run("put(1)")
     assert numbers(reader) == [1]
-    one.run("os.unlink(file.path); file.put(entry(2))")
+    one.run("os.unlink(mine.path); assert not mine.is_listed()")
+    one.run("mine.relist(); put(2)")
     assert numbers(reader) == [1, 2]
 
 
 def test_a_reader_sees_a_new_label(writer):
     one, reader = writer
-    assert [s.label for s in reader.sessions()] == ["", "other"]
-    one.run("file.relabel('engine 3'); file.put(entry(1))")
-    assert [s.label for s in reader.sessions()] == ["", "engine 3"]
+    assert [s.who.label for s in reader.sessions()] == ["", "other"]
+    one.run("mine.relabel('engine 3'); put(1)")
+    assert [s.who.label for s in reader.sessions()] == ["", "engine 3"]
 
 
 def test_a_reader_reads_only_what_changed(writer, monkeypatch):
     one, reader = writer
-    one.run("slots = [file.put(entry(i)) for i in range(500)]")
+    one.run("slots = [put(i) for i in range(500)]")
     numbers(reader)
     sizes = []
     pread = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, n, at: sizes.append(n) or pread(fd, n, at))
     numbers(reader)
     assert sizes == [HEADER_BYTES]
-    one.run("file.put(entry(1000))")
+    one.run("put(1000)")
     numbers(reader)
     assert sum(sizes) == 2 * HEADER_BYTES + SLOT_BYTES
 
 
-def test_a_dead_session_is_removed_by_whoever_looks(writer):
+def test_a_dead_session_is_removed_by_whoever_looks(writer, dead):
     one, reader = writer
-    one.run("file.put(entry(1))")
-    path = one.eval("str(file.path)")
+    one.run("put(1)")
+    path = one.eval("str(mine.path)")
     assert numbers(reader) == [1]
     one.kill()
     assert os.path.exists(path)
     assert numbers(reader) == []
     assert not os.path.exists(path)
+    assert dead == [entry(1)]
 
 
-def test_a_dead_session_never_read_before_is_removed_too(writer):
+def test_a_dead_session_never_read_before_is_removed_too(writer, dead):
     one, reader = writer
-    path = one.eval("str(file.path)")
+    one.run("put(1)")
+    path = one.eval("str(mine.path)")
     one.kill()
     assert numbers(reader) == []
     assert not os.path.exists(path)
+    assert dead == [entry(1)]
+
+
+# --- liveness fails closed ---------------------------------------------------------------
+
+
+def lock_dropped(one):
+    """Drop the lock as a backup, a search or a copy of the directory would."""
+    one.run("os.close(os.open(mine.path, os.O_RDONLY))")
+    path = one.eval("str(mine.path)")
+    fd = os.open(path, os.O_RDONLY)
+    assert not is_locked(fd)
+    os.close(fd)
+    return path
+
+
+def test_a_session_without_its_lock_counts_while_its_process_lives(writer, dead):
+    one, reader = writer
+    one.run("put(1)")
+    path = lock_dropped(one)
+    assert numbers(reader) == [1]
+    one.run("put(2)")
+    assert numbers(reader) == [1, 2]
+    assert os.path.exists(path)
+    one.kill()
+    assert numbers(reader) == []
+    assert not os.path.exists(path)
+    assert dead == [entry(1), entry(2)]
+
+
+def test_a_session_without_its_lock_is_opened_while_its_process_lives(writer, dead):
+    one, reader = writer
+    one.run("put(1)")
+    lock_dropped(one)
+    assert numbers(reader) == [1]  # the first look of all
+    assert dead == []
+
+
+def test_the_lock_is_taken_again_by_the_next_act(writer):
+    one, _ = writer
+    path = lock_dropped(one)
+    assert one.eval("mine.is_listed()")
+    fd = os.open(path, os.O_RDONLY)
+    assert is_locked(fd)
+    os.close(fd)
+
+
+def who_now(**changes):
+    return Who.me("planted")._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remains"),
+    [
+        ({}, True),
+        ({"start_ticks": 1}, False),
+        ({"start_ticks": 0}, False),
+        ({"pid": 2**22 + 1}, False),
+        ({"pid_namespace": 1}, False),
+    ],
+    ids=["that process", "another since", "not known", "no process", "another pid namespace"],
+)
+def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, dead, changes, remains):
+    who = who_now(**changes)
+    path = tmp_path / f"{who.pid}-{who.token.hex()}-0.session"
+    path.write_bytes(image(1, who))
+    reader = Ledger(tmp_path, dead.append)
+    assert numbers(reader) == [0] * remains
+    assert path.exists() is remains
+    assert len(dead) == (not remains)
+    path.unlink(missing_ok=True)
+    reader.end()
+
+
+def test_each_file_of_a_session_has_a_name_of_its_own(tmp_path):
+    mine = Ledger(tmp_path / "m", print)
+    paths = set()
+    for number in range(5):
+        mine.publish(entry(number))
+        paths.add(mine.path)
+        mine.path.unlink()
+        mine.relist()
+    assert len(paths) == 5
+    assert [path.name for path in (tmp_path / "m").iterdir()] == [mine.path.name]
+    mine.end()
+
+
+def test_what_a_sweeper_of_the_last_file_removes_is_not_the_next_one(writer, tmp_path):
+    one, reader = writer
+    one.run("put(1)")
+    path = one.eval("str(mine.path)")
+    assert numbers(reader) == [1]
+    one.run("os.unlink(mine.path); mine.relist()")
+    sweeper = os.open(tmp_path, os.O_RDONLY)  # has seen the first one dead, and comes late
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=sweeper)
+    os.close(sweeper)
+    assert numbers(reader) == [1]
+
+
+# --- looking needs no file ---------------------------------------------------------------
+
+
+def test_who_only_looks_makes_no_file_and_no_directory(tmp_path):
+    reader = Ledger(tmp_path / "m", print)
+    assert numbers(reader) == []
+    assert reader.path is None
+    assert reader.is_listed()
+    reader.end()
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_first_entry_makes_the_file_and_the_end_removes_it(tmp_path):
+    mine = Ledger(tmp_path / "m", print)
+    slot = mine.publish(entry(1))
+    assert mine.path.exists()
+    mine.withdraw(slot, mine.mine.table.entry(slot))
+    assert mine.path.exists()
+    mine.end()
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_an_entry_that_lost_its_slot_takes_no_others_with_it(tmp_path):
+    mine = Ledger(tmp_path / "m", print)
+    old = entry(1)
+    slot = mine.publish(old)
+    mine.withdraw(slot, old)
+    assert mine.publish(entry(2)) == slot
+    mine.withdraw(slot, old)  # once more, too late
+    assert mine.mine.table.entry(slot) == entry(2)
+    mine.end()
+
+
+def test_what_cannot_be_listed_is_noted_and_listed_with_everything_else(writer, tmp_path):
+    _, reader = writer
+    mine = Ledger(tmp_path / "m", print)
+    mine.publish(entry(1))
+    mine.note(entry(2))
+    assert not mine.is_listed()
+    assert numbers(reader) == []  # rather nothing than less than there is
+    mine.relist()
+    assert mine.is_listed()
+    assert mine.mine.table.entry(1) == entry(2)
+    mine.end()
 
 
 # --- damage ------------------------------------------------------------------------------
@@ -207,18 +376,21 @@ def test_a_dead_session_never_read_before_is_removed_too(writer):
 @contextlib.contextmanager
 def planted(content, directory):
     """Plant a session file that looks alive; a forked child holds its lock."""
-    path = directory / f"1-{os.urandom(8).hex()}.session"  # each a new session to readers
+    path = directory / f"1-{os.urandom(8).hex()}-0.session"  # each a new session to readers
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(content)
     ready, tell = os.pipe()
     wait, finish = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(finish)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.pwrite(fd, content, 0)
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
-        os.write(tell, b"x")
-        os.read(wait, 1)
-        os._exit(0)
+        try:
+            os.close(finish)
+            fd = os.open(path, os.O_RDWR)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+            os.write(tell, b"x")
+            os.read(wait, 1)
+        finally:
+            os._exit(0)
     try:
         os.close(wait)
         os.read(ready, 1)
@@ -241,12 +413,13 @@ def checked(content):
     return bytes(content)
 
 
-def image(count=2):
-    who = session.WHO.pack(
-        *(session.MAGIC, session.VERSION, SLOT_BYTES, 1, 0, 1.0, b"t" * 16, b"planted")
-    )
+PLANTED = Who(1, 0, 0, 0, 1.0, b"t" * 16, "planted")
+COUNT_AT = session.STATE_OFFSET + 8
+
+
+def image(count=2, who=PLANTED):
     state = session.STATE.pack(count, count, *([0] * RING))
-    header = (who.ljust(session.STATE_OFFSET, b"\0") + state).ljust(HEADER_BYTES, b"\0")
+    header = (who.pack() + state).ljust(HEADER_BYTES, b"\0")
     return checked(header + b"".join(entry(i, f"v{i}").pack() for i in range(count)))
 
 
@@ -275,12 +448,14 @@ def test_a_file_of_anything_is_no_session_and_no_crash(content):
     with planted(content, directories.runtime_directory()) as path:
         assert {page.name for page in look()} <= {"n.v0", "n.v1"}
     assert look() == ()
-    assert not path.exists()
+    # One of another version may be a living process's for all that this one can tell.
+    assert path.exists() is (Who.read(content) is None)
+    path.unlink(missing_ok=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1535), st.binary(min_size=1, max_size=9)), max_size=4))
-@example([(136, b"\xff\xff\xff\xff")])  # the number of slots
-@example([(128, b"\xff" * 8), (136, b"\xff" * 4)])
+@example([(COUNT_AT, b"\xff\xff\xff\xff")])
+@example([(session.STATE_OFFSET, b"\xff" * 8), (COUNT_AT, b"\xff" * 4)])
 @example([(HEADER_BYTES + 4, b"\x07")])  # a kind there is not
 @example([(HEADER_BYTES + 6, b"\xff\xff")])  # lengths of names that reach over the end
 @example([(HEADER_BYTES + 70, b"\xff\xff")])
@@ -302,7 +477,7 @@ def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
 )
 def test_a_strange_summary_is_no_crash(runtime_directory, about):
     process.registry()
-    content = image(1)[:HEADER_BYTES] + entry()._replace(summary=about).pack()
+    content = image(1)[:HEADER_BYTES] + entry()._replace(about=about).pack()
     with planted(content, runtime_directory):
         (page,) = ms.snapshot().pages
         assert isinstance(page.shape, tuple)
@@ -310,7 +485,7 @@ def test_a_strange_summary_is_no_crash(runtime_directory, about):
 
 
 def test_what_is_no_file_is_no_session(runtime_directory):
-    process.registry()
+    runtime_directory.mkdir(mode=0o700, exist_ok=True)
     odd = {
         "directory": lambda path: path.mkdir(),
         "link": lambda path: path.symlink_to("/etc/passwd"),

@@ -99,7 +99,7 @@ def test_the_parents_lock_survives_the_childs_exit(parent):
 
 
 def test_a_child_cannot_write_to_what_its_parent_owns(parent, listed, truth):
-    address = parent.eval("process.registry()._pages[('n', 'x')].page.address")
+    address = parent.eval("process.registry()._handles.pages[('n', 'x')].page.address")
     parent.run(f"""
 import faulthandler
 faulthandler.disable()
@@ -135,7 +135,7 @@ def test_arrays_filled_in_place_count_in_the_child_until_they_are_gone(child, li
     parent = child(FORK.partition("ms.register")[0] + "out = ms.Namespace('n').empty('out', 3)")
     pid = parent.eval("start(lambda: None)")
     assert listed() == truth()
-    assert listed().total() == 1 + 2  # the child's view, and the array it inherited
+    assert listed().total() == 1 + 1  # the child has it as long as the array it inherited
     parent.run(f"end({pid})")
     pid = parent.eval("start(lambda: (ms.release_views('n', 'out'), globals().pop('out')))")
     assert listed() == truth()
@@ -193,8 +193,12 @@ def do():
     ms.register_variables('n', {f'c{os.getpid()}': np.ones(1)})
     assert ms.Namespace('n')['x'].tolist() == [0, 1, 2, 3, 4]
     gc.collect()
-    # A block that another thread was just filling stays in the child, which cannot know it.
-    assert set(listed_here()) <= set(held_here())
+    # Also of what other threads were just making or opening nothing is left here. Only what one
+    # was unmapping at that moment may be: numpy and mmap do that without any lock.
+    held, listed = Counter(held_here()), Counter(listed_here())
+    dropped = process.registry()._handles.mappings.dropped
+    unmapped = Counter(p.uuid.hex() for p in dropped if not p.mapped)
+    assert not held - listed - unmapped and not listed - held, (held, listed, unmapped)
 try:
     codes = [forked(do) for _ in range(30)]
 finally:

@@ -24,6 +24,7 @@ from memshare_jupyter.errors import (
 )
 
 CORE = "memshare_jupyter.core."
+BEGUN = "process.registry()._handles.ledger.relist()"
 
 
 @pytest.fixture
@@ -95,17 +96,18 @@ def test_a_refused_value_is_named():
 
 
 # Where the system may refuse: (call, how-manieth), for a register of two pages, one of which
-# replaces another. A first register of this process would have begun the session before.
+# replaces another. Each block takes two writes.
 REFUSALS = {
-    "no block": (CORE + "blocks._block.create", 2),
-    "no memory for the data": ("os.pwrite", 4),
-    "no mapping": (CORE + "blocks._block.map_block", 2),
-    "no seal": (CORE + "blocks._memfd.MemfdSegment.seal", 1),
-    "no lock": (CORE + "ledger._namelock._lock", 1),
-    "no slot for the first": ("os.pwrite", 7),
-    "no state for the first": ("os.pwrite", 8),
-    "no slot for the second": ("os.pwrite", 9),
-    "no state for the second": ("os.pwrite", 10),
+    "no block": (CORE + "blocks.create", 2),
+    "no memory for the data": ("os.pwrite", 3),
+    "no memory for the trailer": ("os.pwrite", 4),
+    "no mapping": (CORE + "blocks.map_block", 2),
+    "no seal": (CORE + "blocks._memfd.MemfdBlock.seal", 1),
+    "no lock": (CORE + "ledger._names.try_lock", 1),
+    "no slot for the first": ("os.pwrite", 5),
+    "no state for the first": ("os.pwrite", 6),
+    "no slot for the second": ("os.pwrite", 7),
+    "no state for the second": ("os.pwrite", 8),
 }
 
 
@@ -130,9 +132,10 @@ def test_a_register_that_fails_half_way_changes_nothing(child, listed, truth, re
     assert listed() == truth() == {}
 
 
-def test_a_failed_first_register_leaves_no_page_and_a_working_process(child, truth, listed):
-    one = child("undo = failing('os.pwrite', 1)")
-    with pytest.raises(OSError, match="No space left"):
+@pytest.mark.parametrize("count", range(1, 6), ids=["data", "trailer", "file", "slot", "state"])
+def test_a_failed_first_register_leaves_no_page_and_a_working_process(child, truth, listed, count):
+    one = child(f"undo = failing('os.pwrite', {count})")
+    with pytest.raises(ms.NotEnoughMemoryError, match=r"n\.x"):
         one.run("ms.register_variables('n', {'x': np.ones(2)})")
     one.run("undo()")
     assert listed() == truth() == {}
@@ -189,12 +192,44 @@ def test_retrieving_several_of_which_one_is_missing_keeps_an_earlier_view(page):
 
 
 ATTACH_REFUSALS = {
-    "no descriptor": (CORE + "blocks._block.attach", 1),
-    "no mapping": (CORE + "blocks._block.map_block", 1),
-    "no slot": ("os.pwrite", 1),
-    "no state": ("os.pwrite", 2),
+    "no descriptor": (CORE + "blocks.attach", 1),
+    "no mapping": (CORE + "blocks.map_block", 1),
     "no value": (CORE + "registry._page.values.build", 1),
 }
+LIST_REFUSALS = {
+    "no file": ("process.registry()", 1),
+    "no slot": (BEGUN, 1),
+    "no state": (BEGUN, 2),
+}
+
+
+@pytest.mark.parametrize(("begun", "count"), LIST_REFUSALS.values(), ids=LIST_REFUSALS.keys())
+def test_a_view_that_cannot_be_listed_is_a_view_and_listed_later(
+    page, child, listed, truth, begun, count
+):
+    one = child(begun)
+    one.run(f"undo = failing('os.pwrite', {count}, OSError(28, 'No space left'))")
+    one.run("x = ms.retrieve_views('n', 'x')['x']")
+    one.run("undo()")
+    assert one.eval("x.tolist()") == [0, 1, 2, 3, 4]
+    assert one.eval("ms.view_list()") == ["n.x"]
+    assert listed() == truth()
+    one.run("del x; ms.release_views('n', 'x')")
+    assert listed() == truth()
+
+
+@pytest.mark.parametrize(("begun", "count"), LIST_REFUSALS.values(), ids=LIST_REFUSALS.keys())
+def test_an_attach_interrupted_while_it_is_listed_takes_no_view(
+    page, child, listed, truth, begun, count
+):
+    one = child(begun)
+    before = listed()
+    one.run(f"undo = failing('os.pwrite', {count}, KeyboardInterrupt())")
+    with pytest.raises(KeyboardInterrupt):
+        one.run("ms.retrieve_views('n', 'x')")
+    one.run("undo(); gc.collect()")
+    assert one.eval("ms.view_list()") == []
+    assert listed() == truth() == before
 
 
 @pytest.mark.parametrize("refusal", ATTACH_REFUSALS.values(), ids=ATTACH_REFUSALS.keys())
@@ -214,21 +249,21 @@ def test_an_attach_that_fails_half_way_takes_no_view(page, child, listed, truth,
 
 
 def test_a_page_of_another_format_is_refused_and_no_view_is_kept(page):
-    handle = next(iter(process.registry()._pages.values()))
+    handle = next(iter(process.registry()._handles.pages.values()))
     mapping = handle.page._held
     at = mapping.rfind(b"memsharp") + 8
     mapping[at] = 7
     with pytest.raises(ms.HeaderMismatchError, match="has format 7, this process reads format 2"):
         ms.retrieve_views("n", "x")
     assert ms.view_list() == []
-    mapping[at] = 1
+    mapping[at] = 2
     mapping[at - 8] = 0
     with pytest.raises(ms.HeaderMismatchError, match="not a page of memshare_jupyter"):
         ms.retrieve_views("n", "x")
 
 
 def test_a_page_with_a_damaged_descriptor_is_refused(page):
-    mapping = next(iter(process.registry()._pages.values())).page._held
+    mapping = next(iter(process.registry()._handles.pages.values())).page._held
     mapping[mapping.find(b'"shape"') + 1] = 0
     with pytest.raises(ms.HeaderMismatchError, match="register it again"):
         ms.retrieve_views("n", "x")

@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from memshare_jupyter.core.ledger._namelock import NameLocks
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.ledger import _namelock
+from memshare_jupyter.core.ledger import _names
+from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.errors import LockTimeoutError
@@ -20,7 +20,7 @@ from memshare_jupyter.errors import LockTimeoutError
 NAMES = [PageName("n", f"v{i}") for i in range(20)]
 LOCKS = """
 from pathlib import Path
-from memshare_jupyter.core.ledger._namelock import NameLocks
+from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.names import PageName
 locks = NameLocks(Path({!r}))
 """
@@ -38,37 +38,34 @@ def other(child, tmp_path):
     return child(LOCKS.format(str(tmp_path)))
 
 
-def test_a_locked_name_is_refused_in_time_and_its_holder_named(locks, other):
-    other.run("locks.lock([PageName('n', 'x')])")
+def test_a_locked_name_is_refused_at_once_and_its_holder_named(locks, other):
+    other.run("assert locks.try_lock([PageName('n', 'x')]) is None")
     begin = time.monotonic()
-    with pytest.raises(LockTimeoutError, match=f"process {other.pid} has held the lock") as error:
-        locks.lock([PageName("n", "x")], timeout_s=0.1)
-    assert 0.1 <= time.monotonic() - begin < 5
-    assert (error.value.pid, error.value.name) == (other.pid, PageName("n", "x"))
-    assert isinstance(error.value, TimeoutError)
-    locks.lock([PageName("n", "y")], timeout_s=0)
+    assert locks.try_lock([PageName("n", "x")]) == (PageName("n", "x"), other.pid)
+    assert time.monotonic() - begin < 1
+    assert locks.try_lock([PageName("n", "y")]) is None
 
 
 def test_an_unlocked_name_can_be_had_at_once(locks, other):
-    other.run("locks.lock([PageName('n', 'x')]); locks.unlock()")
-    locks.lock([PageName("n", "x")], timeout_s=0)
+    other.run("locks.try_lock([PageName('n', 'x')]); locks.unlock()")
+    assert locks.try_lock([PageName("n", "x")]) is None
     locks.unlock()
-    other.run("locks.lock([PageName('n', 'x')], 0)")
+    assert other.eval("locks.try_lock([PageName('n', 'x')])") is None
 
 
 def test_a_killed_process_holds_no_name(locks, other):
-    other.run("locks.lock([PageName('n', 'x')])")
+    other.run("locks.try_lock([PageName('n', 'x')])")
+    assert locks.try_lock([PageName("n", "x")]) is not None
     other.kill()
-    locks.lock([PageName("n", "x")], timeout_s=0)
+    assert locks.try_lock([PageName("n", "x")]) is None
 
 
-def test_a_failed_lock_of_several_can_be_undone(locks, other, child, tmp_path):
-    other.run("locks.lock([PageName('n', 'v7')])")
-    with pytest.raises(LockTimeoutError):
-        locks.lock(NAMES, timeout_s=0.05)
-    locks.unlock()
+def test_of_several_names_all_are_locked_or_none(locks, other, child, tmp_path):
+    other.run("locks.try_lock([PageName('n', 'v7')])")
+    assert locks.try_lock(NAMES) == (PageName("n", "v7"), other.pid)
     third = child(LOCKS.format(str(tmp_path)))
-    third.run("locks.lock([PageName('n', f'v{i}') for i in range(20) if i != 7], 0)")
+    names = "[PageName('n', f'v{i}') for i in range(20) if i != 7]"
+    assert third.eval(f"locks.try_lock({names})") is None
 
 
 def test_many_names_locked_in_opposite_orders_never_deadlock(child, tmp_path):
@@ -76,24 +73,25 @@ def test_many_names_locked_in_opposite_orders_never_deadlock(child, tmp_path):
     for i, one in enumerate(workers):
         one.send(
             f"names = [PageName('n', f'v{{i}}') for i in range(20)][::{1 if i % 2 else -1}]\n"
-            "for _ in range(100):\n    locks.lock(names)\n    locks.unlock()"
+            "for _ in range(100):\n"
+            "    while locks.try_lock(names) is not None: time.sleep(0.0001)\n"
+            "    locks.unlock()"
         )
     for one in workers:
         assert one.result() is None
 
 
 def test_a_removed_lock_file_is_noticed(locks, other, tmp_path):
-    locks.lock(NAMES)
+    assert locks.try_lock(NAMES) is None
     locks.unlock()
-    (tmp_path / _namelock.FILE_NAME).unlink()
-    other.run("locks.lock([PageName('n', 'v1')])")
-    with pytest.raises(LockTimeoutError):
-        locks.lock(NAMES, timeout_s=0.05)
+    (tmp_path / _names.FILE_NAME).unlink()
+    other.run("locks.try_lock([PageName('n', 'v1')])")
+    assert locks.try_lock(NAMES) == (PageName("n", "v1"), other.pid)
 
 
 def test_names_that_share_a_byte_only_wait_for_each_other(locks, monkeypatch):
-    monkeypatch.setattr(_namelock, "_byte", lambda _: 5)
-    locks.lock(NAMES)
+    monkeypatch.setattr(_names, "_byte", lambda _: 5)
+    assert locks.try_lock(NAMES) is None
     assert locks.unlock() is None
 
 
@@ -103,10 +101,13 @@ def test_registering_while_a_stopped_process_has_the_name_is_a_clear_error(child
     stuck.send("ms.register_variables('n', {'x': np.ones(2)})")
     eventually(stuck.stopped)
     rival = child("process.registry()")
-    rival.run("import functools; locks = process.registry()._names")
-    rival.run("locks.lock = functools.partial(locks.lock, timeout_s=0.1)")
-    with pytest.raises(LockTimeoutError, match="it may be stopped, resume or end it"):
+    rival.run("from memshare_jupyter.core.registry import _turn; _turn.PATIENCE_S = 0.1")
+    begin = time.monotonic()
+    with pytest.raises(LockTimeoutError, match="it may be stopped, resume or end it") as error:
         rival.run("ms.register_variables('n', {'x': np.ones(2)})")
+    assert 0.1 <= time.monotonic() - begin < 5
+    assert (str(error.value.name), error.value.pid) == ("n.x", stuck.pid)
+    assert isinstance(error.value, TimeoutError)
     rival.run("ms.register_variables('n', {'y': np.ones(2)})")
     assert rival.eval("ms.page_list()") == ["n.y"]
     stuck.signal(signal.SIGCONT)
@@ -131,7 +132,7 @@ def test_of_many_that_register_a_name_at_once_one_gets_it(child):
 def test_the_name_lock_is_not_held_while_data_is_copied(child, eventually):
     # The lock is for the look and the publication; the data is in place before.
     one = child("process.registry()")
-    one.run("at_call('memshare_jupyter.core.blocks._memfd.MemfdSegment.seal', 1, 'after', stop)")
+    one.run("at_call('memshare_jupyter.core.blocks.fill', 1, 'after', stop)")
     one.send("ms.register_variables('n', {'x': np.ones(2)})")
     eventually(one.stopped)
     ms.register_variables("n", {"x": np.zeros(2)})

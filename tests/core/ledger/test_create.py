@@ -8,7 +8,8 @@ import os
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.ledger import _newfile
+from memshare_jupyter.core._opened import Opened
+from memshare_jupyter.core.ledger import _create
 
 REGISTER = "ms.register_variables('n', {'x': np.arange(9)})"
 NO_UNNAMED = """
@@ -21,11 +22,11 @@ def no_unnamed(original=os.open):
 no_unnamed()
 """
 STEPS = {
-    "1 no file yet": ("memshare_jupyter.core.ledger._newfile._create_hidden", 1, "before"),
+    "1 no file yet": ("memshare_jupyter.core.ledger._create._create_hidden", 1, "before"),
     "1 file half filled": ("os.pwrite", 1, "half"),
     "1 file filled": ("os.pwrite", 1, "after"),
     "2 locked": ("fcntl.lockf", 1, "after"),
-    "3 renamed": ("memshare_jupyter.core.ledger._newfile._create_hidden", 1, "after"),
+    "3 renamed": ("memshare_jupyter.core.ledger._create._create_hidden", 1, "after"),
 }
 
 
@@ -67,19 +68,20 @@ def test_a_locked_hidden_file_is_left_alone(child, tmp_path):
     hidden = tmp_path / ".1.session.new"
     maker = child("from memshare_jupyter.core.ledger._locks import try_lock")
     maker.run(f"fd = os.open({str(hidden)!r}, os.O_RDWR | os.O_CREAT); try_lock(fd)")
-    _newfile.sweep_hidden(hidden)
+    _create.sweep_hidden(hidden)
     assert hidden.exists()
     maker.kill()
-    _newfile.sweep_hidden(hidden)
+    _create.sweep_hidden(hidden)
     assert not hidden.exists()
 
 
 def test_both_ways_make_the_same_file(tmp_path):
-    unnamed = _newfile._create_unnamed(tmp_path / "a", b"image")
-    hidden = _newfile._create_hidden(tmp_path / "b", b"image")
-    for fd in (unnamed, hidden):
-        assert os.pread(fd, 9, 0) == b"image"
-        assert os.fstat(fd).st_mode & 0o777 == 0o600
-        os.close(fd)
+    unnamed, hidden = Opened(), Opened()
+    _create._create_unnamed(unnamed, tmp_path / "a", b"image")
+    _create._create_hidden(hidden, tmp_path / "b", b"image")
+    for opened in (unnamed, hidden):
+        assert os.pread(opened.fd, 9, 0) == b"image"
+        assert os.fstat(opened.fd).st_mode & 0o777 == 0o600
+        opened.close()
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
     assert all((tmp_path / name).read_bytes() == b"image" for name in "ab")

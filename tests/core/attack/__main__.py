@@ -117,6 +117,7 @@ def main():
         worker = serve(theirs, place)
         if worker is not None:
             worker.live()
+        told.close()
         return 0
     theirs.close()
 

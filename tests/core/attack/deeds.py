@@ -13,6 +13,7 @@ import stamps
 from stamps import SPACE
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.registry import registry
 
 # --- owners ------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ def _release(actor, name):
 def collect(actor):
     owned = actor.worker.owned
     mark = owned.touch(stamps.NAMES)
-    ms.memshare_gc(SPACE)
+    registry().gc(SPACE)
     owned.settle(mark, dict.fromkeys(stamps.NAMES))
 
 

@@ -18,6 +18,7 @@ from kernel import descendants, mapped, opened, stands_at
 from stamps import SPACE
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.registry import registry
 
 PROCESSES = 6
 PATIENCE_S = 40.0
@@ -261,6 +262,7 @@ class Attack:
                 if wrong := stamps.fault(page.variable, value):
                     self.report("wrong", f"{page.state} {page.name}: {wrong}")
                 del value
+        registry().gc(SPACE)  # what objects attached when they were unpickled
 
     def end_some(self, rng):
         """Kill about half, and have some of them exit."""

@@ -28,7 +28,6 @@ SMALL = (1, 40, 3000, 20_000)
 _CODE = 0xFFFF
 RAMP = (np.arange(BIG, dtype=np.int64) * 0x9E37_79B9_7F4B) << 16
 RAMP.flags.writeable = False
-np.unique(RAMP[:2])  # which imports: not in a thread, while another one forks
 
 
 class Caller:
@@ -47,6 +46,8 @@ def _called(name, array):
     return Caller(name, array)
 
 
+# It imports when it is first called: not in a finalizer, or a thread while another one forks.
+np.unique(RAMP[:2])
 CALLS = (
     ms.page_list,
     ms.view_list,

@@ -64,6 +64,8 @@ class Looks:
                     self._released.pop(uuid, None)
                     continue
                 self._known[uuid] = page
+                if page[0] in now:  # out of sight for a while, at most: it may still release it
+                    self._released.pop(uuid, None)
                 if page[1].state == "orphaned" and uuid not in self._released:
                     unclear.append(
                         [(session, e) for session in sessions for e in session.table.of(uuid)]

@@ -46,14 +46,14 @@ def test_whoever_adopts_a_page_is_its_owner(orphan, child):
 def test_a_process_without_a_view_adopts_too(orphan, child):
     other = child("ms.adopt('n', ['x'])")
     assert state() == ("active", other.pid)
-    with pytest.raises(ms.PageExistsError, match=f"cannot adopt n.x: process {other.pid} owns"):
+    with pytest.raises(ms.PageExistsError, match=rf"cannot adopt n\.x: process {other.pid} owns"):
         ms.adopt("n", "x")
     with pytest.raises(ms.PageExistsError, match="this process owns"):
         other.run("ms.adopt('n', 'x')")
 
 
 def test_adopting_is_of_all_or_of_none(orphan):
-    with pytest.raises(ms.PageNotFoundError, match="no page n.nothing"):
+    with pytest.raises(ms.PageNotFoundError, match=r"no page n\.nothing"):
         ms.adopt("n", ["x", "nothing"])
     assert ms.page_list() == []
     assert state()[0] == "orphaned"

@@ -123,6 +123,7 @@ class Handles:
             if entry.kind == VIEW:
                 self._unlisted = error
                 return self.ledger.note(entry)
+            self._unsure = True  # a slot may have been written, and not its state
             if isinstance(error, OSError) and error.errno in blocks.FULL:
                 raise self._no_room(entry, error) from error
             raise

@@ -376,7 +376,7 @@ def test_metadata_says_what_a_page_holds_and_takes_no_view(child, listed):
     ms.release_variables("n", ["x", "l"])
 
 
-def test_metadata_of_a_page_whose_owner_ends_between_two_looks_is_not_found(child, monkeypatch):
+def test_metadata_is_of_one_look_also_when_the_owner_ends_in_the_middle(child, monkeypatch):
     owner = child("ms.register_variables('n', {'x': np.ones(2)})")
     find = lookup.claims_by_name
 
@@ -386,6 +386,9 @@ def test_metadata_of_a_page_whose_owner_ends_between_two_looks_is_not_found(chil
         return found
 
     monkeypatch.setattr(lookup, "claims_by_name", find_and_kill)
+    page = ms.retrieve_metadata("n", "x")["x"]
+    assert (page.state, page.owner_pid) == ("active", owner.pid)
+    monkeypatch.setattr(lookup, "claims_by_name", find)
     with pytest.raises(PageNotFoundError, match=r"no page n\.x"):
         ms.retrieve_metadata("n", "x")
 

@@ -274,6 +274,7 @@ class Viewer:
                     return self._taken(name, handle, mapping, keep=keep)
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(name)
+        self._handles.show_to(session for session, _ in found)
         return [(self._handles.address(session, entry), entry) for session, entry in found]
 
     @in_turn

@@ -11,6 +11,7 @@ that the refill ends as a page of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 import weakref
@@ -199,6 +200,13 @@ class Handles:
                 self.reach.foreign = True
         self.reach.look()
         return found
+
+    def show_to(self, sessions: Iterable[Session | Reader]) -> None:
+        """Let processes of other pid namespaces see this one: they serve a socket only then."""
+        mine = self.ledger.mine.who.pid_namespace
+        if self.ledger.path is None and any(s.who.pid_namespace != mine for s in sessions):
+            with contextlib.suppress(OSError, MemshareError):
+                self.ledger.relist()
 
     def begin_in_child(self) -> None:
         """Make what a forked child inherited its own."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, get_args
 
-from memshare_jupyter.core import _proc, blocks, values
+from memshare_jupyter.core import _descriptors, _proc, blocks, values
 from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
@@ -249,7 +249,11 @@ class Viewer:
             found = self._look(wanted, mode, keep=keep)
             if isinstance(found, Taken):
                 return found
-            opened = _open(found, mode, wanted)
+            try:
+                opened = _open(found, mode, wanted)
+            except OSError as error:
+                _descriptors.raise_if_run_out(error)
+                raise
             if opened.block is not None:
                 return self._map(wanted, mode, opened.block, opened.entry, keep=keep)
             waited_s = time.monotonic() - begun
@@ -285,6 +289,7 @@ class Viewer:
                 return taken
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(wanted.name)
+        handles.show_to(session for session, _ in found)
         return [(handles.address(session, entry), entry) for session, entry in found]
 
     def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, keep: bool) -> Taken | None:

@@ -11,6 +11,7 @@ that the refill ends as a page of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 import weakref
@@ -127,6 +128,7 @@ class Handles:
             if entry.kind == VIEW:
                 self._unlisted = error
                 return self.ledger.note(entry)
+            self._unsure = True  # a slot may have been written, and not its state
             if isinstance(error, OSError) and error.errno in blocks.FULL:
                 raise self._no_room(entry, error) from error
             raise
@@ -217,6 +219,13 @@ class Handles:
                 self.reach.foreign = True
         self.reach.look()
         return found
+
+    def show_to(self, sessions: Iterable[Session | Reader]) -> None:
+        """Let processes of other pid namespaces see this one: they serve a socket only then."""
+        mine = self.ledger.mine.who.pid_namespace
+        if self.ledger.path is None and any(s.who.pid_namespace != mine for s in sessions):
+            with contextlib.suppress(OSError, MemshareError):
+                self.ledger.relist()
 
     def begin_in_child(self) -> None:
         """Make what a forked child inherited its own."""

@@ -212,12 +212,12 @@ def test_a_file_of_a_dead_session_goes_at_the_next_look_from_anywhere(place, chi
     assert os.listdir(place) == []
 
 
-def test_files_of_the_dead_go_when_a_session_begins_in_their_directory(place, child):
+def test_files_of_the_dead_go_when_a_process_of_that_directory_looks(place, child):
     maker = child("at_call('memshare_jupyter.core.blocks.fill', 1, 'before', die)")
     maker.dies(REGISTER.format(place))
     ms.snapshot()
     assert len(os.listdir(place)) == 1  # listed by nobody, in a directory that nobody named
-    child(f"os.environ['MEMSHARE_DIR'] = {place!r}; process.registry()").exit()
+    child(f"os.environ['MEMSHARE_DIR'] = {place!r}; ms.snapshot()").exit()
     assert os.listdir(place) == []
 
 

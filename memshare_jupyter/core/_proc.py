@@ -46,11 +46,13 @@ def user_namespace() -> int:
 def start_time(pid: int) -> int | None:
     """Return when a process started, in the system's ticks; None when there is no such process.
 
-    With its pid that names a process for good: see field 22 of proc_pid_stat(5).
+    With its pid that names a process for good: see fields 3 and 22 of proc_pid_stat(5). One that
+    has ended, and whose parent has not asked for that yet, is no process any more.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[19])
+            state, *fields = stat.read().rpartition(b")")[2].split()
+            return None if state in (b"Z", b"X", b"x") else int(fields[18])
     except (OSError, IndexError, ValueError):
         return None
 

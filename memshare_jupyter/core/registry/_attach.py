@@ -259,9 +259,11 @@ class Viewer:
     @in_turn
     def _look(
         self, name: PageName, mode: blocks.Mode, find: Find, *, keep: bool
-    ) -> Taken | list[tuple[blocks.Address, Entry]]:
+    ) -> Taken | list[_Way]:
         """Return this process's own handle, or where the page can be opened (step 1)."""
-        found = find(self._handles.sessions())
+        sessions = self._handles.sessions()
+        living = {session.who.token for session in sessions}
+        found = find(sessions)
         for _, entry in found:
             handle = self._handles.views.get((entry.uuid, mode))
             if handle is not None and handle.usable:
@@ -270,7 +272,10 @@ class Viewer:
                     return self._taken(name, handle, mapping, keep=keep)
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(name)
-        return [(self._handles.address(session, entry), entry) for session, entry in found]
+        return [
+            _Way(self._handles.address(session, entry), entry, entry.owner_token in living)
+            for session, entry in found
+        ]
 
     @in_turn
     def _map(
@@ -310,6 +315,14 @@ class Viewer:
         return claims.not_found(self._handles.sessions(), name, released=True)
 
 
+class _Way(NamedTuple):
+    """A holder through which a page may be opened, and whether its owner is in sight."""
+
+    address: blocks.Address
+    entry: Entry
+    owned: bool
+
+
 class _Opened(NamedTuple):
     """What came of opening a page: its block, or why there is none.
 
@@ -324,16 +337,19 @@ class _Opened(NamedTuple):
     patience_s: float = _PATIENCE_S
 
 
-def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named: bool) -> _Opened:
+def _open(found: list[_Way], mode: blocks.Mode, *, named: bool) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
     patience_s, gone = _PATIENCE_S, None
-    for address, entry in found:
+    for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S
         try:
             block = blocks.attach(address, writable=mode == "r+")
-        except blocks.BlockBusy:
-            return _Opened(None, entry, busy=True)
+        except blocks.BlockBusy as error:
+            if owned:
+                return _Opened(None, entry, busy=True)
+            gone = error  # its owner died over it, and a forked child inherited the lock
+            continue
         except blocks.SegmentGone as error:
             gone = error
             continue
@@ -341,7 +357,7 @@ def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named
         if state != _format.FILLING and not (named and state == _format.RELEASED):
             return _Opened(block, entry)
         block.close()
-    return _Opened(None, found[0][1], gone=gone, patience_s=patience_s)
+    return _Opened(None, found[0].entry, gone=gone, patience_s=patience_s)
 
 
 def _let_go(error: BaseException | None) -> None:

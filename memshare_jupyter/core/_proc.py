@@ -48,12 +48,17 @@ def start_time(pid: int) -> int | None:
 
     With its pid that names a process for good: see fields 3 and 22 of proc_pid_stat(5). One that
     has ended, and whose parent has not asked for that yet, is no process any more.
+
+    Raises
+    ------
+    OSError
+        That cannot be told: no descriptor is left, for example.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             state, *fields = stat.read().rpartition(b")")[2].split()
             return None if state in (b"Z", b"X", b"x") else int(fields[18])
-    except (OSError, IndexError, ValueError):
+    except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
         return None
 
 

@@ -46,23 +46,20 @@ def user_namespace() -> int:
 def start_time(pid: int) -> int | None:
     """Return when a process started, in the system's ticks; None when there is no such process.
 
-    With its pid that names a process for good: see field 22 of proc_pid_stat(5).
+    With its pid that names a process for good: see fields 3 and 22 of proc_pid_stat(5). One that
+    has ended, and whose parent has not asked for that yet, is no process any more.
+
+    Raises
+    ------
+    OSError
+        That cannot be told: no descriptor is left, for example.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
+            state, *fields = stat.read().rpartition(b")")[2].split()
+            return None if state in (b"Z", b"X", b"x") else int(fields[18])
+    except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
         return None
-
-
-def runs(pid: int, started: int) -> bool:
-    """Say whether the process of that pid and time of start is there; a zombie holds nothing."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            found = stat.read().rpartition(b")")[2].split()
-            return found[0] not in (b"Z", b"X") and int(found[19]) == started
-    except (OSError, IndexError, ValueError):
-        return False
 
 
 def is_stopped(pid: int) -> bool:

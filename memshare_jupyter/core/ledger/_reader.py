@@ -210,7 +210,10 @@ def lives(fd: int, who: Who) -> bool:
         return True
     if not who.start_ticks or who.pid_namespace != _proc.pid_namespace():
         return False  # its lock is all there is to go by
-    return _proc.runs(who.pid, who.start_ticks)
+    try:
+        return _proc.start_time(who.pid) == who.start_ticks
+    except OSError:
+        return True
 
 
 def sessions_in(directory: Path, mine: Path | None) -> Iterator[tuple[int, Who | None]]:

@@ -98,7 +98,9 @@ class Who(NamedTuple):
     def me(cls, label: str = "") -> Who:
         """Return this process with a session of its own."""
         pid = os.getpid()
-        started = _proc.start_time(pid) or 0
+        started = 0
+        with contextlib.suppress(OSError):
+            started = _proc.start_time(pid) or 0
         spaces = (_proc.pid_namespace(), _proc.user_namespace())
         return cls(pid, spaces[0], spaces[1], started, time.time(), uuid.uuid4().bytes, label)
 

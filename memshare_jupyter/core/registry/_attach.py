@@ -265,9 +265,7 @@ class Viewer:
             pause_s = min(2 * pause_s, 0.02)
 
     @in_turn
-    def _look(
-        self, wanted: Wanted, mode: blocks.Mode, *, keep: bool
-    ) -> Taken | list[tuple[blocks.Address, Entry]]:
+    def _look(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken | list[_Way]:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
         What was seen at an earlier look is as good as a new one if it leads to an active page
@@ -283,14 +281,19 @@ class Viewer:
                     if _format.state_in(block) == _format.ACTIVE:
                         return self._mapped(wanted.name, mode, block, entry, keep=keep)
                     block.close()
-        found = wanted.find(handles.sessions())
+        sessions = handles.sessions()
+        living = {session.who.token for session in sessions}
+        found = wanted.find(sessions)
         for _, entry in found:
             if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
                 return taken
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(wanted.name)
         handles.show_to(session for session, _ in found)
-        return [(handles.address(session, entry), entry) for session, entry in found]
+        return [
+            _Way(handles.address(session, entry), entry, entry.owner_token in living)
+            for session, entry in found
+        ]
 
     def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, keep: bool) -> Taken | None:
         """Return this process's own view of a page, if it has one."""
@@ -372,6 +375,14 @@ class Wanted(NamedTuple):
         return claims.claims_by_uuid(sessions, self.name, self.uuid)
 
 
+class _Way(NamedTuple):
+    """A holder through which a page may be opened, and whether its owner is in sight."""
+
+    address: blocks.Address
+    entry: Entry
+    owned: bool
+
+
 class _Opened(NamedTuple):
     """What came of opening a page: its block, or why there is none.
 
@@ -386,16 +397,19 @@ class _Opened(NamedTuple):
     patience_s: float = _PATIENCE_S
 
 
-def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, wanted: Wanted) -> _Opened:
+def _open(found: list[_Way], mode: blocks.Mode, wanted: Wanted) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
     patience_s, gone = _PATIENCE_S, None
-    for address, entry in found:
+    for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S
         try:
             block = blocks.attach(address, writable=mode == "r+")
-        except blocks.BlockBusy:
-            return _Opened(None, entry, busy=True)
+        except blocks.BlockBusy as error:
+            if owned:
+                return _Opened(None, entry, busy=True)
+            gone = error  # its owner died over it, and a forked child inherited the lock
+            continue
         except blocks.SegmentGone as error:
             gone = error
             continue
@@ -404,7 +418,7 @@ def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, wanted: 
         if state != _format.FILLING and not released:
             return _Opened(block, entry)
         block.close()
-    return _Opened(None, found[0][1], gone=gone, patience_s=patience_s)
+    return _Opened(None, found[0].entry, gone=gone, patience_s=patience_s)
 
 
 def _let_go(error: BaseException | None) -> None:

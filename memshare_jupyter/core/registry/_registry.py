@@ -89,15 +89,15 @@ class Registry:
         return self._looks.take(sessions)
 
     def _was_released(self, of_one: list[Claim]) -> bool:
-        """Say whether a page whose owner has ended had been released before."""
+        """Say whether a page whose owner has ended had been released before, or has no value."""
         for session, entry in of_one:
             handle = self._handles.views.get((entry.uuid, "r"))
             if handle is not None and handle.page.mapped:
-                return handle.page.state == _format.RELEASED
+                return handle.page.state != _format.ACTIVE
             with contextlib.suppress(blocks.SegmentGone, OSError):
                 block = blocks.attach(self._handles.address(session, entry))
                 try:
-                    return _format.state_in(block) == _format.RELEASED
+                    return _format.state_in(block) != _format.ACTIVE
                 finally:
                     block.close()
         return True

@@ -197,7 +197,9 @@ class Worker:
         if error is None:
             return
         self.kinds["unraisable"] += 1
-        self.note(error)
+        frames = traceback.extract_tb(args.exc_traceback)
+        if any("memshare_jupyter" in frame.filename for frame in frames):
+            self.note(error)  # else an interrupt in what Python itself does at a fork
 
     def _warned(self, message, category, *_rest):
         text = str(message)

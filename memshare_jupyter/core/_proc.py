@@ -1,6 +1,6 @@
-"""What ``/proc`` says of this process; nothing on systems that have none.
+"""What ``/proc`` says of this process, and of others; nothing on systems that have none.
 
-See proc(5), pid_namespaces(7), and PR_SET_DUMPABLE in prctl(2).
+See proc(5), pid_namespaces(7), user_namespaces(7), and PR_SET_DUMPABLE in prctl(2).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from typing import Final
 
 _PR_GET_DUMPABLE: Final = 3
+_START_TIME: Final = 22  # counted from 1, as proc_pid_stat(5) does
 
 
 def pid_namespace() -> int:
@@ -18,16 +19,40 @@ def pid_namespace() -> int:
 
     It is 0 where there are no such namespaces.
     """
-    return _pid_namespace_of(os.getpid())
+    return _namespace_of(os.getpid(), "pid")
 
 
-@functools.lru_cache(maxsize=1)
-def _pid_namespace_of(_pid: int) -> int:
-    # A process never changes its own; a child may have another, but has another pid, too.
+def user_namespace() -> int:
+    """Return the number of this process's user namespace: its rights end at the next one.
+
+    It is 0 where there are no such namespaces.
+    """
+    return _namespace_of(os.getpid(), "user")
+
+
+@functools.lru_cache(maxsize=4)
+def _namespace_of(_pid: int, kind: str) -> int:
+    # A process changes its own before it runs us, if ever; a child that has another has another
+    # pid, too.
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
     except OSError:
         return 0
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process of this pid namespace began, in clock ticks since the boot.
+
+    Two processes that had the same pid one after the other differ by it. None when there is no
+    such process, or its ``/proc`` entry cannot be read: that it is dead is not known then.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        # The name before it may hold anything, brackets and blanks included: count from its end.
+        return int(stat[stat.rindex(b")") + 2 :].split()[_START_TIME - 3])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def why_hidden() -> str:

@@ -55,6 +55,15 @@ def start_time(pid: int) -> int | None:
         return None
 
 
+def boot_id() -> str:
+    """Return what tells this boot of this host from all others; empty where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def why_hidden() -> str:
     """Say why other processes cannot open this one's descriptors; empty when they can."""
     try:

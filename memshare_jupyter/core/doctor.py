@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.core import _proc
+from memshare_jupyter.core import _directories, _proc
 from memshare_jupyter.core.blocks import (
     _block as segment,
 )
@@ -22,20 +22,12 @@ from memshare_jupyter.core.blocks import (
     _huge as huge,
 )
 from memshare_jupyter.core.blocks import (
-    _mounts as mounts,
-)
-from memshare_jupyter.core.blocks import (
     _room as memory,
 )
+from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
 from memshare_jupyter.core.blocks._room import in_units
 from memshare_jupyter.core.ledger._ledger import Seen, survey
-from memshare_jupyter.core.ledger._runtime import (
-    VARIABLE,
-    make_directory,
-    page_directory,
-    runtime_directory,
-    why_unsafe,
-)
+from memshare_jupyter.core.ledger._runtime import make_directory, runtime_directory
 from memshare_jupyter.core.registry._process import registry
 from memshare_jupyter.errors import MemshareError
 
@@ -115,11 +107,11 @@ def _system() -> Iterator[Check]:
 def _runtime() -> Iterator[Check]:
     directory = runtime_directory()
     make_directory(directory)
-    kind = mounts.file_system(directory)
+    kind = _directories.file_system(directory)
     mode = stat.S_IMODE(directory.stat().st_mode)
     advice = ""
-    if kind in mounts.OVER_NETWORK:
-        advice = "locks may not work over a network; set XDG_RUNTIME_DIR to a local directory"
+    if kind in _directories.OVER_NETWORK:
+        advice = "locks may not work over a network; set MEMSHARE_RUNTIME_DIR to a local directory"
     state: State = "warn" if advice else "ok"
     yield Check("runtime directory", state, f"{directory} ({kind}, mode {mode:o})", advice)
 
@@ -164,12 +156,12 @@ def _attach() -> Iterator[Check]:
 
 def _files() -> Iterator[Check]:
     directory = page_directory()
-    kind = mounts.file_system(directory)
+    kind = _directories.file_system(directory)
     room = memory.directory(str(directory))
     found = f"{directory} ({kind}, {in_units(room.free_bytes)} free)"
-    if directory.exists() and (fault := why_unsafe(directory)):
+    if directory.exists() and (fault := _directories.why_unsafe(directory)):
         yield Check("directory of files", "fail", f"{found} {fault}", "choose another one")
-    elif kind in mounts.OVER_NETWORK:
+    elif kind in _directories.OVER_NETWORK:
         advice = f"locks may not work over a network; set {VARIABLE} to a local directory"
         yield Check("directory of files", "warn", found, advice)
     else:

@@ -37,7 +37,7 @@ from memshare_jupyter.core.blocks import (
 from memshare_jupyter.core.blocks import (
     _reach as reach,
 )
-from memshare_jupyter.core.ledger._runtime import VARIABLE, page_directory
+from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
 from memshare_jupyter.core.values._layout import Layout
 
 Backend = Literal["memfd", "file"]

@@ -37,7 +37,7 @@ from typing import Final, Literal
 
 from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.blocks._gone import SegmentGone
-from memshare_jupyter.core.ledger._runtime import make_page_directory, remove_if_default
+from memshare_jupyter.core.blocks._places import make_page_directory, remove_if_default
 from memshare_jupyter.errors import RegistryCorruptError
 
 SUFFIX: Final = ".page"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from memshare_jupyter.core.blocks import _mounts as mounts
+from memshare_jupyter.core import _directories
 from memshare_jupyter.core.registry._snapshot import Snapshot
 from memshare_jupyter.errors import NotEnoughMemoryError
 
@@ -114,7 +114,7 @@ def room(place: str = "") -> Room:
 def _rooms(place: str) -> Iterator[Room]:
     if place:
         yield directory(place)
-        if mounts.file_system(Path(place)) not in mounts.IN_MEMORY:
+        if _directories.file_system(Path(place)) not in _directories.IN_MEMORY:
             return
     yield machine()
     with contextlib.suppress(OSError):
@@ -129,7 +129,7 @@ def _rooms(place: str) -> Iterator[Room]:
 
 def directory(place: str) -> Room:
     """Return what the file system of a directory has for this user."""
-    found = os.statvfs(mounts.existing(Path(place)))
+    found = os.statvfs(_directories.existing(Path(place)))
     free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     return Room(_FILES + place, free, total)
 

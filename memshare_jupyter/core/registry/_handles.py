@@ -11,12 +11,12 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.blocks._sweeping import Places
+from memshare_jupyter.core.blocks._places import Places
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._namelock import NameLocks
 from memshare_jupyter.core.ledger._runtime import runtime_directory
@@ -98,8 +98,8 @@ class Holdings:
         directory = runtime_directory()
         self._ledger = Ledger(SessionFile(directory))
         self._names = NameLocks(directory)
-        self._places = Places()
-        self._places.sweep(self._ledger.sessions())
+        self._places = Places(segment.reclaim)
+        self._sweep(self._ledger.sessions())
         self._pages: dict[PageName, Handle] = {}
         self._views: dict[tuple[bytes, str], Handle] = {}
         # Not reentrant, and on purpose: an array may die, and so end its handle, at any moment,
@@ -117,8 +117,11 @@ class Holdings:
         Takes no handle. Dead processes' entries are gone at this look.
         """
         sessions = list(self._ledger.sessions())
-        self._places.sweep(sessions)
+        self._sweep(sessions)
         return self._snapshots.take(sessions, self._ledger.mine)
+
+    def _sweep(self, sessions: Iterable[Session]) -> None:
+        self._places.sweep(file for session in sessions for file in session.table.files())
 
     def _begin(self) -> None:
         """Begin a change: be listed, and let nothing be left over from the last."""

@@ -100,7 +100,7 @@ class Registry(Owner, Viewer):
         # All views: arrays on a page that was owned go on as one.
         left = {h.entry.name for h in self._views.values() if h.page.mapped}
         self._withdraw_unmapped()  # a look needs descriptors, and there may be none before this
-        self._places.sweep(self._ledger.sessions())
+        self._sweep(self._ledger.sessions())
         return sorted(map(str, ended)), sorted(map(str, ended & left))
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.ledger import _runtime as directories
 from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.ledger._session import SLOT_BYTES, SessionFile, make_directory
 from memshare_jupyter.core.registry import _process as process
@@ -154,7 +153,7 @@ def test_everything_deleted_again_and_again_loses_nothing(child, runtime_directo
 def test_a_directory_that_is_a_link_is_refused(directory, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     directory.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RegistryCorruptError, match="is a symbolic link; remove it, or set XDG"):
+    with pytest.raises(RegistryCorruptError, match="is a symbolic link; remove it"):
         SessionFile(directory)
 
 
@@ -183,7 +182,9 @@ def test_a_file_in_the_directorys_place_is_refused(directory):
 def test_a_directory_with_no_place_left_is_an_error_and_not_a_hang(directory):
     with pytest.raises(RegistryCorruptError, match="is gone, as after a logout"):
         make_directory(directory / "memshare")
-    with pytest.raises(RegistryCorruptError, match="set XDG_RUNTIME_DIR to a directory that stays"):
+    with pytest.raises(
+        RegistryCorruptError, match="set MEMSHARE_RUNTIME_DIR to a directory that stays"
+    ):
         SessionFile(directory / "memshare")
 
 
@@ -198,27 +199,6 @@ def test_pages_are_still_freed_when_the_runtime_directory_has_gone(child, tmp_pa
     assert one.eval("x.sum()") == 5
     one.exit()
     assert truth() == {}
-
-
-# --- which directory ---------------------------------------------------------------------
-
-
-def test_the_directory_is_that_of_the_environment_when_it_is_ours(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert directories.runtime_directory() == tmp_path / "memshare"
-
-
-@pytest.mark.parametrize("value", ["", "/nonexistent", "/proc/1/root/nonexistent"])
-def test_without_a_usable_environment_it_is_per_user(monkeypatch, value):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", value)
-    assert directories.runtime_directory().name == f"memshare-{os.getuid()}"
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
-def test_somebody_elses_runtime_directory_is_not_used(monkeypatch, tmp_path):
-    os.chown(tmp_path, 65534, 65534)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert directories.runtime_directory().name == f"memshare-{os.getuid()}"
 
 
 # --- ending ------------------------------------------------------------------------------

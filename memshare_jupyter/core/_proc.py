@@ -11,6 +11,7 @@ import os
 from typing import Final
 
 _PR_GET_DUMPABLE: Final = 3
+_FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD  # the kernel's PROC_USER_INIT_INO
 _START_TIME: Final = 22  # counted from 1, as proc_pid_stat(5) does
 
 
@@ -53,6 +54,24 @@ def start_time(pid: int) -> int | None:
         return int(stat[stat.rindex(b")") + 2 :].split()[_START_TIME - 3])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def confined() -> bool:
+    """Say whether this process lives in another user namespace than the machine's first one.
+
+    Processes of its siblings and of the first one may then look at each other in one direction
+    only, or in none.
+    """
+    return user_namespace() not in {0, _FIRST_USER_NAMESPACE}
+
+
+def opens(pid: int) -> bool:
+    """Say whether this process may open the descriptors of another of this pid namespace."""
+    try:
+        os.readlink(f"/proc/{pid}/ns/user")  # asks for the same right: PTRACE_MODE_READ_FSCREDS
+    except OSError:
+        return False
+    return True
 
 
 def boot_id() -> str:

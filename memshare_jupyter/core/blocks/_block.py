@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 
-from memshare_jupyter.core import _descriptors, _proc
+from memshare_jupyter.core import _proc
 from memshare_jupyter.core.blocks import (
     _file,
     _gone,
     _memfd,
-    _socket,
 )
 from memshare_jupyter.core.blocks import (
     _huge as huge,
@@ -177,33 +176,29 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     if address.backend == "file":
         return _file.attach(address.uuid, address.place, writable=writable)
     if address.pid_namespace != _proc.pid_namespace():
-        return _over_socket(address, writable=writable)
+        return _over_socket(address, "lives in another pid namespace", writable=writable)
     try:
         return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
-    except SegmentGone:
+    except SegmentGone as gone:
+        if isinstance(gone.__cause__, PermissionError):
+            return _over_socket(address, _DENIED, writable=writable)
         if not reach.socket_path(Path(address.place), address.token).exists():
             raise
-        return _over_socket(address, writable=writable)
+        return _over_socket(address, str(gone), writable=writable)
 
 
-def _over_socket(address: Address, *, writable: bool) -> Segment:
-    path = reach.socket_path(Path(address.place), address.token)
-    try:
-        fd = _socket.fetch(path, address.uuid, writable=writable)
-    except PermissionError:
-        raise
-    except FileNotFoundError as error:
-        raise SegmentGone(
-            f"process {address.pid} lives in another pid namespace and does not serve a socket "
-            f"yet; use memshare there once more, or set {reach.VARIABLE}=1 before it starts"
-        ) from error
-    except (OSError, LookupError) as error:
-        if getattr(error, "errno", None) in _descriptors.RUN_OUT:
-            raise
-        raise SegmentGone(f"process {address.pid}: {error}") from error
+_DENIED: Final = (
+    "cannot be opened from here: it lives in another user namespace, has more capabilities, or is "
+    "not dumpable"
+)
+
+
+def _over_socket(address: Address, why: str, *, writable: bool) -> Segment:
+    directory, who = Path(address.place), (address.token, address.uuid, address.pid)
+    fd = reach.get(directory, *who, why, writable=writable, wait=True)
     if not _memfd.is_block(address.uuid, fd):
         os.close(fd)
-        raise SegmentGone(f"{path} gave something else")
+        raise SegmentGone(f"process {address.pid} gave something else over its socket")
     return _memfd.adopt(address.uuid, fd)
 
 

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from memshare_jupyter.core._descriptors import RUN_OUT
-from memshare_jupyter.core.blocks import _socket
 from memshare_jupyter.core.blocks._block import Address, reclaim
-from memshare_jupyter.core.blocks._reach import Reach
+from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers
 from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.ledger._newfile import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.ledger._session import (
@@ -242,9 +241,10 @@ def _sweep(fd: int, path: Path) -> None:
                 if entry.backend == "file":
                     reclaim(entry.place, entry.uuid)
         token = path.name.removesuffix(SUFFIX).rpartition("-")[2]
-        for left in (path.with_name(token + _socket.SUFFIX), path):
-            with contextlib.suppress(OSError):
-                left.unlink()
+        with contextlib.suppress(ValueError):
+            remove_leftovers(path.parent, bytes.fromhex(token))
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class Seen(NamedTuple):
@@ -376,7 +376,7 @@ class Ledger:
                 self.reach.foreign |= reader.pid_namespace != self.mine.pid_namespace
         for other in self._others.values():
             other.refresh()
-        self.reach.look()
+        self.reach.look(all_names)
         return list(self._others.values())
 
     def close(self) -> None:

@@ -18,9 +18,7 @@ from memshare_jupyter.core import _directories, _proc
 from memshare_jupyter.core.blocks import (
     _block as segment,
 )
-from memshare_jupyter.core.blocks import (
-    _huge as huge,
-)
+from memshare_jupyter.core.blocks import _filling
 from memshare_jupyter.core.blocks import (
     _room as memory,
 )
@@ -190,7 +188,7 @@ def _room() -> Iterator[Check]:
 
 
 def _huge_pages() -> Iterator[Check]:
-    yield Check("huge pages", "ok", huge.setting())
+    yield Check("huge pages", "ok", _filling.setting())
 
 
 def _sessions() -> Iterator[Check]:

@@ -304,7 +304,9 @@ class Writer:
     def _require(self, form: Form) -> None:
         place = "" if self._area is None else self._area.place
         needed = self._items * _item_bytes(form)
-        blocks.require("the array of the results", needed, registry().snapshot, place)
+        blocks.require(
+            "the array of the results", needed, lambda: registry().snapshot().held, place
+        )
 
 
 def at_once(result: Any) -> int:

@@ -11,12 +11,14 @@ from memshare_jupyter.core.blocks._block import (
     choose,
     create,
     map_block,
-    write_at,
 )
+from memshare_jupyter.core.blocks._filling import fill, write_at
+from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import explain, in_units, machine, require, room
+from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, room
 
 __all__ = [
+    "FULL",
     "Address",
     "Backend",
     "Mode",
@@ -27,10 +29,12 @@ __all__ = [
     "choose",
     "create",
     "explain",
+    "fill",
     "in_units",
     "machine",
     "map_block",
     "require",
+    "reserved",
     "room",
     "share_bytes",
     "write_at",

@@ -27,22 +27,21 @@ from typing import Final, Literal, Protocol, get_args
 from memshare_jupyter.core import _proc
 from memshare_jupyter.core.blocks import (
     _file,
+    _filling,
     _gone,
     _memfd,
-)
-from memshare_jupyter.core.blocks import (
-    _huge as huge,
 )
 from memshare_jupyter.core.blocks import (
     _reach as reach,
 )
 from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
-from memshare_jupyter.core.values._layout import Layout
 
 Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]
 """Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
 SegmentGone = _gone.SegmentGone
+fill: Final = _filling.fill
+write_at: Final = _filling.write_at
 sweep: Final = _file.sweep
 reclaim: Final = _file.reclaim
 
@@ -200,28 +199,6 @@ def _over_socket(address: Address, why: str, *, writable: bool) -> Segment:
         os.close(fd)
         raise SegmentGone(f"process {address.pid} gave something else over its socket")
     return _memfd.adopt(address.uuid, fd)
-
-
-def fill(segment: Segment, layout: Layout) -> None:
-    """Write the parts of a value into a fresh block.
-
-    ``write()`` and not a mapping: the kernel then fills each new page of memory in one go,
-    where a mapping pays a page fault for each (2.0 against 0.4-0.9 GB/s, measured). Unless there
-    are huge pages for the asking: then there are few faults, and two threads copy.
-    """
-    if segment.backend == "memfd" and huge.worth_asking(layout.size_bytes):
-        huge.fill(map_block(segment, mode="r+"), layout)
-        return
-    for offset, block in layout.blocks():
-        write_at(segment, block, offset)
-
-
-def write_at(segment: Segment, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data`; a single call moves at most 2 GiB and may move less."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(segment.fd, rest, offset)
-        rest, offset = rest[written:], offset + written
 
 
 def map_block(segment: Segment, *, mode: Mode, size_bytes: int | None = None) -> mmap.mmap:

@@ -255,6 +255,7 @@ class Page:
 def create(
     plan: values.Plan,
     mappings: Mappings,
+    filled: Callable[[int], None],
     *,
     writable: bool,
     backend: segment.Backend,
@@ -267,7 +268,7 @@ def create(
     size_bytes = _trailer_place(plan) + _TRAILER.size
     block = segment.create(uuids.uuid4().bytes, size_bytes, backend, place)
     try:
-        segment.fill(block, plan.layout)
+        segment.fill(block, plan.layout, filled)
     except BaseException:
         block.close()
         raise

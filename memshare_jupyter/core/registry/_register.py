@@ -26,6 +26,7 @@ import numpy as np
 from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.blocks import _block as segment
 from memshare_jupyter.core.blocks import _room as memory
+from memshare_jupyter.core.blocks import reserved
 from memshare_jupyter.core.ledger._slot import PAGE, Entry, summary_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as lookup
@@ -225,20 +226,25 @@ class Owner(Holdings):
         fresh = [plan for name, plan in zip(names, plans, strict=True) if name not in refilled]
         needed = sum(plan.size_bytes for plan in fresh)
         what = ", ".join(map(str, names))
-        memory.require(what, needed, self.snapshot, place)
         self._places.use(place)
+        runtime = self._ledger.file.directory
         try:
-            for name, plan in zip(names, plans, strict=True):
-                page = refilled.get(name) or pages.create(
-                    plan, self._mappings, writable=writable, backend=backend, place=place
-                )
-                made.append(page)
+            with reserved(what, needed, self._held, place, runtime=runtime) as filled:
+                for name, plan in zip(names, plans, strict=True):
+                    page = refilled.get(name) or pages.create(
+                        *(plan, self._mappings, filled),
+                        writable=writable, backend=backend, place=place,
+                    )  # fmt: skip
+                    made.append(page)
         except OSError as error:
-            memory.explain(error, what, needed, self.snapshot, place)
+            memory.explain(error, what, needed, self._held, place)
             raise
         for name, plan in zip(names, plans, strict=True):
             if name in refilled:
                 refilled[name].refill(plan)  # last, since it is what cannot be undone
+
+    def _held(self) -> str:
+        return self.snapshot().held
 
     @exclusive
     def _begin_refill(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.ledger._ledger import Session, Table
 from memshare_jupyter.core.ledger._slot import PAGE, Entry
 from memshare_jupyter.core.names import PageName
@@ -117,6 +118,13 @@ class Snapshot:
     def copies_bytes(self) -> int:
         """Bytes that the same holders would need with a copy each."""
         return sum(page.size_bytes * len({h.pid for h in page.holders}) for page in self.pages)
+
+    @property
+    def held(self) -> str:
+        """What takes the most memory, in words."""
+        largest = sorted(self.pages, key=lambda page: -page.size_bytes)[:3]
+        names = ", ".join(f"{page.name} {in_units(page.size_bytes)}" for page in largest)
+        return f"shared pages hold {in_units(self.shared_bytes)}{f' ({names})' if names else ''}"
 
 
 class Snapshots:

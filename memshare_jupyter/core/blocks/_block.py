@@ -34,6 +34,7 @@ from memshare_jupyter.core.blocks import (
 from memshare_jupyter.core.blocks import (
     _reach as reach,
 )
+from memshare_jupyter.core.blocks._ability import why_no_memfds
 from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
 
 Backend = Literal["memfd", "file"]
@@ -132,7 +133,7 @@ def choose(
         if directory is not None:
             raise ValueError("a memfd lies in no directory; leave it out, or choose 'file'")
         if not _memfd.available():
-            raise ValueError("this system has no memfds; choose 'file'")
+            raise ValueError(f"there can be no memfds: {why_no_memfds()}; choose 'file'")
     if directory is not None:
         return "file", os.path.abspath(directory)
     if backend == "file" or (backend is None and os.environ.get(VARIABLE)):

@@ -15,6 +15,7 @@ import uuid as uuids
 from typing import Final, Literal
 
 from memshare_jupyter.core import _descriptors
+from memshare_jupyter.core.blocks._ability import why_no_memfds
 from memshare_jupyter.core.blocks._gone import SegmentGone
 
 _PREFIX: Final = "memshare:"
@@ -61,11 +62,7 @@ class MemfdSegment:
 
 def available() -> bool:
     """Say whether this system has memfds, and a way to them."""
-    return (
-        hasattr(os, "memfd_create")
-        and hasattr(fcntl, "F_ADD_SEALS")
-        and os.path.exists("/proc/self/fd")
-    )
+    return not why_no_memfds()
 
 
 def memfd_name(uuid: bytes) -> str:

@@ -28,8 +28,12 @@ from memshare_jupyter.core.ledger._locks import is_locked, try_lock
 
 HIDDEN_SUFFIX: Final = ".new"
 _OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-_NO_UNNAMED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
-"""What open(2) says of O_TMPFILE when the file system, or the kernel, does not know it."""
+_NO_UNNAMED: Final = (
+    *(errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL),
+    *(errno.EPERM, errno.EACCES, errno.ENOSYS),
+)
+"""What open(2) says of O_TMPFILE when the file system, or the kernel, does not know it; and what
+link(2) says where it is denied."""
 
 
 def create_locked(path: Path, image: bytes) -> int:

@@ -111,11 +111,27 @@ def make_directory(directory: Path) -> None:
         raise_if_unusable(error, directory)
         raise
     if fault:
-        raise RegistryCorruptError(
-            f"the runtime directory {directory} {fault}; remove it if you may, or set "
-            f"{VARIABLE} to a directory of your own, in every process",
-            directory=str(directory),
-        )
+        raise _untrusted(directory, fault)
+
+
+def check_directory(directory: Path) -> None:
+    """Check that nobody else can have a hand in the runtime directory, if there is one.
+
+    Raises
+    ------
+    RegistryCorruptError
+        It is a link, belongs to another user, or others may enter it.
+    """
+    if fault := _why_unsafe(directory):
+        raise _untrusted(directory, fault)
+
+
+def _untrusted(directory: Path, fault: str) -> RegistryCorruptError:
+    return RegistryCorruptError(
+        f"the runtime directory {directory} {fault}; remove it if you may, or set {VARIABLE} to a "
+        "directory of your own, in every process",
+        directory=str(directory),
+    )
 
 
 _CLOSED: Final = "so other users can enter it"

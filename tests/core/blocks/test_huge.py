@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.blocks import _file
-from memshare_jupyter.core.blocks import _filling
+from memshare_jupyter.core.blocks import _file, _filling
 
 VALUES = {
     "C": np.arange(300_006.0).reshape(7, -1)[:, :-1],

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +22,12 @@ _FILE: Final = re.compile(rf"{_SESSION.pattern}( \(deleted\))?|#\d+ \(deleted\)"
 """A session's file in ``/proc``: one that was made without a name is never called by it there."""
 _REMEMBERED_S: Final = 2.0
 _SHOWN_PIDS: Final = 5
+_MOST_BYTES: Final = 16 << 20
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+Sought = Callable[[bytes], bool]
+"""Says whether a session file with these contents lists what is looked for."""
 
 
 class Elsewhere(NamedTuple):
@@ -36,25 +41,35 @@ class Elsewhere(NamedTuple):
         The processes, as they call themselves.
     private : bool
         It has the same name as ours and is another: theirs lies in a mount namespace of its own.
+    path : str
+        What leads there from here.
     """
 
     directory: str
     pids: tuple[int, ...]
-    private: bool = False
+    private: bool
+    path: str
 
     def __str__(self) -> str:
         more = len(self.pids) - _SHOWN_PIDS
-        who = ", ".join(map(str, self.pids[:_SHOWN_PIDS])) + (
-            f" and {more} more" if more > 0 else ""
-        )
-        who = f"process{'es' if len(self.pids) > 1 else ''} {who}"
+        shown = ", ".join(map(str, self.pids[:_SHOWN_PIDS]))
+        who = f"process{'es' if len(self.pids) > 1 else ''} {shown}"
+        if more > 0:
+            who += f" and {more} more"
         if self.private:
             return f"{who} in a {self.directory} that only its container or job sees"
         return f"{who} in {self.directory}"
 
+    def only(self, sought: Sought) -> Elsewhere:
+        """Return the same with those processes only that list what is sought."""
+        return self._replace(pids=tuple(sorted(living(Path(self.path), sought))))
 
-def living(directory: Path) -> set[int]:
-    """Return the pids of the sessions in a directory whose process lives, but not this one's."""
+
+def living(directory: Path, sought: Sought | None = None) -> set[int]:
+    """Return the pids of the sessions in a directory whose process lives, but not this one's.
+
+    With `sought`, only of those that list it.
+    """
     found = set()
     for name in _listed(directory):
         match = _SESSION.fullmatch(name)
@@ -64,7 +79,7 @@ def living(directory: Path) -> set[int]:
         with contextlib.suppress(OSError):
             fd = os.open(directory / name, _OPEN)
             try:
-                if is_locked(fd):
+                if is_locked(fd) and (sought is None or sought(os.pread(fd, _MOST_BYTES, 0))):
                     found.add(int(match[1]))
             finally:
                 os.close(fd)
@@ -94,7 +109,7 @@ def find_elsewhere(mine: Path, candidates: Iterable[Path]) -> list[Elsewhere]:
             met.add(identity)
             if pids := living(path):
                 private = called == str(mine)
-                found.append(Elsewhere(called, tuple(sorted(pids)), private))
+                found.append(Elsewhere(called, tuple(sorted(pids)), private, str(path)))
     _seen = (time.monotonic(), mine, found)
     return found
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final
 
 from memshare_jupyter.core import _directories, _proc
-from memshare_jupyter.core.ledger._elsewhere import Elsewhere, find_elsewhere, living
+from memshare_jupyter.core.ledger._elsewhere import Elsewhere, Sought, find_elsewhere, living
 from memshare_jupyter.errors import NotEnoughMemoryError, RegistryCorruptError
 
 VARIABLE: Final = "MEMSHARE_RUNTIME_DIR"
@@ -72,18 +72,19 @@ def elsewhere(mine: Path) -> list[Elsewhere]:
     return find_elsewhere(mine, [one for one in (*_by_the_rule(), login) if not _why_unsafe(one)])
 
 
-def hint(mine: Path) -> str:
-    """Say where else processes of this user list their pages; empty when they are all here.
+def hint(mine: Path, sought: Sought) -> str:
+    """Say where else processes of this user list what is not here; empty when they do not.
 
-    For the end of the message that there is no such page. It takes milliseconds, and is
-    remembered for two seconds.
+    For the end of the message that there is no such page. It takes milliseconds, and who is where
+    is remembered for two seconds.
     """
-    others = elsewhere(mine)
-    if not others:
+    having = [other.only(sought) for other in elsewhere(mine)]
+    having = [other for other in having if other.pids]
+    if not having:
         return ""
     return (
-        f"others of this user list theirs elsewhere: {'; '.join(map(str, others))}; this process "
-        f"looks in {mine}. Set {VARIABLE} (or {LOGIN_VARIABLE}) to the same directory for all"
+        f"{'; '.join(map(str, having))} has it, and this process looks in {mine}: set {VARIABLE} "
+        f"(or {LOGIN_VARIABLE}) to the same directory for all"
     )
 
 
@@ -180,7 +181,7 @@ def _of_variables() -> Path | None:
 
 def why_not_used(login: str) -> str:
     """Say why `$XDG_RUNTIME_DIR` does not lead to the runtime directory; empty when it does."""
-    if _LOGIN.fullmatch(os.path.normpath(login)):
+    if is_of_login(login):
         return "is that of a login session, which other processes of yours may not have"
     if not os.path.isabs(login):
         return "is not an absolute path"
@@ -191,6 +192,11 @@ def why_not_used(login: str) -> str:
     if found.st_uid != os.getuid():
         return f"belongs to user {found.st_uid}"
     return "" if os.access(login, os.W_OK | os.X_OK) else "cannot be written to"
+
+
+def is_of_login(login: str) -> bool:
+    """Say whether a value of ``XDG_RUNTIME_DIR`` is what a login session sets it to."""
+    return _LOGIN.fullmatch(os.path.normpath(login)) is not None
 
 
 def _joined() -> Path | None:

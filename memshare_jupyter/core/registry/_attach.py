@@ -143,7 +143,7 @@ class Viewer(Holdings):
         find = partial(lookup.claims_by_uuid, self._ledger, name, uuid)
         with self._view(name, mode, find) as handle:
             if handle.page.edition != edition:
-                raise lookup.gone(name)
+                raise lookup.gone(self._ledger, name, uuid)
             if form:
                 return handle.page.array(name, self._rebuild, form)
             return handle.page.value(name, self._rebuild)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
-from memshare_jupyter.core.ledger._slot import PAGE, Entry
+from memshare_jupyter.core.ledger._runtime import hint
+from memshare_jupyter.core.ledger._session import HEADER_BYTES, SLOT_BYTES
+from memshare_jupyter.core.ledger._slot import PAGE, Entry, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import (
     NotOwnerError,
@@ -66,15 +70,16 @@ def claims_by_uuid(ledger: Ledger, name: PageName, uuid: bytes) -> list[Claim]:
     """
     claims = [(s, entry) for s in ledger.sessions() for entry in s.table.of(uuid)]
     if not claims:
-        raise gone(name)
+        raise gone(ledger, name, uuid)
     return claims
 
 
-def gone(name: PageName) -> PageNotFoundError:
+def gone(ledger: Ledger, name: PageName, uuid: bytes) -> PageNotFoundError:
     """Return the error for a reference to a value that nobody holds any more."""
+    where = _elsewhere(ledger, lambda image: uuid in image)
     return PageNotFoundError(
-        f"the page of {name} that was sent here is gone: its last holder released it; "
-        "keep the view until it has arrived, or attach the page by name",
+        f"the page of {name} that was sent here is gone: its last holder released it; keep the "
+        f"view until it has arrived, or attach the page by name{where}",
         name=str(name),
     )
 
@@ -130,7 +135,21 @@ def not_found(ledger: Ledger, name: PageName, *, released: bool = False) -> Page
     else:
         others = listed(sorted({n.namespace for n in owned}))
         found = f"there is no namespace {name.namespace!r} either, but: {others}"
-    return PageNotFoundError(f"no page {name} ({found}); register it first", name=str(name))
+    where = _elsewhere(ledger, lambda image: name in _named_in(image))
+    return PageNotFoundError(f"no page {name} ({found}); register it first{where}", name=str(name))
+
+
+def _elsewhere(ledger: Ledger, sought: Callable[[bytes], bool]) -> str:
+    said = hint(ledger.file.directory, sought)
+    return f". But {said}" if said else ""
+
+
+def _named_in(image: bytes) -> Iterator[PageName]:
+    """Yield the names that a session file lists."""
+    for at in range(HEADER_BYTES, len(image), SLOT_BYTES):
+        with contextlib.suppress(TornSlot, struct.error):
+            if (entry := unpack(image[at : at + SLOT_BYTES])) is not None:
+                yield entry.name
 
 
 def listed(names: list[str]) -> str:

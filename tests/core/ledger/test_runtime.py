@@ -13,7 +13,7 @@ import pytest
 import memshare_jupyter as ms
 from memshare_jupyter.core import _directories
 from memshare_jupyter.core.ledger import _elsewhere, _runtime
-from memshare_jupyter.errors import NotEnoughMemoryError, RegistryCorruptError
+from memshare_jupyter.errors import NotEnoughMemoryError, PageNotFoundError, RegistryCorruptError
 
 UID = os.getuid()
 NOBODY = 65534
@@ -207,32 +207,55 @@ def elsewhere(base, tmp_path):
     return look
 
 
+def anything(image):
+    return True
+
+
 def test_processes_that_list_their_pages_elsewhere_are_named(base, elsewhere, session_in, tmp_path):
     assert elsewhere() == []
     one, two = session_in(tmp_path / "a"), session_in(tmp_path / "a")
-    assert elsewhere() == [(str(tmp_path / "a"), tuple(sorted((one.pid, two.pid))), False)]
-    said = _runtime.hint(base / NAME)
-    assert f"{one.pid}, {two.pid} in {tmp_path}/a" in said
-    assert f"this process looks in {base / NAME}" in said
-    assert "MEMSHARE_RUNTIME_DIR (or XDG_RUNTIME_DIR)" in said
+    (found,) = elsewhere()
+    assert found[:3] == (str(tmp_path / "a"), tuple(sorted((one.pid, two.pid))), False)
     one.kill()
     two.kill()
     assert elsewhere() == []
 
 
+def test_only_those_are_named_that_have_what_is_not_here(base, elsewhere, session_in, tmp_path):
+    one, other = session_in(tmp_path / "a"), session_in(tmp_path / "b")
+    one.run("ms.register_variables('somewhere', {'else_': [1]})")
+    other.run("ms.register_variables('somewhere', {'other': [1]})")
+    assert len(elsewhere()) == 2
+    said = _runtime.hint(base / NAME, lambda image: b"somewhereelse_" in image)
+    assert said.startswith(f"process {one.pid} in {tmp_path}/a has it")
+    assert str(other.pid) not in said
+    assert f"this process looks in {base / NAME}" in said
+    assert "MEMSHARE_RUNTIME_DIR (or XDG_RUNTIME_DIR)" in said
+    one.run("ms.release_variables('somewhere', 'else_')")
+    assert _runtime.hint(base / NAME, lambda image: b"somewhereelse_" in image) == ""
+
+
+def test_a_page_that_is_not_found_is_told_to_be_elsewhere(child, session_in, tmp_path):
+    one = session_in(tmp_path / "a")
+    one.run("ms.register_variables('somewhere', {'else_': np.arange(5)})")
+    seeker = child()
+    with pytest.raises(PageNotFoundError, match=rf"process {one.pid} in {tmp_path}/a has it"):
+        seeker.run("ms.retrieve_views('somewhere', 'else_')")
+    sent = one.eval("pickle.dumps(ms.Namespace('somewhere')['else_'])")
+    with pytest.raises(PageNotFoundError, match=rf"process {one.pid} in {tmp_path}/a has it"):
+        seeker.run(f"pickle.loads({sent!r})")
+    one.exit()
+
+
 def test_a_squatted_name_hides_nobody_who_came_before(base, elsewhere, session_in):
     there = session_in(base / f"{NAME}-7")
-    assert elsewhere() == [(str(base / f"{NAME}-7"), (there.pid,), False)]
+    (found,) = elsewhere()
+    assert found[:3] == (str(base / f"{NAME}-7"), (there.pid,), False)
 
 
 def test_those_that_can_be_seen_are_not_elsewhere(base, elsewhere, session_in):
     session_in(base / NAME)
     assert elsewhere() == []
-
-
-def test_where_nobody_is_elsewhere_nothing_is_said(base, monkeypatch):
-    monkeypatch.setattr(_elsewhere, "_with_open_sessions", lambda: ())
-    assert _runtime.hint(base / NAME) == ""
 
 
 def test_looking_for_others_costs_nobody_the_lock_that_says_they_live(child):
@@ -259,7 +282,7 @@ def test_a_directory_of_the_same_name_in_another_mount_namespace_is_told_apart(
         if other.stdout.readline() != "1\n":
             pytest.skip(f"no file system can be mounted: {other.stderr.read().strip()}")
         monkeypatch.setattr(_elsewhere, "_seen", (-1e9, run, []))
-        said = _runtime.hint(run / "memshare")
+        said = _runtime.hint(run / "memshare", anything)
         other.communicate("\n")
     assert f"{other.pid} in a {run}/memshare that only its container or job sees" in said
 

@@ -56,6 +56,7 @@ class Reach:
     """
 
     def __init__(self, directory: Path, token: bytes, *, foreign: bool = False) -> None:
+        self._directory = directory
         self._path = socket_path(directory, token)
         self._mark = mark_path(directory, token)
         self._mark_looked_s = -_MARK_S
@@ -131,6 +132,11 @@ class Reach:
         if self._server is not None:
             self._server.abandon()
             self._server = None
+
+    def in_child(self, token: bytes) -> Reach:
+        """Forget the parent's socket in a forked child; what the child has instead."""
+        self.abandon()
+        return Reach(self._directory, token, foreign=self.foreign)
 
 
 def get(

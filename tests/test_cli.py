@@ -96,7 +96,7 @@ def test_an_error_is_one_line(monkeypatch, tmp_path, child_environment):
     done = subprocess.run(
         [sys.executable, "-m", "memshare_jupyter", "ls"],
         capture_output=True, text=True, timeout=60,
-        env=child_environment | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        env=child_environment | {"MEMSHARE_RUNTIME_DIR": str(runtime)},
     )  # fmt: skip
     assert done.returncode == 1
     assert re.fullmatch(r"memshare: the runtime directory .* has mode 755.*\n", done.stderr)

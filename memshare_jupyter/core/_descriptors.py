@@ -21,17 +21,35 @@ def keep_spare(fd: int) -> None:
     """Raise the soft limit of open files when `fd`, the newest, comes close to it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and fd > soft - _SPARE:
-        most = 2 * soft if hard == resource.RLIM_INFINITY else min(hard, 2 * soft)
+        _raise(soft, hard)
+
+
+def make_room() -> bool:
+    """Raise the soft limit after a call failed for want of a descriptor; whether to try again.
+
+    Somebody else in this process may have opened the last ones, past `keep_spare`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft not in {resource.RLIM_INFINITY, hard} and _raise(soft, hard)
+
+
+def _raise(soft: int, hard: int) -> bool:
+    most = 2 * soft if hard == resource.RLIM_INFINITY else min(hard, 2 * soft)
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # fs.nr_open may be lower than the hard limit
+        return False
+    return most > soft
 
 
 def refusal(error: OSError) -> TooManyFilesError:
     """Return the error for what failed for want of a descriptor."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if error.errno == errno.ENFILE:
         found = "no process on this machine can open another file (fs.file-max)"
     else:
-        found = f"this process may have {limit} files open, and has as many"
+        most = f" (the hard limit is {hard})" if limit != hard else ""
+        found = f"this process may have {limit} files open{most}, and has as many"
     each = "one" if sys.version_info >= (3, 13) else "two"
     return TooManyFilesError(
         f"{found}; every page and every view takes {each}. Release pages and views that are no "
@@ -42,6 +60,11 @@ def refusal(error: OSError) -> TooManyFilesError:
 
 
 def raise_if_run_out(error: OSError) -> None:
-    """Raise that no descriptor is left, if that is what `error` says."""
+    """Raise that no descriptor is left, if that is what `error` says.
+
+    Where this process may have more, the next call will: the message tells how many it had.
+    """
     if error.errno in RUN_OUT:
-        raise refusal(error) from error
+        told = refusal(error)
+        make_room()
+        raise told from error

@@ -1,6 +1,6 @@
-"""What ``/proc`` says of this process; nothing on systems that have none.
+"""What ``/proc`` says of this process, and of others; nothing on systems that have none.
 
-See proc(5), pid_namespaces(7), and PR_SET_DUMPABLE in prctl(2).
+See proc(5), pid_namespaces(7), user_namespaces(7), and PR_SET_DUMPABLE in prctl(2).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from typing import Final
 
 _PR_GET_DUMPABLE: Final = 3
+_FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD  # the kernel's PROC_USER_INIT_INO
 
 
 def pid_namespace() -> int:
@@ -18,29 +19,25 @@ def pid_namespace() -> int:
 
     It is 0 where there are no such namespaces.
     """
-    return _pid_namespace_of(os.getpid())
-
-
-@functools.lru_cache(maxsize=1)
-def _pid_namespace_of(_pid: int) -> int:
-    # A process never changes its own; a child may have another, but has another pid, too.
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
-
-
-@functools.lru_cache(maxsize=1)
-def _user_namespace_of(_pid: int) -> int:
-    try:
-        return os.stat("/proc/self/ns/user").st_ino
-    except OSError:
-        return 0
+    return _namespace_of(os.getpid(), "pid")
 
 
 def user_namespace() -> int:
-    """Return the number of this process's user namespace; 0 where there are no such namespaces."""
-    return _user_namespace_of(os.getpid())
+    """Return the number of this process's user namespace: its rights end at the next one.
+
+    It is 0 where there are no such namespaces.
+    """
+    return _namespace_of(os.getpid(), "user")
+
+
+@functools.lru_cache(maxsize=4)
+def _namespace_of(_pid: int, kind: str) -> int:
+    # A process changes its own before it runs us, if ever; a child that has another has another
+    # pid, too.
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return 0
 
 
 def start_time(pid: int) -> int | None:
@@ -69,6 +66,33 @@ def is_stopped(pid: int) -> bool:
             return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
     except (OSError, IndexError):
         return False
+
+
+def confined() -> bool:
+    """Say whether this process lives in another user namespace than the machine's first one.
+
+    Processes of its siblings and of the first one may then look at each other in one direction
+    only, or in none.
+    """
+    return user_namespace() not in {0, _FIRST_USER_NAMESPACE}
+
+
+def opens(pid: int) -> bool:
+    """Say whether this process may open the descriptors of another of this pid namespace."""
+    try:
+        os.readlink(f"/proc/{pid}/ns/user")  # asks for the same right: PTRACE_MODE_READ_FSCREDS
+    except OSError:
+        return False
+    return True
+
+
+def boot_id() -> str:
+    """Return what tells this boot of this host from all others; empty where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def why_hidden() -> str:

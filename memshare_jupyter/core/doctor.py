@@ -3,74 +3,37 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from memshare_jupyter.core import _proc
-from memshare_jupyter.core.blocks import (
-    _block as segment,
-)
-from memshare_jupyter.core.blocks import (
-    _huge as huge,
-)
-from memshare_jupyter.core.blocks import (
-    _mounts as mounts,
-)
-from memshare_jupyter.core.blocks import (
-    _room as memory,
-)
-from memshare_jupyter.core.blocks._room import in_units
+from memshare_jupyter.core import _directories, _proc
+from memshare_jupyter.core import _surroundings as around
+from memshare_jupyter.core._surroundings import Check, State
+from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core.blocks._ability import why_no_memfds
+from memshare_jupyter.core.blocks._places import VARIABLE
+from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
+from memshare_jupyter.core.blocks._reach import socket_path
 from memshare_jupyter.core.ledger import Who, sessions_in
-from memshare_jupyter.core.ledger._runtime import (
-    VARIABLE,
-    make_directory,
-    page_directory,
-    runtime_directory,
-    why_unsafe,
-)
+from memshare_jupyter.core.ledger import _runtime as runtime
 from memshare_jupyter.core.registry._process import registry
 from memshare_jupyter.errors import MemshareError
 
-State = Literal["ok", "warn", "fail"]
 _NAMESPACE: Final = "memshare doctor"
-_LEAST_KERNEL: Final = (5, 1)
-_FEW_FILES: Final = 4096
-_LITTLE_ROOM: Final = 0.1
 _PATIENCE_S: Final = 30.0
+_NUMBERED: Final = re.compile(r"(memshare(?:-\d+)?)-\d+")
+_SESSION: Final = re.compile(r"(\d+)-([0-9a-f]{32})\b.*\.session")
 _ATTACH: Final = (
     "import sys; from memshare_jupyter.core.registry._process import registry;"
     " print(int(registry().attach(sys.argv[1], sys.argv[2]).sum()))"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    name : str
-        What it is.
-    state : {"ok", "warn", "fail"}
-        ``warn``: it works, with less than there could be. ``fail``: something will not work.
-    found : str
-        How it is.
-    advice : str
-        What to do; empty when there is nothing to do.
-    """
-
-    name: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 def examine() -> list[Check]:
@@ -79,7 +42,9 @@ def examine() -> list[Check]:
     Begins this process's session if there is none yet. Takes about a second.
     """
     looks: tuple[Callable[[], Iterator[Check]], ...] = (
-        *(_system, _runtime, _backend, _attach, _files, _open_files, _room, _huge_pages, _sessions),
+        *(around.system, _runtime, _elsewhere, _backend, _attach, around.files),
+        *(around.temporary_files, around.open_files, around.room, around.huge_pages),
+        *(around.loopback, _sessions, _reach),
     )
     checks: list[Check] = []
     for look in looks:
@@ -101,41 +66,51 @@ def render(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _system() -> Iterator[Check]:
-    found = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    if sys.platform != "linux":
-        advice = "only Linux has memfds; pages are files here"
-    elif tuple(map(int, re.findall(r"\d+", platform.release())[:2])) < _LEAST_KERNEL:
-        advice = "Linux before 5.1 cannot seal memory against writing; use a newer kernel"
-    else:
-        advice = ""
-    yield Check("system", "warn" if advice else "ok", found, advice)
-
-
 def _runtime() -> Iterator[Check]:
-    directory = runtime_directory()
-    make_directory(directory)
-    kind = mounts.file_system(directory)
+    directory = runtime.runtime_directory()
+    runtime.make_directory(directory)
+    kind = _directories.file_system(directory)
     mode = stat.S_IMODE(directory.stat().st_mode)
     advice = ""
-    if kind in mounts.OVER_NETWORK:
-        advice = "locks may not work over a network; set XDG_RUNTIME_DIR to a local directory"
+    if kind in _directories.OVER_NETWORK:
+        advice = f"locks may not work over a network; set {runtime.VARIABLE} to a local directory"
+    elif match := _NUMBERED.fullmatch(directory.name):
+        first = directory.with_name(match[1])
+        if fault := _directories.why_unsafe(first, _directories.ONLY_MINE):
+            advice = f"{first} is not used: it {fault}; only its owner or root can remove it"
     state: State = "warn" if advice else "ok"
     yield Check("runtime directory", state, f"{directory} ({kind}, mode {mode:o})", advice)
+    login = os.environ.get(runtime.LOGIN_VARIABLE, "")
+    if login and not os.environ.get(runtime.VARIABLE) and (why := runtime.why_not_used(login)):
+        for_login = runtime.is_of_login(login)
+        advice = "" if for_login else f"give it to this user, or set {runtime.VARIABLE} instead"
+        found = f"{login} is not used: it {why}"
+        yield Check(runtime.LOGIN_VARIABLE, "ok" if for_login else "warn", found, advice)
+
+
+def _elsewhere() -> Iterator[Check]:
+    directory = runtime.runtime_directory()
+    if others := runtime.elsewhere(directory):
+        found = f"out of sight: {'; '.join(map(str, others))}"
+        advice = f"set {runtime.VARIABLE} to the same directory in every process that is to share"
+        yield Check("other directories", "warn", found, advice)
 
 
 def _backend() -> Iterator[Check]:
     registry().snapshot()  # sees whether there are sessions of other pid namespaces
     backend, place = segment.choose()
     if backend == "file":
-        why = f"{VARIABLE} is set" if os.environ.get(VARIABLE) else "there are no memfds here"
-        yield Check("backend", "ok", f"file in {place}, because {why}")
+        missing = why_no_memfds()
+        why = f"{VARIABLE} is set" if os.environ.get(VARIABLE) else f"of memfds {missing}"
+        yield Check("backend", "warn" if missing else "ok", f"file in {place}, because {why}")
         return
     hidden = _proc.why_hidden()
+    if not hidden and _proc.confined():
+        hidden = "the process lives in a user namespace of its own"
     if not registry().serving:
         yield Check("backend", "ok", "memfd, which others reach through /proc")
     else:
-        why = hidden or "another pid namespace or a variable asks for it"
+        why = hidden or "another namespace, another process or a variable asks for it"
         yield Check("backend", "ok", f"memfd, which others reach through a socket, too: {why}")
 
 
@@ -162,48 +137,8 @@ def _attach() -> Iterator[Check]:
         registry().release(_NAMESPACE, [variable])
 
 
-def _files() -> Iterator[Check]:
-    directory = page_directory()
-    kind = mounts.file_system(directory)
-    room = memory.directory(str(directory))
-    found = f"{directory} ({kind}, {in_units(room.free_bytes)} free)"
-    if directory.exists() and (fault := why_unsafe(directory)):
-        yield Check("directory of files", "fail", f"{found} {fault}", "choose another one")
-    elif kind in mounts.OVER_NETWORK:
-        advice = f"locks may not work over a network; set {VARIABLE} to a local directory"
-        yield Check("directory of files", "warn", found, advice)
-    else:
-        yield Check("directory of files", "ok", found)
-
-
-def _open_files() -> Iterator[Check]:
-    import resource  # noqa: PLC0415 -- POSIX only, as is the limit
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = "unlimited" if hard == resource.RLIM_INFINITY else f"{hard:,}"
-    few = hard != resource.RLIM_INFINITY and hard < _FEW_FILES
-    advice = "each page takes one; ask for a higher hard limit (ulimit -Hn)" if few else ""
-    state: State = "warn" if few else "ok"
-    yield Check("open files", state, f"{soft:,}, raised when needed up to {most}", advice)
-
-
-def _room() -> Iterator[Check]:
-    room = memory.room()
-    found = f"{in_units(room.free_bytes)} of {in_units(room.limit_bytes)} free ({room.where})"
-    if room.free_bytes < _LITTLE_ROOM * room.limit_bytes:
-        advice = f"release pages, or put large ones on a disk with {VARIABLE}"
-        yield Check("memory", "warn", found, advice)
-    else:
-        yield Check("memory", "ok", found)
-
-
-def _huge_pages() -> Iterator[Check]:
-    yield Check("huge pages", "ok", huge.setting())
-
-
 def _sessions() -> Iterator[Check]:
-    mine = registry().session_file
-    seen = list(sessions_in(runtime_directory(), mine))
+    seen = list(sessions_in(runtime.runtime_directory(), registry().session_file))
     living = [who for _, who in seen if who is not None]
     foreign = [who for who in living if who.pid_namespace != _proc.pid_namespace()]
     others = [str(pid) for pid, who in seen if who is None]
@@ -218,3 +153,24 @@ def _sessions() -> Iterator[Check]:
 
 def _named(sessions: list[Who]) -> str:
     return ", ".join(f"{who.pid} {who.label}".strip() for who in sessions)
+
+
+def _reach() -> Iterator[Check]:
+    """Look whether the blocks of every other process can be opened from here."""
+    directory = runtime.runtime_directory()
+    living = [who for _, who in sessions_in(directory, registry().session_file) if who is not None]
+    shut = [who for who in living if _is_shut(directory, who)]
+    if shut:
+        advice = (
+            f"use memshare there once more, or set {SOCKET_VARIABLE}=1 before they start: they "
+            "live in another namespace, have more capabilities, or are not dumpable"
+        )
+        yield Check("reach", "warn", f"{_named(shut)} cannot be opened from here", advice)
+    else:
+        yield Check("reach", "ok", "every other process can be opened from here")
+
+
+def _is_shut(directory: Path, who: Who) -> bool:
+    if who.pid_namespace == _proc.pid_namespace() and _proc.opens(who.pid):
+        return False
+    return not socket_path(directory, who.token).exists()

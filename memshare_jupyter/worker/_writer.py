@@ -172,7 +172,8 @@ class Writer:
     def _require(self, form: Form) -> None:
         place = "" if self._area is None else self._area.place
         needed = self._items * item_bytes(form)
-        blocks.require("the array of the results", needed, registry().snapshot, place)
+        held = lambda: registry().snapshot().held  # noqa: E731 -- asked for when there is none
+        blocks.require("the array of the results", needed, held, place)
 
 
 def at_once(result: Any) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import doctor
+from memshare_jupyter.core import _proc, doctor
+from memshare_jupyter.core import _surroundings as around
+from memshare_jupyter.core.blocks import _ability
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.doctor import Check, examine, render
+from memshare_jupyter.core.ledger import _elsewhere
 from memshare_jupyter.core.registry import _process as process
 
 
@@ -89,15 +93,16 @@ def test_the_lock_of_this_process_survives_being_examined(child):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
-def test_a_runtime_directory_of_another_user_is_reported_and_not_raised(tmp_path, interpreter):
+def test_a_runtime_directory_that_another_user_made_first_is_passed_over(tmp_path, interpreter):
     (tmp_path / "memshare").mkdir()
     os.chown(tmp_path / "memshare", 65534, 65534)
     said = interpreter(
         f"import os; os.environ['XDG_RUNTIME_DIR'] = {str(tmp_path)!r}\n"
         "from memshare_jupyter.core.doctor import *; print(render(examine()))"
     )
-    assert "fail  runtime" in said
-    assert "belongs to user 65534" in said
+    assert f"warn  runtime directory   {tmp_path}/memshare-1 " in said
+    assert f"{tmp_path}/memshare is not used: it belongs to user 65534; only its owner or" in said
+    assert "ok    attach" in said
 
 
 def test_text_has_a_line_for_each_check_and_advice():
@@ -112,7 +117,102 @@ def test_text_has_a_line_for_each_check_and_advice():
 
 def test_another_system_is_told_what_it_lacks(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "only Linux has memfds" in next(doctor._system()).advice
+    assert "only Linux has memfds" in next(around.system()).advice
+
+
+# --- where there is less -----------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_a_variable_that_leads_to_somebody_elses_directory_is_a_warning(tmp_path, monkeypatch):
+    os.chown(tmp_path, 65534, 65534)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    checks = {check.name: check for check in doctor._runtime()}
+    check = checks["XDG_RUNTIME_DIR"]
+    assert (check.state, check.found) == (
+        "warn", f"{tmp_path} is not used: it belongs to user 65534"
+    )  # fmt: skip
+    assert "MEMSHARE_RUNTIME_DIR" in check.advice
+
+
+def test_that_the_directory_of_a_login_is_not_used_is_no_fault(monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    (check,) = (check for check in doctor._runtime() if check.name == "XDG_RUNTIME_DIR")
+    assert (check.state, check.advice) == ("ok", "")
+    assert "is that of a login session" in check.found
+
+
+def test_processes_that_are_out_of_sight_are_named_with_their_directory(child, tmp_path):
+    other = child(f"os.environ['MEMSHARE_RUNTIME_DIR'] = {str(tmp_path / 'r')!r}")
+    other.run("process.registry()")
+    _elsewhere._seen = (-1e9, tmp_path, [])
+    check = found("other directories")
+    assert check.state == "warn"
+    assert f"{other.pid} in {tmp_path}/r" in check.found
+    other.exit()
+
+
+def test_that_memfds_are_refused_is_told_with_the_reason(monkeypatch):
+    monkeypatch.setattr(_ability, "_known", ["the system refuses them (Operation not permitted)"])
+    check = found("backend")
+    assert check.state == "warn"
+    assert "because of memfds the system refuses them (Operation not permitted)" in check.found
+
+
+def test_a_process_that_cannot_be_opened_is_named_with_the_way_out(child, monkeypatch):
+    owner = child("ms.register_variables('n', {'x': [1]})")
+    assert found("reach").state == "ok"
+    opens = _proc.opens
+    monkeypatch.setattr(_proc, "opens", lambda pid: pid != owner.pid and opens(pid))
+    check = found("reach")
+    assert check.state == "warn"
+    assert str(owner.pid) in check.found
+    assert "MEMSHARE_SOCKET=1" in check.advice
+    owner.run("os.environ['MEMSHARE_SOCKET'] = '1'; process.close(); process.registry()")
+    assert found("reach").state == "ok"
+    owner.exit()
+
+
+def test_from_a_user_namespace_the_doctor_says_who_cannot_be_opened(child, child_environment):
+    owner = child("ms.register_variables('n', {'x': [1]})")
+    code = "from memshare_jupyter.core.doctor import *; print(render(examine()))"
+    command = ["unshare", "--user", "--map-current-user", sys.executable, "-c", code]
+    done = subprocess.run(command, env=child_environment, capture_output=True, text=True)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"no user namespace can be made: {done.stderr.strip()}")
+    assert "memfd, which others reach through a socket, too: the process lives in a user" in (
+        done.stdout
+    ), done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line[6:].startswith("reach "))
+    assert line.startswith("warn")
+    assert str(owner.pid) in line
+
+
+def test_a_loopback_that_is_down_is_a_warning(child_environment):
+    code = (
+        "from memshare_jupyter.core._surroundings import loopback\n"
+        "check = next(loopback()); print(check.state, check.advice)"
+    )
+    command = ["unshare", "--net", sys.executable, "-c", code]
+    done = subprocess.run(command, env=child_environment, capture_output=True, text=True)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"no network namespace can be made: {done.stderr.strip()}")
+    assert done.stdout.startswith("warn the engines of a local cluster need it"), done.stderr
+    assert next(around.loopback()).state == "ok"
+
+
+def test_where_no_temporary_files_can_be_the_place_in_their_stead_is_named(monkeypatch, tmp_path):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    assert next(around.temporary_files()).state == "ok"
+    monkeypatch.setattr(around.tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(around._directories, "SHARED", tmp_path)
+    check = next(around.temporary_files())
+    assert check.state == "warn"
+    assert f"{tmp_path} is used" in check.found
+    monkeypatch.setattr(around._directories, "SHARED", tmp_path / "nothing")
+    assert next(around.temporary_files()).state == "fail"
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Blocks: memory, and how another process reaches it. Imports errors and nothing else of ours."""
 
+from memshare_jupyter.core.blocks._ability import why_no_memfds
 from memshare_jupyter.core.blocks._block import (
     Address,
     Backend,
@@ -11,15 +12,16 @@ from memshare_jupyter.core.blocks._block import (
     attach_at_once,
     choose,
     create,
-    fill,
     map_block,
     reclaim,
-    write_at,
 )
+from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited, write_at
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
-from memshare_jupyter.core.blocks._huge import copy_into, not_inherited
+from memshare_jupyter.core.blocks._places import Places
+from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers
+from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, require, room
+from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, room
 
 __all__ = [
     "FULL",
@@ -28,6 +30,8 @@ __all__ = [
     "BlockBusy",
     "Mode",
     "OwnBlock",
+    "Places",
+    "Reach",
     "Segment",
     "SegmentGone",
     "anonymous",
@@ -43,8 +47,11 @@ __all__ = [
     "map_block",
     "not_inherited",
     "reclaim",
+    "remove_leftovers",
     "require",
+    "reserved",
     "room",
     "share_bytes",
+    "why_no_memfds",
     "write_at",
 ]

@@ -24,25 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 
-from memshare_jupyter.core import _descriptors, _proc
+from memshare_jupyter.core import _proc
 from memshare_jupyter.core.blocks import (
     _file,
     _forked,  # noqa: F401 -- for what it does at a fork
-    _huge,
     _memfd,
     _reach,
-    _socket,
 )
-from memshare_jupyter.core.blocks._gone import SegmentGone
-from memshare_jupyter.core.ledger._runtime import VARIABLE, page_directory
-from memshare_jupyter.core.values import Layout
+from memshare_jupyter.core.blocks._ability import why_no_memfds
+from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
+from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
 
 Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]
 """Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
 OwnBlock: Final = (_memfd.MemfdBlock, _file.FileBlock)
 """Every kind of block that this process may have open."""
-sweep: Final = _file.sweep
 reclaim: Final = _file.reclaim
 
 
@@ -142,7 +139,7 @@ def choose(
         if directory is not None:
             raise ValueError("a memfd lies in no directory; leave it out, or choose 'file'")
         if not _memfd.available():
-            raise ValueError("this system has no memfds; choose 'file'")
+            raise ValueError(f"there can be no memfds: {why_no_memfds()}; choose 'file'")
     if directory is not None:
         return "file", os.path.abspath(directory)
     if backend == "file" or (backend is None and os.environ.get(VARIABLE)):
@@ -187,13 +184,23 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     if address.backend == "file":
         return _file.attach(address.uuid, address.place, writable=writable)
     if address.pid_namespace != _proc.pid_namespace():
-        return _over_socket(address, writable=writable)
+        return _over_socket(address, "lives in another pid namespace", writable=writable)
     try:
         return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
-    except SegmentGone:
+    except BlockBusy:
+        raise
+    except SegmentGone as gone:
+        if isinstance(gone.__cause__, PermissionError):
+            return _over_socket(address, _DENIED, writable=writable)
         if not _reach.socket_path(Path(address.place), address.token).exists():
             raise
-        return _over_socket(address, writable=writable)
+        return _over_socket(address, str(gone), writable=writable)
+
+
+_DENIED: Final = (
+    "cannot be opened from here: it lives in another user namespace, has more capabilities, or is "
+    "not dumpable"
+)
 
 
 def attach_at_once(address: Address, writable: bool) -> Segment | None:
@@ -206,47 +213,13 @@ def attach_at_once(address: Address, writable: bool) -> Segment | None:
         return None
 
 
-def _over_socket(address: Address, *, writable: bool) -> Segment:
-    path = _reach.socket_path(Path(address.place), address.token)
-    try:
-        fd = _socket.fetch(path, address.uuid, writable=writable)
-    except PermissionError:
-        raise
-    except FileNotFoundError as error:
-        raise SegmentGone(
-            f"process {address.pid} lives in another pid namespace and does not serve a socket "
-            f"yet; use memshare there once more, or set {_reach.VARIABLE}=1 before it starts"
-        ) from error
-    except (OSError, LookupError) as error:
-        if getattr(error, "errno", None) in _descriptors.RUN_OUT:
-            raise
-        raise SegmentGone(f"process {address.pid}: {error}") from error
+def _over_socket(address: Address, why: str, *, writable: bool) -> Segment:
+    directory, who = Path(address.place), (address.token, address.uuid, address.pid)
+    fd = _reach.get(directory, *who, why, writable=writable, wait=True)
     if not _memfd.is_block(address.uuid, fd):
         os.close(fd)
-        raise SegmentGone(f"{path} gave something else")
+        raise SegmentGone(f"process {address.pid} gave something else over its socket")
     return _memfd.adopt(address.uuid, fd)
-
-
-def fill(segment: Segment, layout: Layout) -> None:
-    """Write the parts of a value into a fresh block.
-
-    ``write()`` and not a mapping: the kernel then fills each new page of memory in one go,
-    where a mapping pays a page fault for each (2.0 against 0.4-0.9 GB/s, measured). Unless there
-    are huge pages for the asking: then there are few faults, and two threads copy.
-    """
-    if segment.backend == "memfd" and _huge.worth_asking(layout.size_bytes):
-        _huge.fill(map_block(segment, mode="r+"), layout)
-        return
-    for offset, block in layout.blocks():
-        write_at(segment, block, offset)
-
-
-def write_at(segment: Segment, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data`; a single call moves at most 2 GiB and may move less."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(segment.fd, rest, offset)
-        rest, offset = rest[written:], offset + written
 
 
 def map_block(segment: Segment, *, mode: Mode, size_bytes: int | None = None) -> mmap.mmap:

@@ -36,7 +36,7 @@ from typing import Final, Literal
 from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._memfd import try_flock
-from memshare_jupyter.core.ledger._runtime import make_page_directory, remove_if_default
+from memshare_jupyter.core.blocks._places import make_page_directory, remove_if_default
 from memshare_jupyter.errors import RegistryCorruptError
 
 SUFFIX: Final = ".page"

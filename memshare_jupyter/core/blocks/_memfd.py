@@ -1,6 +1,6 @@
 """Linux backend: sealed memfds, reached through any process that has them open.
 
-The way is ``/proc/<pid>/fd``, or the holder's socket (`_socket`) where that leads nowhere.
+The way is ``/proc/<pid>/fd``, or the holder's socket (`_handover`) where that leads nowhere.
 
 A memfd has no name in a file system, so nothing can be left behind: not by a crash, not by a
 kill, and there is nothing to clean up. See memfd_create(2) and the F_ADD_SEALS part of fcntl(2).
@@ -18,11 +18,11 @@ import os
 from typing import Final, Literal
 
 from memshare_jupyter.core._opened import Opened, known
+from memshare_jupyter.core.blocks._ability import F_SEAL_FUTURE_WRITE, why_no_memfds
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 
 _PREFIX: Final = "memshare:"
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
-_F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1
 
 
 class MemfdBlock(Opened):
@@ -46,7 +46,7 @@ class MemfdBlock(Opened):
     def seal(self, *, writable: bool) -> None:
         """Fix the size and, unless `writable`, let nobody write but through existing mappings."""
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        more = 0 if writable else _F_SEAL_FUTURE_WRITE
+        more = 0 if writable else F_SEAL_FUTURE_WRITE
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals | more)
 
     def try_alone(self) -> bool:
@@ -61,11 +61,7 @@ class MemfdBlock(Opened):
 
 def available() -> bool:
     """Say whether this system has memfds, and a way to them."""
-    return (
-        hasattr(os, "memfd_create")
-        and hasattr(fcntl, "F_ADD_SEALS")
-        and os.path.exists("/proc/self/fd")
-    )
+    return not why_no_memfds()
 
 
 def memfd_name(uuid: bytes) -> str:
@@ -188,6 +184,6 @@ def _open_link(
         opened.open(os.open, there, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         link.close()
-    if writable and fcntl.fcntl(opened.fd, fcntl.F_GET_SEALS) & _F_SEAL_FUTURE_WRITE:
+    if writable and fcntl.fcntl(opened.fd, fcntl.F_GET_SEALS) & F_SEAL_FUTURE_WRITE:
         opened.close()
         raise PermissionError(errno.EACCES, "the block is sealed against writing")

@@ -2,8 +2,8 @@
 
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._names import NameLocks
-from memshare_jupyter.core.ledger._reader import Reader, sessions_in
-from memshare_jupyter.core.ledger._runtime import runtime_directory
+from memshare_jupyter.core.ledger._reader import Reader, lists_name, sessions_in
+from memshare_jupyter.core.ledger._runtime import hint, runtime_directory, still
 from memshare_jupyter.core.ledger._session import Who
 from memshare_jupyter.core.ledger._slot import (
     PAGE,
@@ -30,6 +30,9 @@ __all__ = [
     "about_room",
     "as_view",
     "handle_in",
+    "hint",
+    "lists_name",
     "runtime_directory",
     "sessions_in",
+    "still",
 ]

@@ -54,7 +54,7 @@ class Ledger:
     directory : Path
         The runtime directory.
     on_dead : callable
-        Told what dead sessions listed, entry by entry.
+        Told of dead sessions, see `_reader`.
     label : str
         What lists call this process.
 
@@ -101,6 +101,16 @@ class Ledger:
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
         self._file = SessionFile(self.directory, self.mine.who, image, self._files)
         self._files += 1
+
+    def move(self, directory: Path) -> None:
+        """Go on in another directory; `relist` lists there what this process has."""
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
+        self._close_others()
+        self._others.clear()
+        self._listed_ns = 0
+        self.directory = directory
 
     def publish(self, entry: Entry) -> int:
         """List a handle of this process; returns its slot. A crash before leaves no trace."""

@@ -45,18 +45,17 @@ from memshare_jupyter.core.ledger._slot import (
     unpack,
 )
 from memshare_jupyter.core.ledger._table import Table
+from memshare_jupyter.core.names import PageName
 
 # Nonblocking, so that a pipe of that name cannot stop us.
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _TRIES: Final = 200
 _MOST_SLOTS: Final = 1 << 20
 _STATE_END: Final = STATE_OFFSET + STATE.size
-SOCKET_SUFFIX: Final = ".socket"
-"""Of the socket that a session may serve, whose name begins with its token."""
 _NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ESPIPE)
 
-OnDead = Callable[[Entry], None]
-"""Told what a dead session listed, before its file is removed."""
+OnDead = Callable[[Path, bytes, Iterator[Entry]], None]
+"""Told of a dead session, before its file is removed: where, its token, and what it listed."""
 
 
 class Reader:
@@ -239,6 +238,17 @@ def sessions_in(directory: Path, mine: Path | None) -> Iterator[tuple[int, Who |
                 opened.close()
 
 
+def lists_name(image: bytes, name: PageName) -> bool:
+    """Say whether a session file with these contents lists a page of that name."""
+    slots = range(HEADER_BYTES, len(image) - SLOT_BYTES + 1, SLOT_BYTES)
+    whole = (image[at : at + SLOT_BYTES] for at in slots)
+    for slot in whole:
+        with contextlib.suppress(TornSlot):
+            if slot != EMPTY and is_whole(slot) and unpack(slot).name == name:
+                return True
+    return False
+
+
 def _differing(image: bytes, before: bytes) -> list[int]:
     """Return the indexes of the slots that are not the same in two images."""
     slots = [len(image) // SLOT_BYTES, len(before) // SLOT_BYTES]
@@ -253,13 +263,11 @@ def _differing(image: bytes, before: bytes) -> list[int]:
 
 def _sweep(fd: int, path: Path, on_dead: OnDead) -> None:
     if os.fstat(fd).st_nlink:  # else it was swept already
+        with contextlib.suppress(OSError, ValueError):  # ValueError: its name is not one of ours
+            token = bytes.fromhex(path.name.removesuffix(SUFFIX).split("-")[1])
+            on_dead(path.parent, token, _last_entries(fd))
         with contextlib.suppress(OSError):
-            for entry in _last_entries(fd):
-                on_dead(entry)
-        token = path.name.removesuffix(SUFFIX).split("-")[1]
-        for left in (path.with_name(token + SOCKET_SUFFIX), path):
-            with contextlib.suppress(OSError):
-                left.unlink()
+            path.unlink()
 
 
 def _last_entries(fd: int) -> Iterator[Entry]:

@@ -1,56 +1,91 @@
-"""The directories of this user: where sessions are listed, and where pages with a file lie."""
+"""The runtime directory: where the processes of this user on this host list what they hold.
+
+One user, one host, one directory: whoever looks elsewhere sees nothing, so the choice must not
+depend on how a process was started. A terminal has ``XDG_RUNTIME_DIR``; ssh, cron, systemd,
+``docker exec`` and batch jobs often have not. It is chosen so:
+
+1. ``MEMSHARE_RUNTIME_DIR``, when it is set: for containers that share one, and for tests;
+2. ``$XDG_RUNTIME_DIR/memshare``, when somebody set that variable to a directory of their own. The
+   one of a login session, ``/run/user/<uid>``, does not count: it is not there without a login,
+   and goes with the last one, while kernels may stay;
+3. a directory of the third rule in which a process of this user lives: whoever comes joins;
+4. ``memshare-<uid>`` in ``/dev/shm``, else ``/tmp``, ``/var/tmp``, ``/run/user/<uid>`` or the
+   directory for temporary files.
+
+A directory is ours when it is one, no link, belongs to this user, and nobody else may enter it.
+Where something else has the name, ``memshare-<uid>-1`` is used and so on: a sticky ``/dev/shm``
+lets nobody remove what a stranger puts there, and in user namespaces many are user 0.
+
+Over a network the name ends with the boot's id: locks may not bind another host there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import stat
+import re
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from memshare_jupyter.errors import RegistryCorruptError
+from memshare_jupyter.core import _directories, _proc
+from memshare_jupyter.core.ledger._elsewhere import Elsewhere, Sought, find_elsewhere, living
+from memshare_jupyter.errors import NotEnoughMemoryError, RegistryCorruptError
 
-VARIABLE: Final = "MEMSHARE_DIR"
-_DEFAULT: Final = "memshare-{}-pages"
-_SHARED: Final = Path("/dev/shm")  # noqa: S108 -- checked before use
+VARIABLE: Final = "MEMSHARE_RUNTIME_DIR"
+LOGIN_VARIABLE: Final = "XDG_RUNTIME_DIR"
+_LOGIN: Final = re.compile(r"(/var)?/run/user/\d+")
+_OURS: Final = re.compile(r"memshare-\d+(-\d+)?")
+_WITHOUT_LOGIN: Final = (_directories.SHARED, Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- checked before use
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED: Final = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ENXIO, errno.ENOLCK, errno.EOPNOTSUPP, errno.ESTALE, errno.EIO, errno.ENAMETOOLONG),
+)
+
+_chosen: dict[tuple[str | None, str | None], Path] = {}
+"""What was chosen, for these variables: a process does not change its mind without need."""
 
 
 def runtime_directory() -> Path:
     """Return the directory of this user's session files; it may not exist yet.
 
-    ``$XDG_RUNTIME_DIR/memshare`` when that is ours, else ``/dev/shm/memshare-<uid>``, else
-    ``memshare-<uid>`` in the directory for temporary files.
+    The same one until it is not ours any more, or what it lies in is gone.
     """
-    uid = os.getuid()
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime:
-        with contextlib.suppress(OSError):
-            if os.stat(runtime).st_uid == uid and os.access(runtime, os.W_OK | os.X_OK):
-                return Path(runtime, "memshare")
-    return _base() / f"memshare-{uid}"
+    variables = os.environ.get(VARIABLE), os.environ.get(LOGIN_VARIABLE)
+    before = _chosen.get(variables)
+    if before is not None and before.parent.is_dir() and not _why_unsafe(before):
+        return before
+    found = _chosen[variables] = _of_variables() or _joined() or _by_rule()
+    return found
 
 
-def page_directory() -> Path:
-    """Return the directory of pages with a file, when none was asked for; it may not exist yet.
+def still(directory: Path) -> Path:
+    """Return `directory`, or the one to move to when what it lay in is gone, as after a logout."""
+    return directory if directory.parent.is_dir() else runtime_directory()
 
-    ``$MEMSHARE_DIR``, else ``/dev/shm/memshare-<uid>-pages``, else ``memshare-<uid>-pages`` in
-    the directory for temporary files. Not below the runtime directory: that is often small.
+
+def elsewhere(mine: Path) -> list[Elsewhere]:
+    """Return the other directories in which processes of this user live, see `_elsewhere`."""
+    login = Path(f"/run/user/{os.getuid()}/memshare")  # of earlier versions
+    return find_elsewhere(mine, [one for one in (*_by_the_rule(), login) if not _why_unsafe(one)])
+
+
+def hint(mine: Path, sought: Sought) -> str:
+    """Say where else processes of this user list what is not here; empty when they do not.
+
+    For the end of the message that there is no such page. It takes milliseconds, and who is where
+    is remembered for two seconds.
     """
-    chosen = os.environ.get(VARIABLE, "")
-    return Path(chosen).absolute() if chosen else _base() / _DEFAULT.format(os.getuid())
-
-
-def remove_if_default(directory: Path) -> None:
-    """Remove a directory of pages that is empty, unless somebody chose it."""
-    if directory.name == _DEFAULT.format(os.getuid()):
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-
-
-def _base() -> Path:
-    usable = os.access(_SHARED, os.W_OK | os.X_OK)
-    return _SHARED if usable else Path(tempfile.gettempdir())
+    having = [other.only(sought) for other in elsewhere(mine)]
+    having = [other for other in having if other.pids]
+    if not having:
+        return ""
+    return (
+        f"{'; '.join(map(str, having))} has it, and this process looks in {mine}: set {VARIABLE} "
+        f"(or {LOGIN_VARIABLE}) to the same directory for all"
+    )
 
 
 def make_directory(directory: Path) -> None:
@@ -61,15 +96,21 @@ def make_directory(directory: Path) -> None:
     RegistryCorruptError
         It is a link, belongs to another user, or others may enter it; or there is no place
         for it any more.
+    NotEnoughMemoryError
+        Its file system is full.
     """
     try:
-        fault = _fault(directory, 0o077, "so other users can enter it")
+        fault = _directories.make(directory, _directories.ONLY_MINE, _CLOSED)
     except FileNotFoundError:
         raise RegistryCorruptError(
             f"the runtime directory {directory} cannot be made, because {directory.parent} is "
-            "gone, as after a logout; set XDG_RUNTIME_DIR to a directory that stays, and restart",
+            f"gone, as after a logout; log in again, or set {VARIABLE} to a directory that stays "
+            f"(instead of {LOGIN_VARIABLE}). What this process holds stays valid",
             directory=str(directory),
         ) from None
+    except OSError as error:
+        raise_if_unusable(error, directory)
+        raise
     if fault:
         raise _untrusted(directory, fault)
 
@@ -82,59 +123,127 @@ def check_directory(directory: Path) -> None:
     RegistryCorruptError
         It is a link, belongs to another user, or others may enter it.
     """
-    if fault := why_unsafe(directory, 0o077, "so other users can enter it"):
+    if fault := _why_unsafe(directory):
         raise _untrusted(directory, fault)
 
 
 def _untrusted(directory: Path, fault: str) -> RegistryCorruptError:
     return RegistryCorruptError(
-        f"the runtime directory {directory} {fault}; remove it, or set XDG_RUNTIME_DIR to a "
-        "directory of your own",
+        f"the runtime directory {directory} {fault}; remove it if you may, or set {VARIABLE} to a "
+        "directory of your own, in every process",
         directory=str(directory),
     )
 
 
-def make_page_directory(directory: Path) -> None:
-    """Create a directory for pages if need be and check that nobody else can change it.
+_CLOSED: Final = "so other users can enter it"
 
-    Others may look into one that exists already: each file keeps them out itself.
 
-    Raises
-    ------
-    RegistryCorruptError
-        It is a link, belongs to another user, or others may write to it.
-    FileNotFoundError
-        The directory around it does not exist.
-    """
-    fault = _fault(directory, 0o022, "so other users can write to it")
-    if fault:
-        raise RegistryCorruptError(
-            f"the directory for pages {directory} {fault}; choose one that is yours alone, or one "
-            "that does not exist yet",
+def _why_unsafe(directory: Path) -> str:
+    return _directories.why_unsafe(directory, _directories.ONLY_MINE, _CLOSED)
+
+
+def raise_if_unusable(error: OSError, directory: Path, name: str = "") -> None:
+    """Raise what it means for our lists that a file in the runtime directory, `name`, failed."""
+    path = directory / name if name else directory
+    if error.errno in _FULL:
+        raise NotEnoughMemoryError(
+            f"the file system of the runtime directory {directory} is full, so what this process "
+            "holds cannot be listed there; remove files from it (pages need no room there), or set "
+            f"{VARIABLE} to a directory elsewhere, in every process",
             directory=str(directory),
-        )
+        ) from error
+    if error.errno == errno.EFBIG:
+        raise NotEnoughMemoryError(
+            f"this process may not write a file as large as its list in {directory}; raise the "
+            "limit of file sizes (ulimit -f, LimitFSIZE=)",
+            directory=str(directory),
+        ) from error
+    if error.errno in _REFUSED:
+        raise RegistryCorruptError(
+            f"{path} cannot be used: {error.strerror}; remove it, or set {VARIABLE} to a directory "
+            "of your own, in every process",
+            directory=str(directory),
+        ) from error
 
 
-def _fault(directory: Path, closed: int, why: str) -> str:
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    return why_unsafe(directory, closed, why)
+# --- the choice --------------------------------------------------------------------------
 
 
-def why_unsafe(directory: Path, closed: int = 0o022, why: str = "for others to write to") -> str:
-    """Say what is wrong with a directory; empty when nothing is, or it does not exist.
+def _of_variables() -> Path | None:
+    if chosen := os.environ.get(VARIABLE, ""):
+        directory = Path(chosen).absolute()
+        return _of_this_host(directory) if _over_network(directory) else directory
+    login = os.environ.get(LOGIN_VARIABLE, "")
+    if not login or why_not_used(login):
+        return None
+    return _mine(Path(login, "memshare"))
 
-    `closed` are the bits of its mode that must not be set, and `why` what they would allow.
-    """
+
+def why_not_used(login: str) -> str:
+    """Say why `$XDG_RUNTIME_DIR` does not lead to the runtime directory; empty when it does."""
+    if is_of_login(login):
+        return "is that of a login session, which other processes of yours may not have"
+    if not os.path.isabs(login):
+        return "is not an absolute path"
     try:
-        found = directory.lstat()
-    except FileNotFoundError:
-        return ""  # removed again at once by a process that ended; the caller tries anew
-    mode = stat.S_IMODE(found.st_mode)
-    if stat.S_ISLNK(found.st_mode):
-        return "is a symbolic link"
-    if not stat.S_ISDIR(found.st_mode):
-        return "is not a directory"
+        found = os.stat(login)
+    except (OSError, ValueError):
+        return "is not there"
     if found.st_uid != os.getuid():
         return f"belongs to user {found.st_uid}"
-    return f"has mode {mode:o}, {why}" if mode & closed else ""
+    return "" if os.access(login, os.W_OK | os.X_OK) else "cannot be written to"
+
+
+def is_of_login(login: str) -> bool:
+    """Say whether a value of ``XDG_RUNTIME_DIR`` is what a login session sets it to."""
+    return _LOGIN.fullmatch(os.path.normpath(login)) is not None
+
+
+def _joined() -> Path | None:
+    return next((one for one in _by_the_rule() if living(one)), None)
+
+
+def _by_the_rule() -> list[Path]:
+    """Return the directories that may be chosen without a variable and are this user's alone."""
+    return [one for base in _bases() for one in _ours(base)]
+
+
+def _by_rule() -> Path:
+    name = f"memshare-{os.getuid()}"
+    fit = [base for base in _bases() if _directories.usable(base)]
+    for base in sorted(fit, key=_over_network):  # where locks are sure first
+        if not _why_unsafe(found := _mine(base / name)):
+            return found
+    return _bases()[0] / name
+
+
+def _bases() -> list[Path]:
+    bases = [*_WITHOUT_LOGIN, Path(f"/run/user/{os.getuid()}")]
+    with contextlib.suppress(FileNotFoundError):
+        bases.append(Path(tempfile.gettempdir()))
+    return list(dict.fromkeys(bases))
+
+
+def _ours(base: Path) -> list[Path]:
+    """Return the directories of the rule that are this user's alone, the first to be used first."""
+    try:
+        found = [base / name for name in os.listdir(base) if _OURS.fullmatch(name)]
+    except OSError:
+        return []
+    mine = f"memshare-{os.getuid()}"
+    fit = [one for one in found if one.is_dir() and not _why_unsafe(one)]
+    return sorted(fit, key=lambda one: (not one.name.startswith(mine), len(one.name), one.name))
+
+
+def _mine(directory: Path) -> Path:
+    if _over_network(directory):
+        directory = _of_this_host(directory)
+    return _directories.first_of_mine(directory, _directories.ONLY_MINE)
+
+
+def _of_this_host(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}-{_proc.boot_id()[:8]}")
+
+
+def _over_network(directory: Path) -> bool:
+    return _directories.file_system(directory) in _directories.OVER_NETWORK

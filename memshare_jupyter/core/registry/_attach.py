@@ -203,7 +203,7 @@ class Viewer:
         taken = self.take(Wanted(name, uuid), mode, keep=False)
         page = taken.handle.page
         if page.edition != edition:
-            raise claims.gone(name)
+            raise claims.gone(name, uuid)
         if form:
             return page.array(name, self._handles.rebuild, form)
         return page.value(name, self._handles.rebuild)
@@ -399,7 +399,8 @@ class _Opened(NamedTuple):
 
 def _open(found: list[_Way], mode: blocks.Mode, wanted: Wanted) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
-    patience_s, gone = _PATIENCE_S, None
+    patience_s = _PATIENCE_S
+    gone: Exception | None = None
     for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S

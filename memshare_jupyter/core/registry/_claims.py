@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
+from memshare_jupyter.core.ledger import (
+    PAGE,
+    Entry,
+    Reader,
+    Session,
+    hint,
+    lists_name,
+    runtime_directory,
+)
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.errors import (
     NotOwnerError,
@@ -55,16 +63,17 @@ def claims_by_uuid(sessions: list[Session | Reader], name: PageName, uuid: bytes
     """
     claims = [(session, entry) for session in sessions for entry in session.table.of(uuid)]
     if not claims:
-        raise gone(name)
+        raise gone(name, uuid)
     return claims
 
 
-def gone(name: PageName) -> PageNotFoundError:
+def gone(name: PageName, uuid: bytes) -> PageNotFoundError:
     """Return the error for a reference to a value that nobody holds any more."""
+    where = _elsewhere(lambda image: uuid in image)
     return PageNotFoundError(
         f"the page of {name} that was sent here is gone: its last holder released it; "
         "keep the view until it has arrived, or attach the page by name (a pickle of a view in a "
-        "file is a reference, too, and holds no data: store np.save(file, x) or x.copy())",
+        f"file is a reference, too, and holds no data: store np.save(file, x) or x.copy()){where}",
         name=str(name),
     )
 
@@ -126,7 +135,13 @@ def not_found(
     else:
         others = listed(sorted({n.namespace for n in owned}))
         found = f"there is no namespace {name.namespace!r} either, but: {others}"
-    return PageNotFoundError(f"no page {name} ({found}); register it first", name=str(name))
+    where = _elsewhere(lambda image: lists_name(image, name))
+    return PageNotFoundError(f"no page {name} ({found}); register it first{where}", name=str(name))
+
+
+def _elsewhere(sought: Callable[[bytes], bool]) -> str:
+    said = hint(runtime_directory(), sought)
+    return f". But {said}" if said else ""
 
 
 def listed(names: list[str]) -> str:

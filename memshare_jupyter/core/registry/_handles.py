@@ -15,13 +15,11 @@ import contextlib
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 from memshare_jupyter.core import _opened, blocks
-from memshare_jupyter.core.blocks._reach import Reach
-from memshare_jupyter.core.blocks._sweeping import Places
 from memshare_jupyter.core.ledger import (
     PAGE,
     SLOT_BYTES,
@@ -32,6 +30,7 @@ from memshare_jupyter.core.ledger import (
     Reader,
     Session,
     as_view,
+    still,
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
@@ -100,9 +99,9 @@ class Handles:
         self.views: dict[tuple[bytes, str], Handle] = {}
         self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
         self.names = NameLocks(directory)
-        self.places = Places()
-        self.ledger = Ledger(directory, _remove_file)
-        self.reach = Reach(directory, self.ledger.mine.who.token)
+        self.places = blocks.Places(blocks.reclaim)
+        self.ledger = Ledger(directory, _remove_leftovers)
+        self.reach = blocks.Reach(directory, self.ledger.mine.who.token)
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
         self.mappings = Mappings(self.turn.settle)
         self._unsure = False  # an interrupt may have left ledger or tables half changed
@@ -210,15 +209,14 @@ class Handles:
     def sessions(self) -> list[Session | Reader]:
         """Return every living session, this process's first, up to date."""
         found = list(self.ledger.sessions())
-        mine = self.ledger.mine.who
         for session in found:
-            if (
-                session.who.pid_namespace != mine.pid_namespace
-                or session.who.user_namespace != mine.user_namespace
-            ):
-                self.reach.foreign = True
+            self.reach.met(session.who.pid_namespace, session.who.user_namespace)
         self.reach.look()
         return found
+
+    def sweep(self, sessions: Iterable[Session | Reader]) -> None:
+        """Remove page files that dead processes had not listed yet, or no more."""
+        self.places.sweep(file for session in sessions for file in session.table.files())
 
     def show_to(self, sessions: Iterable[Session | Reader]) -> None:
         """Let processes of other pid namespaces see this one: they serve a socket only then."""
@@ -296,6 +294,8 @@ class Handles:
         """
         self._unlisted = None
         try:
+            if (directory := still(self.ledger.directory)) != self.ledger.directory:
+                self._move(directory)
             if (locked := self.names.try_lock(self.pages)) is not None:
                 return locked
             try:
@@ -308,6 +308,13 @@ class Handles:
         except (OSError, MemshareError) as error:
             self._unlisted = error  # what needs no list goes on; the next turn tries again
         return None
+
+    def _move(self, directory: Path) -> None:
+        """Go on in another runtime directory: what this one lay in is gone, as after a logout."""
+        self.names.close()
+        self.names = NameLocks(directory)
+        self.ledger.move(directory)
+        self.reach = self.reach.moved(directory)
 
     def _give_up(self, name: PageName, session: Reader) -> None:
         self.drop_page(name)
@@ -358,7 +365,9 @@ def _owns(session: Session | Reader, name: PageName) -> bool:
     return any(entry.kind == PAGE for entry in session.table.named(name))
 
 
-def _remove_file(entry: Entry) -> None:
-    """Remove the file of a page that a dead session listed, if nobody holds it."""
-    if entry.backend == "file":
-        blocks.reclaim(entry.place, entry.uuid)
+def _remove_leftovers(directory: Path, token: bytes, entries: Iterator[Entry]) -> None:
+    """Remove what a dead session left: the files of pages that nobody holds, and its socket."""
+    for entry in entries:
+        if entry.backend == "file":
+            blocks.reclaim(entry.place, entry.uuid)
+    blocks.remove_leftovers(directory, token)

@@ -236,20 +236,23 @@ class Owner:
         if not fresh:
             return
         what = ", ".join(str(request.name) for request in fresh)
-        needed = sum(request.plan.size_bytes for request in fresh)
-        blocks.require(what, needed, self._look, place)
+        needed = sum(_format.page_bytes(request.plan) for request in fresh)
         self._handles.places.use(place)
+        runtime = self._handles.ledger.directory
         try:
-            for request in fresh:
-                plan, number = request.plan, uuid.uuid4().bytes
-                request.block = blocks.create(number, _format.page_bytes(plan), backend, place)
-                _descriptors.keep_spare(2 * request.block.fd)  # its mapping may take another
-                blocks.fill(request.block, plan.layout)
-                end = _format.tail(plan, number, 0)
-                blocks.write_at(request.block, end, plan.size_bytes)
+            with blocks.reserved(what, needed, self._held, place, runtime=runtime) as filled:
+                for request in fresh:
+                    plan, number = request.plan, uuid.uuid4().bytes
+                    request.block = blocks.create(number, _format.page_bytes(plan), backend, place)
+                    blocks.fill(request.block, plan.layout, filled)
+                    end = _format.tail(plan, number, 0)
+                    blocks.write_at(request.block, end, plan.size_bytes)
         except OSError as error:
-            blocks.explain(error, what, needed, self._look, place)
+            blocks.explain(error, what, needed, self._held, place)
             raise
+
+    def _held(self) -> str:
+        return self._look().held
 
     @in_turn
     def _begin_refills(self, requests: list[Request], backend: blocks.Backend, place: str) -> None:

@@ -85,7 +85,7 @@ class Registry:
     @in_turn
     def _take(self) -> tuple[Snapshot, list[list[Claim]]]:
         sessions = self._handles.sessions()
-        self._handles.places.sweep(sessions)
+        self._handles.sweep(sessions)
         return self._looks.take(sessions)
 
     def _was_released(self, of_one: list[Claim]) -> bool:

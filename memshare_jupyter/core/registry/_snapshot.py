@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName
 
 State = Literal["active", "writable", "draining", "orphaned"]
@@ -120,3 +121,10 @@ class Snapshot:
     def copies_bytes(self) -> int:
         """Bytes that the same holders would need with a copy each."""
         return sum(page.size_bytes * len({h.session for h in page.holders}) for page in self.pages)
+
+    @property
+    def held(self) -> str:
+        """What takes the most memory, in words."""
+        largest = sorted(self.pages, key=lambda page: -page.size_bytes)[:3]
+        names = ", ".join(f"{page.name} {in_units(page.size_bytes)}" for page in largest)
+        return f"shared pages hold {in_units(self.shared_bytes)}{f' ({names})' if names else ''}"

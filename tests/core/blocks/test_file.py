@@ -130,9 +130,9 @@ def test_a_full_file_system_is_one_clear_error_and_leaves_nothing(place, monkeyp
 
 def test_room_on_a_disk_is_the_disks_and_not_the_memorys(place, monkeypatch):
     monkeypatch.setattr(memory, "machine", lambda: memory.Room("this machine", 0, 0))
-    monkeypatch.setattr(memory.mounts, "file_system", lambda path: "ext4")
+    monkeypatch.setattr(memory._directories, "file_system", lambda path: "ext4")
     assert memory.room(place).where == f"the file system of {place}"
-    monkeypatch.setattr(memory.mounts, "file_system", lambda path: "tmpfs")
+    monkeypatch.setattr(memory._directories, "file_system", lambda path: "tmpfs")
     assert memory.room(place).where == "this machine"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.blocks import _reserve
 from memshare_jupyter.core.blocks import _room as memory
 
 GB = 10**9
@@ -22,7 +23,9 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "_GROUPS_OF_SELF", tmp_path / "self")
     monkeypatch.setattr(memory, "_GROUPS", tmp_path / "cgroup")
-    return tmp_path
+    _reserve._allowance.reset()
+    yield tmp_path
+    _reserve._allowance.reset()
 
 
 def make_group(path, **files):
@@ -49,6 +52,57 @@ def test_groups_of_the_first_version_count_too(machine):
         limit_in_bytes=GB, usage_in_bytes=GB // 2, stat="total_inactive_file 0\n",
     )  # fmt: skip
     assert memory.room().free_bytes == GB // 2
+
+
+@pytest.mark.parametrize(
+    ("stat", "free"),
+    [
+        ("inactive_file 100\n", 100),
+        ("inactive_file 100\nactive_file 200\nslab_reclaimable 30\nshmem 500\n", 330),
+        (f"active_file {GB}\ninactive_file {GB}\n", GB),
+    ],
+)
+def test_what_the_kernel_takes_back_from_files_counts_as_free(machine, stat, free):
+    (machine / "self").write_text("0::/job\n")
+    make_group(machine / "cgroup/job", max=GB, current=GB, stat=stat)
+    assert memory.room().free_bytes == free
+
+
+def test_files_count_as_free_in_groups_of_the_first_version_too(machine):
+    (machine / "self").write_text("4:memory:/job\n")
+    make_group(
+        machine / "cgroup/memory/job",
+        limit_in_bytes=GB, usage_in_bytes=GB, stat="total_inactive_file 5\ntotal_active_file 6\n",
+    )  # fmt: skip
+    assert memory.room().free_bytes == 11
+
+
+@pytest.mark.parametrize(("most", "high", "limit"), [(GB, GB // 4, GB // 4), ("max", GB, GB)])
+def test_where_the_kernel_begins_to_throttle_is_a_limit_as_well(machine, most, high, limit):
+    (machine / "self").write_text("0::/job\n")
+    make_group(machine / "cgroup/job", max=most, high=high, current=100, stat="")
+    assert memory.room() == memory.Room("control group job", limit - 100, limit)
+
+
+def test_a_limit_of_the_address_space_is_named_as_that(child):
+    one = child("import resource\nfrom memshare_jupyter.core.blocks import _room")
+    one.run(
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, used + 50_000_000))"
+    )
+    with pytest.raises(ms.NotEnoughMemoryError, match=r"address space .*ulimit -v.*raise that"):
+        one.run("ms.Namespace('n').empty('x', (80_000_000,), 'u1')")
+    assert one.eval("_room.room().limit_bytes - used") == 50_000_000
+
+
+def test_a_limit_of_file_sizes_is_named_as_that(child):
+    one = child("import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)")
+    one.run("ms.page_list(); x = np.zeros(3_000_000)")
+    one.run("resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))")
+    with pytest.raises(ms.NotEnoughMemoryError, match=r"no more than 1.0 MB .*ulimit -f"):
+        one.run("ms.register_variables('n', {'x': x})")
+    one.run("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)")
+    one.run("ms.register_variables('n', {'x': x}); ms.release_variables('n', 'x')")
 
 
 def test_a_group_without_files_is_no_limit(machine):

@@ -14,7 +14,7 @@ import pytest
 
 from memshare_jupyter.core import _proc
 from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.blocks import _memfd, _socket
+from memshare_jupyter.core.blocks import _handover, _memfd
 
 SIZE = 3 * mmap.PAGESIZE
 TEXT = b"written by its maker"
@@ -301,7 +301,7 @@ class TestMemfdOverASocket(SegmentContract):
     @pytest.fixture(autouse=True)
     def sockets(self, tmp_path):
         self.directory = tmp_path
-        server = _socket.Server(tmp_path / f"{bytes(16).hex()}.socket", _memfd.reopen_held)
+        server = _handover.Server(tmp_path / f"{bytes(16).hex()}.socket", _memfd.reopen_held)
         yield
         server.end()
 

@@ -1,19 +1,18 @@
-"""Handing memfds to other processes over a unix socket, where ``/proc`` does not lead to them.
-
-A socket crosses pid and user namespaces, and reaches a process that is not dumpable. It needs a
-thread at the holder's side, so it is served only when it is needed, see `reach`.
+"""Handing memfds to other processes over a unix socket: the holder's end and the asker's.
 
 1. the client connects and sends what it wants: a uuid, and whether to write;
 2. the server looks who connected (SO_PEERCRED: the kernel says, not the client);
 3. it opens the block anew, so that the client's descriptor can do no more than was asked for;
 4. it answers with one byte and, when all is well, the descriptor (SCM_RIGHTS); both hang up.
 
-Whatever a client does instead, the server hangs up on it, after two seconds at the latest.
+Whatever a client does instead, the server hangs up on it, after two seconds at the latest. A
+server that does not answer keeps a client waiting as long, once; `_reach` says when there is one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -24,20 +23,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-SUFFIX: Final = ".socket"
+from memshare_jupyter.core._descriptors import RUN_OUT
+
 _REQUEST: Final = struct.Struct("<8s16s?")
 _MAGIC: Final = b"memshar1"
-_HERE, _GONE, _DENIED = b"\0", b"\1", b"\2"
+_HERE, _GONE, _DENIED, _RUN_OUT = b"\0", b"\1", b"\2", b"\3"
 _FD: Final = struct.Struct("@i")
 _CREDENTIALS: Final = struct.Struct("@iII")
 _CLIENT_S: Final = 2.0
 _MOST_CLIENTS: Final = 64
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 2.0
+_IMPATIENCE_S: Final = 0.05
+_SILENT_S: Final = 5.0
 _PATH_BYTES: Final = 107  # sun_path of unix(7), without its final zero
 
 HandOut = Callable[[bytes, bool], int]
 """Opens the block with that uuid, for writing or not. `LookupError` when there is none,
 `PermissionError` when it may not be written."""
+
+_silent: dict[Path, float] = {}
+"""Sockets that gave no answer, and until when they are not waited for as long again."""
 
 
 class Server:
@@ -49,12 +54,18 @@ class Server:
         The socket; its directory keeps other users out.
     hand_out : callable
         Opens a block.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        There can be no socket there, or no thread.
     """
 
     def __init__(self, path: Path, hand_out: HandOut) -> None:
         self._path = path
         self._hand_out = hand_out
         self._clients: dict[int, tuple[socket.socket, float]] = {}
+        self._thread: threading.Thread | None = None
         self._listener = socket.socket(socket.AF_UNIX)
         self._stop, self._stopped = socket.socketpair()
         try:
@@ -62,28 +73,33 @@ class Server:
                 path.unlink()
             with _short(path) as name:
                 self._listener.bind(name)
+            path.chmod(0o600)  # whatever the umask
             self._listener.listen(_MOST_CLIENTS)
             self._listener.setblocking(False)
+            self.resume()
         except BaseException:
             self.abandon()
+            path.unlink(missing_ok=True)
             raise
-        self.resume()
 
     @property
     def serving(self) -> bool:
-        """Whether the socket can still be found."""
-        return self._path.exists()
+        """Whether the socket can still be found, and somebody answers."""
+        return self._path.exists() and self._thread is not None and self._thread.is_alive()
 
     def resume(self) -> None:
         """Serve, those first who came during a pause."""
-        self._thread = threading.Thread(target=self._run, name="memshare socket", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="memshare socket", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def pause(self) -> None:
         """End the thread; who comes now waits."""
-        self._stop.send(b"x")
-        self._thread.join()
-        self._stopped.recv(1)
+        if self._thread is not None:
+            self._stop.send(b"x")
+            self._thread.join()
+            self._stopped.recv(1)
+            self._thread = None
 
     def end(self) -> None:
         """Stop, and remove the socket."""
@@ -111,50 +127,53 @@ class Server:
             for fd, _ in poll.poll(_CLIENT_S * 1000 if self._clients else None):
                 if fd == self._stopped.fileno():
                     return
-                if fd != self._listener.fileno():
-                    self._answer(self._clients[fd][0])
+                if fd == self._listener.fileno():
+                    self._let_in(poll)
+                else:
+                    # Whatever goes wrong with one client is no matter for the others.
+                    with contextlib.suppress(Exception):
+                        self._answer(self._clients[fd][0])
                     self._hang_up(fd, poll)
-                elif (client := self._accept()) is not None:
-                    self._clients[client.fileno()] = (client, time.monotonic() + _CLIENT_S)
-                    poll.register(client, select.POLLIN)
             now = time.monotonic()
             for fd in [fd for fd, (_, until) in self._clients.items() if until <= now]:
                 self._hang_up(fd, poll)
 
-    def _accept(self) -> socket.socket | None:
+    def _let_in(self, poll: select.poll) -> None:
         try:
             client, _ = self._listener.accept()
+            client.setblocking(False)
+            self._clients[client.fileno()] = (client, time.monotonic() + _CLIENT_S)
+            poll.register(client, select.POLLIN)
         except BlockingIOError:
-            return None
-        except OSError:
-            time.sleep(0.05)  # no descriptor left: the client waits, and we must not spin
-            return None
-        client.setblocking(False)
-        return client
+            pass
+        except Exception:  # noqa: BLE001 -- no descriptor or memory left: the client waits,
+            time.sleep(0.05)  # and we must not spin
 
     def _hang_up(self, fd: int, poll: select.poll) -> None:
         poll.unregister(fd)
         self._clients.pop(fd)[0].close()
 
     def _answer(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            request = client.recv(_REQUEST.size + 1)
-            if len(request) != _REQUEST.size or _peer(client) != os.getuid():  # step 2
-                return
-            magic, uuid, writable = _REQUEST.unpack(request)
-            if magic != _MAGIC:
-                return
+        request = client.recv(_REQUEST.size + 1)
+        if len(request) != _REQUEST.size or _peer(client) != os.getuid():  # step 2
+            return
+        magic, uuid, writable = _REQUEST.unpack(request)
+        if magic != _MAGIC:
+            return
+        try:
+            fd = self._hand_out(uuid, writable)  # step 3
+        except LookupError:
+            client.send(_GONE)
+        except PermissionError:
+            client.send(_DENIED)
+        except OSError as error:
+            if error.errno in RUN_OUT:
+                client.send(_RUN_OUT)
+        else:
             try:
-                fd = self._hand_out(uuid, writable)  # step 3
-            except LookupError:
-                client.send(_GONE)
-            except PermissionError:
-                client.send(_DENIED)
-            else:
-                try:
-                    socket.send_fds(client, [_HERE], [fd])  # step 4
-                finally:
-                    os.close(fd)
+                socket.send_fds(client, [_HERE], [fd])  # step 4
+            finally:
+                os.close(fd)
 
 
 def fetch(path: Path, uuid: bytes, *, writable: bool) -> int:
@@ -166,33 +185,52 @@ def fetch(path: Path, uuid: bytes, *, writable: bool) -> int:
         It does not have the block.
     PermissionError
         `writable`, and the block is sealed against it.
+    TimeoutError
+        It did not answer within two seconds, now or a moment ago: that is waited for once.
     OSError
-        Nobody serves the socket, not for this user, or not in time.
+        Nobody serves the socket, not for this user, or no descriptor is left for the block.
     """
-    with socket.socket(socket.AF_UNIX) as server:
-        # The kernel's timeouts and not Python's: with those, which make the socket non-blocking,
-        # a full backlog would refuse us at once.
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            server.setsockopt(socket.SOL_SOCKET, option, _timeval(_PATIENCE_S))
-        try:
-            with _short(path) as name:
-                server.connect(name)
-            if _peer(server) != os.getuid():
-                raise ConnectionRefusedError(f"{path} is served by another user")
-            server.send(_REQUEST.pack(_MAGIC, uuid, writable))  # step 1
-            # Not socket.recv_fds: Python 3.11's does not pass the flag on.
-            space = socket.CMSG_LEN(_FD.size)
-            answer, extra, *_ = server.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError as error:
-            raise TimeoutError(f"{path} did not answer within {_PATIENCE_S:g} s") from error
+    patience_s = _IMPATIENCE_S if time.monotonic() < _silent.get(path, 0.0) else _PATIENCE_S
+    try:
+        answer, extra, flags = _ask(path, _REQUEST.pack(_MAGIC, uuid, writable), patience_s)
+    except BlockingIOError as error:
+        if patience_s == _PATIENCE_S:
+            _silent[path] = time.monotonic() + _SILENT_S
+        raise TimeoutError(
+            f"{path} did not answer within {_PATIENCE_S:g} s; its process may be stopped"
+        ) from error
+    _silent.pop(path, None)
     for level, kind, data in extra:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS) and len(data) == _FD.size:
             return int(_FD.unpack(data)[0])
+    if flags & socket.MSG_CTRUNC:  # the kernel drops a descriptor that we have no room for
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
     if answer == _GONE:
         raise LookupError(f"{path} does not have it any more")
     if answer == _DENIED:
         raise PermissionError(f"{path} may not be written to")
+    if answer == _RUN_OUT:
+        raise ConnectionAbortedError(f"{path} has no descriptor left to hand it over")
     raise ConnectionResetError(f"{path} hung up")
+
+
+def _ask(
+    path: Path, request: bytes, patience_s: float
+) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+    with socket.socket(socket.AF_UNIX) as server:
+        # The kernel's timeouts and not Python's: with those, which make the socket non-blocking,
+        # a full backlog would refuse us at once.
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            server.setsockopt(socket.SOL_SOCKET, option, _timeval(patience_s))
+        with _short(path) as name:
+            server.connect(name)
+        if _peer(server) != os.getuid():
+            raise ConnectionRefusedError(f"{path} is served by another user")
+        server.send(request)  # step 1
+        # Not socket.recv_fds: Python 3.11's does not pass the flag on.
+        space = socket.CMSG_LEN(_FD.size)
+        answer, extra, flags, _ = server.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)
+        return answer, extra, flags
 
 
 def _timeval(seconds: float) -> bytes:

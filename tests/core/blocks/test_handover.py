@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.blocks import _memfd, _socket
+from memshare_jupyter.core.blocks import _handover, _memfd
 from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.errors import PageNotFoundError
 
@@ -41,11 +43,15 @@ def block():
 
 @pytest.fixture
 def server(tmp_path, block, monkeypatch):
-    monkeypatch.setattr(_socket, "_CLIENT_S", 0.3)
-    made = _socket.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    monkeypatch.setattr(_handover, "_CLIENT_S", 0.3)
+    made = _handover.Server(tmp_path / "s.socket", _memfd.reopen_held)
     yield made
     made.end()
     assert not (tmp_path / "s.socket").exists()
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "memshare socket"]
 
 
 def connected(tmp_path):
@@ -56,7 +62,7 @@ def connected(tmp_path):
 
 
 def fetched(tmp_path, uuid=UUID, writable=False):
-    fd = _socket.fetch(tmp_path / "s.socket", uuid, writable=writable)
+    fd = _handover.fetch(tmp_path / "s.socket", uuid, writable=writable)
     try:
         assert os.pread(fd, 4, 0) == b"held"
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -73,7 +79,7 @@ def test_a_client_gets_a_descriptor_that_can_only_read(tmp_path, server):
 def test_a_writable_block_is_handed_out_for_writing_when_asked(tmp_path, server):
     other = _memfd.create(bytes(16), 4096)
     other.seal(writable=True)
-    fd = _socket.fetch(tmp_path / "s.socket", bytes(16), writable=True)
+    fd = _handover.fetch(tmp_path / "s.socket", bytes(16), writable=True)
     os.pwrite(fd, b"by the client", 0)
     assert os.pread(other.fd, 13, 0) == b"by the client"
     os.close(fd)
@@ -112,7 +118,7 @@ def test_silent_clients_keep_nobody_waiting_and_are_hung_up_on(tmp_path, server)
 
 
 def test_more_clients_than_it_takes_wait_their_turn(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(_socket, "_MOST_CLIENTS", 2)
+    monkeypatch.setattr(_handover, "_MOST_CLIENTS", 2)
     silent = [connected(tmp_path) for _ in range(5)]
     fetched(tmp_path)
     for client in silent:
@@ -126,9 +132,9 @@ def test_clients_that_leave_at_once_do_no_harm(tmp_path, server):
 
 
 def test_another_user_is_hung_up_on(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(_socket, "_peer", lambda connected: os.getuid() + 1)
+    monkeypatch.setattr(_handover, "_peer", lambda connected: os.getuid() + 1)
     with connected(tmp_path) as client:
-        client.send(_socket._REQUEST.pack(_socket._MAGIC, UUID, False))
+        client.send(_handover._REQUEST.pack(_handover._MAGIC, UUID, False))
         assert client.recv(1) == b""
     with pytest.raises(ConnectionRefusedError, match="another user"):
         fetched(tmp_path)
@@ -137,16 +143,16 @@ def test_another_user_is_hung_up_on(tmp_path, server, monkeypatch):
 def test_a_socket_works_below_a_long_path(tmp_path, block):
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
-    made = _socket.Server(deep / "s.socket", _memfd.reopen_held)
+    made = _handover.Server(deep / "s.socket", _memfd.reopen_held)
     fetched(deep)
     made.end()
 
 
 def test_an_ended_server_leaves_no_thread_and_no_descriptor(tmp_path, block):
     before = len(os.listdir("/proc/self/fd"))
-    made = _socket.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    made = _handover.Server(tmp_path / "s.socket", _memfd.reopen_held)
     made.end()
-    assert not made._thread.is_alive()
+    assert threads() == []
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(FileNotFoundError):
         fetched(tmp_path)
@@ -222,7 +228,7 @@ def test_a_forked_child_does_not_inherit_the_socket(child, runtime_directory):
     assert len(sockets(runtime_directory)) == 1
     uuid = owner.eval("bytes.fromhex(ms.snapshot().pages[0].uuid)")
     (path,) = runtime_directory.glob("*.socket")
-    os.close(_socket.fetch(path, uuid, writable=False))
+    os.close(_handover.fetch(path, uuid, writable=False))
     owner.exit()
 
 
@@ -274,7 +280,7 @@ def test_a_page_of_a_hidden_process_is_attached_over_its_socket(nobody):
 def test_a_stopped_holder_behind_a_socket_gives_an_error_and_no_hang(nobody):
     owner = nobody(f"{HIDE}; {REGISTER}")
     viewer = nobody(
-        f"{SHOW}; from memshare_jupyter.core.blocks import _socket; _socket._PATIENCE_S = 0.2"
+        f"{SHOW}; from memshare_jupyter.core.blocks import _handover; _handover._PATIENCE_S = 0.2"
     )
     viewer.run(
         "from memshare_jupyter.core.registry import _attach as viewing; viewing._PATIENCE_S = 0.2"
@@ -302,12 +308,12 @@ for line in sys.stdin:
 
 
 class Elsewhere:
-    """An interpreter in a pid namespace of its own, which evaluates lines."""
+    """An interpreter in surroundings of its own, which evaluates lines."""
 
-    def __init__(self, environment):
+    def __init__(self, environment, surroundings=UNSHARE):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(
-            [*UNSHARE, sys.executable, "-W", "error", "-c", LOOP],
+            [*surroundings, sys.executable, "-W", "error", "-c", LOOP],
             env=environment, text=True, **pipes,
         )  # fmt: skip
 
@@ -388,13 +394,13 @@ def test_during_a_pause_there_is_no_thread_and_clients_wait(tmp_path, server):
     with connected(tmp_path) as early:
         fetched(tmp_path)  # by now the early one was let in, too
         server.pause()
-        assert not server._thread.is_alive()
+        assert threads() == []
         with connected(tmp_path) as late:
-            request = _socket._REQUEST.pack(_socket._MAGIC, bytes(16), False)
+            request = _handover._REQUEST.pack(_handover._MAGIC, bytes(16), False)
             late.send(request)
             early.send(request)
             server.resume()
-            assert early.recv(1) == late.recv(1) == _socket._GONE
+            assert early.recv(1) == late.recv(1) == _handover._GONE
     fetched(tmp_path)
 
 
@@ -415,5 +421,197 @@ def test_a_process_that_serves_forks_with_one_thread_and_goes_on_serving(child, 
     assert owner.eval("threads, threading.active_count()") == ([1], 2)
     (path,) = runtime_directory.glob("*.socket")
     uuid = owner.eval("bytes.fromhex(ms.snapshot().pages[0].uuid)")
-    os.close(_socket.fetch(path, uuid, writable=False))
+    os.close(_handover.fetch(path, uuid, writable=False))
     owner.exit()
+
+
+# --- trouble at either end ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble", [ValueError("a bug"), MemoryError(), RecursionError(), OSError(5, "i/o")]
+)
+def test_whatever_fails_for_one_client_is_no_matter_for_the_next(tmp_path, block, trouble):
+    def hand_out(uuid, writable):
+        if uuid != UUID:
+            raise trouble
+        return _memfd.reopen_held(uuid, writable)
+
+    made = _handover.Server(tmp_path / "s.socket", hand_out)
+    with pytest.raises(ConnectionResetError, match="hung up"):
+        fetched(tmp_path, bytes(16))
+    fetched(tmp_path)
+    made.end()
+
+
+def test_a_holder_without_a_descriptor_left_says_so(tmp_path, block):
+    def hand_out(uuid, writable):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    made = _handover.Server(tmp_path / "s.socket", hand_out)
+    with pytest.raises(ConnectionAbortedError, match="no descriptor left"):
+        fetched(tmp_path)
+    made.end()
+
+
+def test_a_client_without_room_for_the_descriptor_is_told_that(tmp_path, server, child):
+    other = child(
+        "import resource\nfrom memshare_jupyter.core.blocks import _handover\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "lowest = os.dup(0); os.close(lowest)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))"
+    )
+    with pytest.raises(OSError, match="open files") as caught:
+        other.run(
+            f"_handover.fetch(Path({str(tmp_path / 's.socket')!r}), {UUID!r}, writable=False)"
+        )
+    assert caught.value.errno == errno.EMFILE
+
+
+def test_a_socket_is_its_users_whatever_the_umask(tmp_path, block):
+    before = os.umask(0o777)
+    try:
+        made = _handover.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "s.socket").stat().st_mode & 0o777 == 0o600
+    made.end()
+
+
+def test_where_no_thread_can_begin_nothing_is_left(tmp_path, block, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="new thread"):
+        _handover.Server(tmp_path / "s.socket", _memfd.reopen_held)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not (tmp_path / "s.socket").exists()
+
+
+def test_a_fork_that_lets_no_thread_begin_is_made_good_by_the_next_look(child):
+    owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
+    owner.run(
+        "undo = failing('threading.Thread.start', 1, RuntimeError(\"can't start new thread\"))\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+        "undo()\n"
+        "before = process.registry().serving\n"
+        "ms.snapshot()\n"
+        "after = process.registry().serving"
+    )
+    assert owner.eval("(before, after)") == (False, True)
+    owner.exit()
+
+
+def test_a_holder_that_does_not_answer_keeps_us_waiting_once(tmp_path, block, monkeypatch):
+    monkeypatch.setattr(_handover, "_PATIENCE_S", 0.4)
+    paths = [tmp_path / f"{number}.socket" for number in range(3)]
+    listeners = []
+    for path in paths:
+        listeners.append(socket.socket(socket.AF_UNIX))
+        listeners[-1].bind(str(path))
+        listeners[-1].listen()
+    for least, most in ((1.2, 10), (0, 0.8)):
+        began = time.monotonic()
+        for path in paths:
+            with pytest.raises(TimeoutError, match="did not answer within"):
+                _handover.fetch(path, UUID, writable=False)
+        assert least <= time.monotonic() - began < most
+    for listener in listeners:
+        listener.close()
+
+
+# --- for real: what the kernel does not let another process of its user open -------------
+
+
+@pytest.fixture
+def confined(child_environment):
+    """Start interpreters that evaluate lines, in some other surroundings."""
+    made = []
+
+    def make(*surroundings):
+        probe = subprocess.run([*surroundings, "true"], capture_output=True, text=True)
+        if probe.returncode:
+            pytest.skip(f"{' '.join(surroundings)}: {probe.stderr.strip()}")
+        made.append(Elsewhere(child_environment, surroundings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+USER_NAMESPACE = ("unshare", "--user", "--map-current-user")
+READ = "ms.retrieve_views('n', 'x')['x'].sum()"
+
+
+def test_siblings_in_user_namespaces_share_at_once_although_the_owner_is_idle(confined):
+    owner, viewer = confined(*USER_NAMESPACE), confined(*USER_NAMESPACE)
+    owner.eval(f"ms.register_variables('n', {{'x': np.arange({SIZE})}})")
+    assert viewer.eval(READ) == f"ok {SUM}"
+
+
+def test_an_idle_owner_outside_a_user_namespace_is_named_with_the_way_out(
+    confined, child, runtime_directory
+):
+    owner, viewer = child(REGISTER), confined(*USER_NAMESPACE)
+    said = viewer.eval(READ)
+    assert said.startswith("error PageNotFoundError")
+    assert f"process {owner.pid} cannot be opened from here: it lives in another user" in said
+    assert "MEMSHARE_SOCKET=1" in said
+    owner.run("ms.snapshot()")
+    assert viewer.eval(READ) == f"ok {SUM}"
+    owner.exit()
+    assert list(runtime_directory.glob("*.wanted")) == []
+
+
+def test_an_owner_that_goes_on_is_waited_for(confined, child):
+    owner, viewer = child(REGISTER), confined(*USER_NAMESPACE)
+    owner.send("for _ in range(60): ms.snapshot(); time.sleep(0.05)")
+    assert viewer.eval(READ) == f"ok {SUM}"
+    owner.result()
+    owner.exit()
+
+
+def test_those_who_ask_in_vain_wait_once(confined, child):
+    owner, viewer = child(REGISTER), confined(*USER_NAMESPACE)
+    for most_s in (5.0, 1.0):
+        began = time.monotonic()
+        assert viewer.eval(READ).startswith("error PageNotFoundError")
+        assert time.monotonic() - began < most_s
+    owner.exit()
+
+
+def test_a_viewer_with_fewer_capabilities_is_served_when_the_owner_is_used_again(confined, child):
+    owner, viewer = child(REGISTER), confined("setpriv", "--bounding-set", "-all")
+    if os.getuid() != 0:
+        pytest.skip("only root has capabilities to lose")
+    said = viewer.eval(READ)
+    assert "has more capabilities" in said
+    owner.run("ms.snapshot()")
+    assert viewer.eval(READ) == f"ok {SUM}"
+    owner.exit()
+
+
+def test_an_owner_that_hid_itself_later_is_named_with_the_way_out(nobody):
+    owner = nobody(f"{SHOW}; {REGISTER}")
+    owner.run(HIDE)
+    viewer = nobody(f"{SHOW}; process.registry()")
+    with pytest.raises(PageNotFoundError, match=r"not dumpable.*MEMSHARE_SOCKET=1"):
+        viewer.run(ATTACH)
+    owner.run("ms.snapshot()")
+    viewer.run(ATTACH)
+    viewer.exit()
+    owner.exit()
+
+
+def test_what_a_dead_process_was_asked_goes_with_it(confined, child, runtime_directory):
+    owner, viewer = child(REGISTER), confined(*USER_NAMESPACE)
+    viewer.eval(READ)
+    assert len(list(runtime_directory.glob("*.wanted"))) == 1
+    owner.kill()
+    ms.snapshot()
+    assert list(runtime_directory.glob("*.wanted")) == []

@@ -33,7 +33,7 @@ import numpy as np
 
 import memshare_jupyter as ms
 from memshare_jupyter.core import api
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import blocks as segment
 from memshare_jupyter.core.ledger import _ledger as ledger
 from memshare_jupyter.core.ledger import _session as session
 from memshare_jupyter.core.ledger._locks import is_locked

@@ -13,7 +13,7 @@ To let go of one, after it was unmapped:
 
 1. ask for the exclusive lock, which gives up the shared one; 2. whoever gets it removes the file.
 
-A kill between any two steps drops the locks, and leaves a file that `sweep` removes.
+A kill between any two steps drops the locks, and leaves a file that a sweep removes.
 
 flock and not a record lock: that one would go with any close of the file in the process, and a
 process may hold the same page as its owner and as a viewer. An flock belongs to the open file,
@@ -26,10 +26,9 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 import uuid as uuids
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -40,7 +39,6 @@ from memshare_jupyter.core.blocks._places import make_page_directory, remove_if_
 from memshare_jupyter.errors import RegistryCorruptError
 
 SUFFIX: Final = ".page"
-_NAME: Final = re.compile(r"([0-9a-f]{32})\.page")
 # NONBLOCK, because opening somebody's named pipe would wait for its other end.
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_ALLOCATION: Final = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -153,26 +151,6 @@ def attach(uuid: bytes, place: str, *, writable: bool) -> FileBlock:
         block.close()
         raise
     return block
-
-
-def sweep(place: str, listed: Container[bytes]) -> None:
-    """Remove the files of blocks that all holders left by dying.
-
-    Parameters
-    ----------
-    place : str
-        The directory.
-    listed : container of bytes
-        Blocks that a living process lists: it would be no use to try.
-    """
-    try:
-        with os.scandir(place) as found:
-            names = [file.name for file in found]
-    except (OSError, ValueError):  # ValueError: a damaged list may name anything
-        return
-    for name in names:
-        if (match := _NAME.fullmatch(name)) and (uuid := bytes.fromhex(match[1])) not in listed:
-            reclaim(place, uuid)
 
 
 def reclaim(place: str, uuid: bytes) -> None:

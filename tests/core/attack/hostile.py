@@ -39,7 +39,7 @@ STEPS = [
             *("registry._page.Page.refill", "registry._handles.Handles.publish"),
             *("registry._claims.refuse_rivals", "registry._claims.claims_by_name"),
             *("ledger._names.try_lock", "ledger._reader._sweep", "ledger._create.try_lock"),
-            *("blocks._file._remove_if_last", "blocks._file.sweep", "blocks._file.try_flock"),
+            *("blocks._file._remove_if_last", "blocks._file.reclaim", "blocks._file.try_flock"),
             *("blocks.copy_into", "blocks._memfd.try_flock"),
             *(f"ledger._session.SessionFile.{act}" for act in ("put", "clear", "end")),
         )

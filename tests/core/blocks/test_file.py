@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import _file
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.ledger import _slot as entry
@@ -238,7 +238,7 @@ def test_sweeping_leaves_alone_what_is_not_ours(tmp_path):
     os.mkfifo(tmp_path / (uuids.uuid4().hex + ".page"))
     os.symlink(kept[0], tmp_path / (uuids.uuid4().hex + ".page"))
     before = sorted(os.listdir(tmp_path))
-    _file.sweep(str(tmp_path), ())
+    blocks.Places(blocks.reclaim).use(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -246,7 +246,7 @@ def test_sweeping_removes_what_nobody_holds_but_not_what_is_listed(tmp_path):
     dead, listed_one = uuids.uuid4(), uuids.uuid4()
     for uuid in (dead, listed_one):
         (tmp_path / f"{uuid.hex}.page").touch()
-    _file.sweep(str(tmp_path), {listed_one.bytes})
+    blocks.Places(blocks.reclaim).sweep([(str(tmp_path), listed_one.bytes)])
     assert os.listdir(tmp_path) == [f"{listed_one.hex}.page"]
 
 
@@ -362,4 +362,4 @@ def test_a_page_whose_file_was_removed_by_hand_stays_valid_but_cannot_be_found(p
 
 @pytest.mark.parametrize("place", ["a\0b", "/nowhere/at/all", "/dev/null", "x" * 5000])
 def test_a_place_that_cannot_be_one_is_not_swept(place):
-    segment.sweep(place, ())
+    blocks.Places(blocks.reclaim).use(place)

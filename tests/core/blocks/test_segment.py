@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from memshare_jupyter.core import _proc
-from memshare_jupyter.core.blocks import _block as segment
+from memshare_jupyter.core import blocks as segment
 from memshare_jupyter.core.blocks import _handover, _memfd
 
 SIZE = 3 * mmap.PAGESIZE
@@ -75,7 +75,7 @@ class SegmentContract:
 
     def gone(self, address):
         if address.backend == "file":
-            segment.sweep(address.place, ())  # what a look does
+            segment.Places(segment.reclaim).use(address.place)  # what a look does
         with pytest.raises(segment.SegmentGone):
             segment.attach(address)
         return True
@@ -184,7 +184,7 @@ class SegmentContract:
         mapping = segment.map_block(block, mode="r")
         one.kill()
         if block.backend == "file":
-            segment.sweep(block.place, ())
+            segment.Places(segment.reclaim).use(block.place)
         again = segment.attach(self.address(block))
         assert os.pread(again.fd, 20, 0) == mapping[:20] == TEXT
         again.close()
@@ -211,7 +211,7 @@ class SegmentContract:
         one, where = holder()
         one.signal(signal.SIGSTOP)
         if where.backend == "file":
-            segment.sweep(where.place, ())
+            segment.Places(segment.reclaim).use(where.place)
         one.signal(signal.SIGCONT)
         segment.attach(where).close()
         one.run("block.close()")
@@ -242,7 +242,7 @@ class SegmentContract:
             "if (pid := os.fork()) == 0:\n    block.close()\n    os._exit(0)\nos.waitpid(pid, 0)"
         )
         if where.backend == "file":
-            segment.sweep(where.place, ())
+            segment.Places(segment.reclaim).use(where.place)
         segment.attach(where).close()
         one.run("block.close()")
         assert self.gone(where)

@@ -170,9 +170,8 @@ def test_a_process_that_cannot_be_opened_is_named_with_the_way_out(child, monkey
     assert check.state == "warn"
     assert str(owner.pid) in check.found
     assert "MEMSHARE_SOCKET=1" in check.advice
-    owner.run(
-        "os.environ['MEMSHARE_SOCKET'] = '1'; process.close(); ms.register_variables('n', {'x': [1]})"
-    )
+    owner.run("os.environ['MEMSHARE_SOCKET'] = '1'; process.close()")
+    owner.run("ms.register_variables('n', {'x': [1]})")
     assert found("reach").state == "ok"
     owner.exit()
 

@@ -85,6 +85,7 @@ def test_a_session_of_another_version_is_a_warning(child):
     check = found("other versions")
     assert check.state == "warn"
     assert check.found == f"{other.pid} cannot be seen here"
+    other.exit()  # nobody else may remove what it wrote
 
 
 def test_the_lock_of_this_process_survives_being_examined(child):

@@ -113,12 +113,13 @@ def _header(now: Snapshot) -> str:
 
 
 def _holders(pages: Sequence[PageInfo]) -> str:
-    shares = {h.pid: share_bytes(h.pid) for page in pages for h in page.holders}
+    holders = (holder for page in pages for holder in page.holders)
+    shares = {h.session: share_bytes(h.pid, h.pid_namespace) for h in holders}
     lines = []
     for page in pages:
         lines.append(f"{page.name}  {in_units(page.size_bytes)}  {page.state}")
         for holder in page.holders:
-            share = shares[holder.pid].get(page.uuid, 0)
+            share = shares[holder.session].get(page.uuid, 0)
             lines.append(
                 f"  {holder.role:<5}  pid {holder.pid}  {holder.label or '-'}  "
                 f"since {age(time.time() - holder.since)}  resident {in_units(share)}"

@@ -122,7 +122,8 @@ def unshared(page: PageInfo) -> str:
 def details(pages: Sequence[PageInfo]) -> Table:
     """Return a table of the holders of pages, with what there is to know of each page below."""
     now = time.time()
-    shares = {h.pid: share_bytes(h.pid) for page in pages for h in page.holders}
+    holders = (holder for page in pages for holder in page.holders)
+    shares = {h.session: share_bytes(h.pid, h.pid_namespace) for h in holders}
     rows = [
         {
             "page": page.name,
@@ -130,7 +131,7 @@ def details(pages: Sequence[PageInfo]) -> Table:
             "pid": str(holder.pid),
             "role": holder.role,
             "since": age(now - holder.since),
-            "resident": in_units(shares[holder.pid].get(page.uuid, 0)),
+            "resident": in_units(shares[holder.session].get(page.uuid, 0)),
         }
         for page in pages
         for holder in page.holders

@@ -130,10 +130,13 @@ class Feed:
     def _resident(self) -> Message:
         """Return, for the opened pages, each holder's share of what is in memory."""
         pages = [self.pages[uuid] for uuid in self.opened if uuid in self.pages]
-        shares = {pid: share_bytes(pid) for pid in {h.pid for p in pages for h in p.holders}}
+        holders = {h.session: h for page in pages for h in page.holders}
+        shares = {key: share_bytes(h.pid, h.pid_namespace) for key, h in holders.items()}
         return {
             page.uuid: {
-                str(h.pid): shares[h.pid].get(page.uuid, 0) for h in page.holders if shares[h.pid]
+                str(h.pid): shares[h.session].get(page.uuid, 0)
+                for h in page.holders
+                if shares[h.session]
             }
             for page in pages
         }

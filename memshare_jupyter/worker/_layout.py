@@ -36,7 +36,7 @@ from typing import Any, Final
 import numpy as np
 
 from memshare_jupyter.core import blocks
-from memshare_jupyter.core.ledger import runtime_directory
+from memshare_jupyter.core.registry import registry
 
 LINE_BYTES: Final = 64
 CLAIM: Final = struct.Struct("<I")
@@ -154,5 +154,5 @@ def open_block(where: blocks.Address) -> blocks.Segment:
     """
     # Seen from here: the caller may know the runtime directory by another path.
     if where.backend == "memfd":
-        where = replace(where, place=str(runtime_directory()))
+        where = replace(where, place=str(registry().directory))
     return blocks.attach(where, writable=True)

@@ -169,8 +169,12 @@ def create(uuid: bytes, size_bytes: int, backend: Backend, place: str) -> Segmen
     return _memfd.create(uuid, size_bytes)
 
 
-def attach(address: Address, *, writable: bool = False) -> Segment:
+def attach(address: Address, *, writable: bool = False, wait: bool = True) -> Segment:
     """Open a block that another process, or this one, holds.
+
+    A holder that can only be reached by a socket, and does not serve it yet, is asked to do so and
+    waited for, a second at most; not without `wait`. One that does not answer takes two seconds,
+    once. So hold no lock.
 
     Raises
     ------
@@ -184,17 +188,17 @@ def attach(address: Address, *, writable: bool = False) -> Segment:
     if address.backend == "file":
         return _file.attach(address.uuid, address.place, writable=writable)
     if address.pid_namespace != _proc.pid_namespace():
-        return _over_socket(address, "lives in another pid namespace", writable=writable)
+        return _over_socket(address, "lives in another pid namespace", writable=writable, wait=wait)
     try:
         return _memfd.attach(address.uuid, address.pid, address.fd, writable=writable)
     except BlockBusy:
         raise
     except SegmentGone as gone:
         if isinstance(gone.__cause__, PermissionError):
-            return _over_socket(address, _DENIED, writable=writable)
+            return _over_socket(address, _DENIED, writable=writable, wait=wait)
         if not _reach.socket_path(Path(address.place), address.token).exists():
             raise
-        return _over_socket(address, str(gone), writable=writable)
+        return _over_socket(address, str(gone), writable=writable, wait=False)
 
 
 _DENIED: Final = (
@@ -213,9 +217,9 @@ def attach_at_once(address: Address, writable: bool) -> Segment | None:
         return None
 
 
-def _over_socket(address: Address, why: str, *, writable: bool) -> Segment:
+def _over_socket(address: Address, why: str, *, writable: bool, wait: bool) -> Segment:
     directory, who = Path(address.place), (address.token, address.uuid, address.pid)
-    fd = _reach.get(directory, *who, why, writable=writable, wait=True)
+    fd = _reach.get(directory, *who, why, writable=writable, wait=wait)
     if not _memfd.is_block(address.uuid, fd):
         os.close(fd)
         raise SegmentGone(f"process {address.pid} gave something else over its socket")

@@ -115,6 +115,7 @@ def create(uuid: bytes, size_bytes: int, place: str) -> FileBlock:
         except FileNotFoundError:
             continue  # somebody's last page went just now, and the directory with it
         try:
+            os.fchmod(fd, 0o600)  # whatever the umask took away
             if _locks(fd, place) and os.fstat(fd).st_nlink:  # steps 2 and 3
                 _allocate(fd, size_bytes)  # step 4
                 block.size_bytes = size_bytes

@@ -31,6 +31,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from memshare_jupyter.core import _directories
+
 FILE_NAME: Final = "memory.promises"
 _SLOT: Final = struct.Struct("<QQ496s")
 """bytes to be filled, number of the control group namespace, control group"""
@@ -115,6 +117,8 @@ class _Book:
             while True:
                 if self._fd < 0 or (path != self._path and not self._mine):
                     self._close()
+                    if create and _directories.make(path.parent, _directories.ONLY_MINE):
+                        return False  # not ours alone: nothing is told there
                     self._fd = os.open(path, _OPEN | (os.O_CREAT if create else 0), 0o600)
                     self._path = path
                 if not self._lock_byte(0, deadline):
@@ -200,11 +204,16 @@ class _Book:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, 1 + ticket.slot)
             del self._mine[ticket.slot]
             if ours and not self.living():
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
+                _remove(self._path)
 
     def _write(self, slot: int, size_bytes: int) -> None:
         os.pwrite(self._fd, _BYTES.pack(size_bytes), slot * _SLOT.size)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()  # if nobody lists anything there
 
 
 _book: Final = _Book()
@@ -221,8 +230,7 @@ def others(directory: Path) -> list[Promise]:
             return []
         found = _book.living()
         if not found:  # what a killed process left
-            with contextlib.suppress(OSError):
-                (directory / FILE_NAME).unlink()
+            _remove(directory / FILE_NAME)
         return list(found.values())
 
 

@@ -3,7 +3,7 @@
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.ledger._reader import Reader, lists_name, sessions_in
-from memshare_jupyter.core.ledger._runtime import hint, runtime_directory, still
+from memshare_jupyter.core.ledger._runtime import hint, raise_if_unusable, runtime_directory, still
 from memshare_jupyter.core.ledger._session import Who
 from memshare_jupyter.core.ledger._slot import (
     PAGE,
@@ -32,6 +32,7 @@ __all__ = [
     "handle_in",
     "hint",
     "lists_name",
+    "raise_if_unusable",
     "runtime_directory",
     "sessions_in",
     "still",

@@ -73,6 +73,7 @@ def sweep_hidden(path: Path) -> None:
 def _create_unnamed(opened: Opened, path: Path, image: bytes) -> None:
     flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
     fd = opened.open(os.open, path.parent, flags, 0o600)  # step 1
+    os.fchmod(fd, 0o600)  # whatever the umask took away
     _write(fd, image)
     try_lock(fd)  # step 2
     directory = Opened()
@@ -88,6 +89,7 @@ def _create_hidden(opened: Opened, path: Path, image: bytes) -> None:
     hidden = path.with_name(f".{path.name}{HIDDEN_SUFFIX}")
     try:
         fd = opened.open(os.open, hidden, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)  # step 1
+        os.fchmod(fd, 0o600)
         _write(fd, image)
         try_lock(fd)  # step 2
         hidden.rename(path)  # step 3

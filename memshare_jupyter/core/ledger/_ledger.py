@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from memshare_jupyter.core._descriptors import RUN_OUT
+from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.ledger._create import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.ledger._reader import OnDead, Reader
 from memshare_jupyter.core.ledger._runtime import check_directory
@@ -175,9 +175,10 @@ class Ledger:
         try:
             return self._look()
         except OSError as error:
-            if error.errno not in RUN_OUT:
+            if error.errno not in _descriptors.RUN_OUT:
                 raise
             self._close_others()  # what was kept open may be what is missing
+            _descriptors.make_room()
             return self._look()
 
     def _look(self) -> list[Reader]:

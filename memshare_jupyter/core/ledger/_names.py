@@ -17,10 +17,12 @@ from typing import Final
 
 from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.ledger._locks import holder, try_lock
-from memshare_jupyter.core.ledger._runtime import make_directory
+from memshare_jupyter.core.ledger._runtime import make_directory, raise_if_unusable
 from memshare_jupyter.core.names import PageName
 
 FILE_NAME: Final = "names.lock"
+PROMISES_NAME: Final = "memory.promises"
+WANTED_SUFFIX: Final = ".wanted"
 
 
 class NameLocks:
@@ -68,11 +70,12 @@ class NameLocks:
         """Remove lock file and directory when no session is left in it."""
         directory = self._path.parent
         with contextlib.suppress(OSError):
-            if set(os.listdir(directory)) <= {FILE_NAME}:
+            if not _in_use(directory):
                 fd = self._open()
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if set(os.listdir(directory)) == {FILE_NAME} and os.fstat(fd).st_nlink:
-                    self._path.unlink()
+                if not _in_use(directory) and os.fstat(fd).st_nlink:
+                    for name in os.listdir(directory):
+                        (directory / name).unlink()
                     directory.rmdir()
         self.close()
 
@@ -83,11 +86,21 @@ class NameLocks:
     def _open(self) -> int:
         while self._opened.fd < 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            with contextlib.suppress(FileNotFoundError):  # the directory was just removed
-                self._opened.open(os.open, self._path, flags, 0o600)
-                break
-            make_directory(self._path.parent)
+            try:
+                fd = self._opened.open(os.open, self._path, flags, 0o600)
+                os.fchmod(fd, 0o600)  # whatever the umask took away
+            except FileNotFoundError:  # the directory was just removed
+                make_directory(self._path.parent)
+            except OSError as error:
+                raise_if_unusable(error, self._path.parent, FILE_NAME)
+                raise
         return self._opened.fd
+
+
+def _in_use(directory: Path) -> bool:
+    """Say whether there is anything but what sessions that have ended leave beside their files."""
+    left = (FILE_NAME, PROMISES_NAME)
+    return any(n not in left and not n.endswith(WANTED_SUFFIX) for n in os.listdir(directory))
 
 
 def _byte(name: PageName) -> int:

@@ -22,7 +22,6 @@ from typing import Any, get_args
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import (
     PAGE,
-    SLOT_BYTES,
     VIEW,
     Entry,
     Ledger,
@@ -30,13 +29,14 @@ from memshare_jupyter.core.ledger import (
     Reader,
     Session,
     as_view,
+    raise_if_unusable,
     still,
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._turn import Turn
-from memshare_jupyter.errors import MemshareError, NotEnoughMemoryError
+from memshare_jupyter.errors import MemshareError
 
 
 class Handle:
@@ -128,18 +128,9 @@ class Handles:
                 self._unlisted = error
                 return self.ledger.note(entry)
             self._unsure = True  # a slot may have been written, and not its state
-            if isinstance(error, OSError) and error.errno in blocks.FULL:
-                raise self._no_room(entry, error) from error
+            if isinstance(error, OSError):
+                raise_if_unusable(error, self.ledger.directory)
             raise
-
-    def _no_room(self, entry: Entry, error: OSError) -> NotEnoughMemoryError:
-        return NotEnoughMemoryError(
-            f"cannot list {entry.name}: the file system of the runtime directory "
-            f"{self.ledger.directory} has no room for another {SLOT_BYTES} bytes "
-            f"({error.strerror}); remove other files there, or release pages",
-            size_bytes=SLOT_BYTES,
-            free_bytes=0,
-        )
 
     def publish_view(self, page: Page, entry: Entry) -> Handle:
         """List a view of this process; what was listed for that page and mode ends."""

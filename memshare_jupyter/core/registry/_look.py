@@ -132,7 +132,7 @@ def _by_age(handle: tuple[int, float, Session | Reader, int]) -> tuple[int, floa
 def _holder(kind: int, since: float, session: Session | Reader, here: bool) -> Holder:
     who = session.who
     role: Literal["owner", "view"] = "owner" if kind == PAGE else "view"
-    return Holder(who.pid, who.label, role, since, here, who.session)
+    return Holder(who.pid, who.label, role, since, here, who.pid_namespace, who.session)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ class Registry:
             if handle is not None and handle.page.mapped:
                 return handle.page.state != _format.ACTIVE
             with contextlib.suppress(blocks.SegmentGone, OSError):
-                block = blocks.attach(self._handles.address(session, entry))
+                block = blocks.attach(self._handles.address(session, entry), wait=False)
                 try:
                     return _format.state_in(block) != _format.ACTIVE
                 finally:
@@ -116,6 +116,11 @@ class Registry:
     def serving(self) -> bool:
         """Whether other processes can reach this one's blocks over a socket, too."""
         return self._handles.reach.serving
+
+    @property
+    def directory(self) -> Path:
+        """The runtime directory that this process uses now."""
+        return self._handles.ledger.directory
 
     @property
     def session_file(self) -> Path | None:

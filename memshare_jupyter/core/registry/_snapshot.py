@@ -26,6 +26,8 @@ class Holder(NamedTuple):
         When the claim began, in seconds since 1970.
     here : bool
         Whether it is the process that took the snapshot.
+    pid_namespace : int
+        Where its pid has its meaning; 0 where there are no such namespaces.
     session : str
         Tells the process from any other, also from one of that pid in another pid namespace.
     """
@@ -35,6 +37,7 @@ class Holder(NamedTuple):
     role: Literal["owner", "view"]
     since: float
     here: bool
+    pid_namespace: int = 0
     session: str = ""
 
 

@@ -177,7 +177,7 @@ HIDE = "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
 def test_a_process_that_is_not_dumpable_serves_a_socket(child, runtime_directory):
     owner = child(f"{HIDE}; {REGISTER}")
     assert owner.eval("threading.active_count()") == 2
-    token = owner.eval("process.registry()._handles.ledger.mine.who.token.hex()")
+    token = owner.eval("process.registry().session_file.stem.split('-')[1]")
     assert sockets(runtime_directory) == {token}
     owner.exit()
     assert sockets(runtime_directory) == set()
@@ -263,7 +263,11 @@ SHOW = "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)"
 def test_a_page_of_a_hidden_process_is_attached_over_its_socket(nobody):
     owner = nobody(f"{HIDE}; {REGISTER}")
     viewer = nobody(f"{SHOW}; process.registry()")
-    fd = owner.eval("next(iter(process.registry()._handles.pages.values())).page.block.fd")
+    owner.run(
+        "fd = next(fd for fd in range(3, 1000) if os.path.lexists(f'/proc/self/fd/{fd}')"
+        " and 'memfd:memshare' in os.readlink(f'/proc/self/fd/{fd}'))"
+    )
+    fd = owner.eval("fd")
     with pytest.raises(PermissionError):
         viewer.run(f"os.open('/proc/{owner.pid}/fd/{fd}', os.O_PATH)")
     viewer.run(ATTACH)
@@ -354,9 +358,10 @@ def this_process_begins_anew():
 
 def test_pages_cross_pid_namespaces_both_ways(elsewhere, this_process_begins_anew):
     there = elsewhere()
-    there.eval("ms.register_variables('n', {'y': np.arange(7)})")  # by which it can be seen
+    there.eval("ms.register_variables('t', {'there': np.arange(2)})")  # so that it is seen
     ms.register_variables("n", {"x": np.arange(SIZE)})
     assert there.eval("ms.retrieve_views('n', 'x')['x'].sum()") == f"ok {SUM}"
+    there.eval("ms.register_variables('n', {'y': np.arange(7)})")
     assert ms.retrieve_views("n", "y")["y"].sum() == 21
     ms.release_views("n", "y")
     ms.release_variables("n", "x")
@@ -367,12 +372,15 @@ def test_a_killed_holder_in_another_pid_namespace_is_forgotten(
     elsewhere, this_process_begins_anew, runtime_directory, eventually
 ):
     there = elsewhere()
+    there.eval("__import__('os').environ.update(MEMSHARE_SOCKET='1')")
     there.eval("ms.register_variables('n', {'x': np.arange(5)})")
     assert ms.snapshot().pages[0].variable == "x"
+    (listed,) = runtime_directory.glob("1-*.session")  # the first process of its namespace
+    token = listed.stem.split("-")[1]
+    assert token in sockets(runtime_directory)
     there._process.kill()
     eventually(lambda: not ms.snapshot().pages)
-    own = process.registry()._handles.ledger.mine.who.token.hex()
-    assert sockets(runtime_directory) == {own}
+    assert token not in sockets(runtime_directory)
 
 
 def test_a_holder_that_serves_no_socket_yet_is_named_with_the_way_out(elsewhere, child):
@@ -409,11 +417,11 @@ def test_a_process_that_serves_forks_with_one_thread_and_goes_on_serving(child, 
     owner.run(
         "del os.environ['MEMSHARE_SOCKET']\n"
         "threads = []\n"
-        "server = process.registry()._handles.reach._server\n"
-        "pause = server.pause\n"
-        "def paused():\n"
-        "    pause(); threads.append(threading.active_count())\n"
-        "server.pause = paused\n"
+        "from memshare_jupyter.core.blocks import _handover\n"
+        "pause = _handover.Server.pause\n"
+        "def paused(server):\n"
+        "    pause(server); threads.append(threading.active_count())\n"
+        "_handover.Server.pause = paused\n"
         "if (pid := os.fork()) == 0:\n"
         "    os._exit(0)\n"
         "os.waitpid(pid, 0)"

@@ -43,6 +43,8 @@ def free(tmp_path, monkeypatch):
 
 @pytest.fixture
 def reserve(tmp_path):
+    tmp_path.chmod(0o700)
+
     def make(size_bytes, place=""):
         return _reserve.reserved("n.x", size_bytes, lambda: "held", place, runtime=tmp_path)
 
@@ -199,11 +201,29 @@ def test_where_nothing_can_be_promised_it_is_done_without(free, reserve, tmp_pat
 
 def test_without_a_runtime_directory_it_is_done_without(free, tmp_path):
     free.mb = 50
-    gone = tmp_path / "gone"
+    gone = tmp_path / "gone" / "memshare"
     with _reserve.reserved("n.x", LARGE, lambda: "", runtime=gone):
         assert not gone.exists()
     with pytest.raises(NotEnoughMemoryError):
         _reserve.require("n.x", 60 * MB, lambda: "")
+
+
+def test_the_first_process_of_all_promises_too(free, tmp_path):
+    free.mb = 50
+    runtime = tmp_path / "memshare"
+    with _reserve.reserved("n.x", LARGE, lambda: "", runtime=runtime):
+        assert runtime.stat().st_mode & 0o777 == 0o700
+        assert len(_promises.others(runtime)) == 1
+    assert not runtime.exists()
+
+
+def test_nothing_is_told_where_others_can_write(free, tmp_path):
+    free.mb = 50
+    runtime = tmp_path / "memshare"
+    runtime.mkdir()
+    runtime.chmod(0o777)
+    with _reserve.reserved("n.x", LARGE, lambda: "", runtime=runtime):
+        assert list(runtime.iterdir()) == []
 
 
 def test_garbage_is_no_promise(free, reserve, tmp_path):

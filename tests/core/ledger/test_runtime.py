@@ -130,7 +130,7 @@ def session_in(child):
 
     def begin(directory):
         one = child(f"os.environ['MEMSHARE_RUNTIME_DIR'] = {str(directory)!r}")
-        one.run("process.registry()")
+        one.run("ms.register_variables(f'begun{os.getpid()}', {'here': [1]})")
         return one
 
     return begin
@@ -271,13 +271,14 @@ def test_a_directory_of_the_same_name_in_another_mount_namespace_is_told_apart(
 ):
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
-    script = (
-        f"mount -t tmpfs tmpfs {run} && chmod 700 {run} && exec {sys.executable} -c "
-        "'import memshare_jupyter as ms; ms.page_list(); print(1, flush=True); input()'"
+    code = (
+        "import memshare_jupyter as ms; ms.register_variables('n', {'x': [1]})\n"
+        "print(1, flush=True); input()"
     )
+    mount = f'mount -t tmpfs tmpfs {run} && chmod 700 {run} && exec "$0" -c "$1"'
     environment = {**child_environment, "XDG_RUNTIME_DIR": str(run)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = ["unshare", "--mount", "sh", "-c", script]
+    command = ["unshare", "--mount", "sh", "-c", mount, sys.executable, code]
     with subprocess.Popen(command, env=environment, text=True, **pipes) as other:
         if other.stdout.readline() != "1\n":
             pytest.skip(f"no file system can be mounted: {other.stderr.read().strip()}")

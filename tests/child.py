@@ -99,13 +99,17 @@ def failing(target: str, count: int = 1, error: BaseException | None = None):
     return lambda: setattr(owner, name, original)
 
 
-def at_event(count: int, act) -> list[int]:
-    """Run `act` at the `count`-th call, line or return inside the core; the counter."""
+def at_event(count: int, act, *, bytecodes: bool = False) -> list[int]:
+    """Run `act` at the `count`-th call, line or return inside the core; the counter.
+
+    With `bytecodes`, each of them is an event, too: before any of them a signal handler may run.
+    """
     seen = [0]
 
     def trace(frame, event, arg):
         if not frame.f_code.co_filename.startswith(CORE):
             return None
+        frame.f_trace_opcodes = bytecodes
         seen[0] += 1
         if seen[0] == count:
             act()

@@ -68,17 +68,18 @@ def test_little_memory_is_a_warning_with_a_way_out(monkeypatch):
 
 
 def test_sessions_are_counted_and_named(child):
-    other = child("process.registry().label('engine 7')")
+    other = child("process.registry().label('engine 7'); ms.register_variables('n', {'x': [1]})")
     check = found("sessions")
     assert "besides this one" in check.found
     assert f"{other.pid} engine 7" in check.found
 
 
 def test_a_session_of_another_version_is_a_warning(child):
-    other = child("session.VERSION += 1; process.registry()")
+    other = child("session.VERSION += 1; ms.register_variables('n', {'x': [1]})")
     check = found("other versions")
     assert check.state == "warn"
     assert check.found == f"{other.pid} cannot be seen here"
+    other.exit()  # by itself: nobody else can tell whether a process of that version lives
 
 
 def test_the_lock_of_this_process_survives_being_examined(child):

@@ -276,9 +276,9 @@ class Handles:
         """
         self._unlisted = None
         try:
-            if (locked := self.names.try_lock(self.pages)) is not None:
-                return locked
             try:
+                if (locked := self.names.try_lock(self.pages)) is not None:
+                    return locked
                 for session in self.ledger.look():
                     for name in [n for n in self.pages if _owns(session, n)]:
                         self._give_up(name, session)
@@ -324,6 +324,7 @@ class Handles:
     def repair(self) -> None:
         """List what is held and nothing else, after a failure or an interrupt anywhere."""
         self._unsure = True
+        self.names.unlock()
         for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()

@@ -287,9 +287,9 @@ class Owner:
         """List pages under their names, unless another process has one of these locked."""
         handles = self._handles
         names = [request.name for request in requests]
-        if (locked := handles.names.try_lock(names)) is not None:  # step 2
-            return locked
         try:
+            if (locked := handles.names.try_lock(names)) is not None:  # step 2
+                return locked
             sessions = handles.sessions()
             claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
             made: dict[PageName, Handle] = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
@@ -333,6 +334,16 @@ class Handles:
         handles = (*self.pages.values(), *self.views.values())
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
+
+
+def let_go(error: BaseException | None) -> None:
+    """Let what our own frames hold go, which the error's traceback would keep for long."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("memshare_jupyter.core."):
+                with contextlib.suppress(RuntimeError):  # it goes on
+                    frame.clear()
+        error = error.__cause__ or error.__context__
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

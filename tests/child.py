@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dis
 import fcntl
+import functools
 import gc
 import glob
+import itertools
 import os
 import pickle
 import pkgutil
@@ -112,13 +115,43 @@ def failing(target: str, count: int = 1, error: BaseException | None = None):
     return lambda: setattr(owner, name, original)
 
 
-def at_event(count: int, act) -> list[int]:
-    """Run `act` at the `count`-th call, line or return inside the core; the counter."""
+@functools.cache
+def interruptible(code) -> set[int]:
+    """Return the places in a function's code before which signal handlers are run.
+
+    What a handler raises is raised by the instruction before. A trace function cannot do that,
+    so places are left out at which another ``except`` or ``finally`` begins or ends.
+    """
+    table = dis._parse_exception_table(code)
+
+    def caught_by(offset):
+        return [one.target for one in table if one.start <= offset < one.end]
+
+    found = set()
+    for one, following in itertools.pairwise(dis.get_instructions(code)):
+        place = following.offset if one.opname.startswith(("CALL", "RESUME")) else -1
+        if one.opname.startswith("JUMP_BACKWARD"):
+            place = one.argval
+        if place >= 0 and caught_by(place) == caught_by(place - 2):
+            found.add(place)
+    return found
+
+
+def at_event(count: int, act, *, bytecodes: bool = False) -> list[int]:
+    """Run `act` at the `count`-th call, line or return inside the core; the counter.
+
+    With `bytecodes`, at the `count`-th point at which a signal handler may run instead: after a
+    call, at the beginning of a function and at that of each round of a loop.
+    """
     seen = [0]
 
     def trace(frame, event, arg):
         if not frame.f_code.co_filename.startswith(CORE):
             return None
+        if bytecodes:
+            frame.f_trace_lines, frame.f_trace_opcodes = False, True
+            if event != "opcode" or frame.f_lasti not in interruptible(frame.f_code):
+                return trace
         seen[0] += 1
         if seen[0] == count:
             act()

@@ -99,7 +99,7 @@ def close_lost() -> None:
     """Close the descriptors of which nobody knows any more."""
     while _lost:
         ref = _lost[0]
-        _close(ref.fds)
+        _close(getattr(ref, "fds", []))  # an interrupt may have come before there were any
         _known.pop(id(ref), None)
         _lost.popleft()  # last, so that an interrupt loses none
 

@@ -11,10 +11,8 @@ To attach a page:
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, get_args
@@ -24,7 +22,7 @@ from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._handles import Handle, Handles, let_go
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._turn import PATIENCE_S, Turn, in_turn, in_turn_or_later
 from memshare_jupyter.errors import LockTimeoutError, PageNotFoundError, UnsupportedValueError
@@ -122,7 +120,7 @@ class Viewer:
             if hold:
                 self._undo(taken)
             taken.clear()
-            _let_go(error)
+            let_go(error)
             raise
 
     def _build(self, taken: list[Taken], *, whole: bool) -> dict[str, Any]:
@@ -420,16 +418,6 @@ def _open(found: list[_Way], mode: blocks.Mode, wanted: Wanted) -> _Opened:
             return _Opened(block, entry)
         block.close()
     return _Opened(None, found[0].entry, gone=gone, patience_s=patience_s)
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Let what our own frames hold go, which the error's traceback would keep for long."""
-    while error is not None:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            if frame.f_globals.get("__name__", "").startswith("memshare_jupyter.core."):
-                with contextlib.suppress(RuntimeError):  # it goes on
-                    frame.clear()
-        error = error.__cause__ or error.__context__
 
 
 def _refuse_stopped(name: PageName, entry: Entry, waited_s: float) -> None:

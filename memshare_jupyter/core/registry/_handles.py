@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -287,9 +288,9 @@ class Handles:
         try:
             if (directory := still(self.ledger.directory)) != self.ledger.directory:
                 self._move(directory)
-            if (locked := self.names.try_lock(self.pages)) is not None:
-                return locked
             try:
+                if (locked := self.names.try_lock(self.pages)) is not None:
+                    return locked
                 for session in self.ledger.look():
                     for name in [n for n in self.pages if _owns(session, n)]:
                         self._give_up(name, session)
@@ -342,6 +343,7 @@ class Handles:
     def repair(self) -> None:
         """List what is held and nothing else, after a failure or an interrupt anywhere."""
         self._unsure = True
+        self.names.unlock()
         for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()
@@ -350,6 +352,16 @@ class Handles:
         handles = (*self.pages.values(), *self.views.values())
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
+
+
+def let_go(error: BaseException | None) -> None:
+    """Let what our own frames hold go, which the error's traceback would keep for long."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("memshare_jupyter.core."):
+                with contextlib.suppress(RuntimeError):  # it goes on
+                    frame.clear()
+        error = error.__cause__ or error.__context__
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

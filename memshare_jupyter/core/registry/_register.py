@@ -32,7 +32,7 @@ from memshare_jupyter.core.ledger import PAGE, Entry, about_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._handles import Handle, Handles, let_go
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._snapshot import Snapshot
 from memshare_jupyter.core.registry._turn import (
@@ -219,7 +219,11 @@ class Owner:
     def _finished(self, requests: list[Request]) -> Iterator[None]:
         """Let go of what no table has in the end: after an error, and of pages replaced."""
         try:
-            yield
+            try:
+                yield
+            except BaseException as error:
+                let_go(error)
+                raise
         except OSError as error:
             _descriptors.raise_if_run_out(error)
             raise
@@ -291,9 +295,9 @@ class Owner:
         """List pages under their names, unless another process has one of these locked."""
         handles = self._handles
         names = [request.name for request in requests]
-        if (locked := handles.names.try_lock(names)) is not None:  # step 2
-            return locked
         try:
+            if (locked := handles.names.try_lock(names)) is not None:  # step 2
+                return locked
             sessions = handles.sessions()
             claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
             made: dict[PageName, Handle] = {}

@@ -28,6 +28,7 @@ from memshare_jupyter.errors import LockTimeoutError, MemshareError, RegistryBus
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 PATIENCE_S: Final = 10.0
 """How long another process may keep a name locked."""
@@ -82,7 +83,7 @@ class Turn:
                         return cast("_R", put_off())
                     try:
                         self._inside = True
-                        if (locked := self._begin()) is None:
+                        if (locked := self._guarded(self._begin)) is None:
                             return self._guarded(act)
                     finally:
                         self._inside = False
@@ -90,7 +91,7 @@ class Turn:
                 self.settle()
             wait_for(locked, waits)
 
-    def _guarded(self, act: Callable[[], _R]) -> _R:
+    def _guarded(self, act: Callable[[], _T]) -> _T:
         try:
             try:
                 return act()

@@ -1,0 +1,127 @@
+"""Interrupts before any bytecode: nothing is lost, nothing stays locked, and everything goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+
+N = 200_000  # 1.6 MB, so that registering again refills
+
+BEFORE = f"""
+zeros, ones, errors = np.zeros({N}), np.ones({N}), []
+def interrupt():
+    sys.settrace(None)
+    raise KeyboardInterrupt
+def counted(before, deed):
+    before()
+    seen = at_event(-1, None, bytecodes=True)
+    deed()
+    sys.settrace(None)
+    process.registry().gc()
+    return seen[0]
+def struck(before, deed, event):
+    '''Whether an interrupt before that bytecode came through.'''
+    before()
+    try:
+        at_event(event, interrupt, bytecodes=True)
+        deed()
+        return False
+    except KeyboardInterrupt as error:
+        errors[:] = [error]  # as a notebook keeps the last traceback
+        return True
+    finally:
+        sys.settrace(None)
+def begin_anew():
+    process.close()
+def nothing():
+    pass
+def x():
+    ms.register_variables('n', {{'x': zeros}})
+def viewed():
+    x()
+    ms.retrieve_views('n', 'x')
+def register():
+    ms.register_variables('n', {{'x': ones, 'y': np.arange(3)}})
+def attach():
+    ms.retrieve_views('m', ['a', 'b'])
+def take():
+    ms.Namespace('m')['a']
+def release():
+    ms.release_variables('n', 'x')
+def detach():
+    ms.release_views('n', 'x')
+def fill():
+    ms.Namespace('n').empty('e', 5)
+def look():
+    ms.snapshot()
+def removed():
+    x()
+    os.unlink(process.registry().session_file)
+    process.registry()._handles.ledger._listed_ns = 0
+"""
+DEEDS = {
+    "begin": ("begin_anew", "register"),
+    "register": ("nothing", "register"),
+    "refill": ("x", "register"),
+    "replace": ("viewed", "register"),
+    "attach": ("nothing", "attach"),
+    "take": ("nothing", "take"),
+    "release": ("x", "release"),
+    "detach": ("viewed", "detach"),
+    "fill": ("nothing", "fill"),
+    "list again": ("removed", "look"),
+    "close": ("viewed", "begin_anew"),
+}
+SOME = 61
+
+
+@pytest.fixture
+def rival(child):
+    """Registers the names as soon as they are free."""
+    return child(
+        "from memshare_jupyter.core.registry import _turn; _turn.PATIENCE_S = 2.0\n"
+        "def name_is_free():\n"
+        "    for name in ('x', 'y', 'e'):\n"
+        "        try: ms.register_variables('n', {name: np.ones(2)})\n"
+        "        except ms.PageExistsError as error: return error\n"
+        "        ms.release_variables('n', name)\n"
+        "    return 0"
+    )
+
+
+@pytest.mark.parametrize(
+    "step", [SOME, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+@pytest.mark.parametrize("what", DEEDS)
+def test_an_interrupt_before_any_bytecode_loses_and_locks_nothing(child, rival, what, step):
+    ms.register_variables("m", {"a": np.arange(4), "b": [np.ones(3)]})
+    before, deed = DEEDS[what]
+    one = child(BEFORE)
+    count = one.eval(f"counted({before}, {deed})")
+    assert count > 100
+    struck = 0
+    for event in range(1, count + 1, step):
+        struck += one.eval(f"struck({before}, {deed}, {event})")
+        one.run("gc.collect()")
+        # At the next act everything is as it is listed, and others can go on.
+        held, listed = one.eval("(ms.page_list(), listed_here(), held_here())[2:0:-1]")
+        assert held == listed, event
+        owned = one.eval("ms.page_list()")
+        there = rival.eval("[(p.name, p.state) for p in ms.snapshot().pages if p.namespace == 'n']")
+        assert sorted(name for name, state in there if state == "active") == owned, event
+        for name in owned:
+            variable = name.partition(".")[2]
+            seen = rival.eval(f"set(np.asarray(ms.Namespace('n')[{variable!r}]).tolist())")
+            assert seen in ({0.0}, {1.0}, {0, 1, 2}), event
+        one.run("process.registry().gc(); errors.clear(); gc.collect()")
+        assert one.eval("(held_here(), listed_here())") == ([], []), event
+        assert rival.eval("name_is_free()") == 0, event
+        names = one.eval(
+            "len([f for f in os.listdir(process.registry()._handles.ledger.directory)"
+            " if f.startswith(f'{os.getpid()}-')])"
+        )
+        assert names <= 1, event
+    assert struck > count // step * 0.8
+    ms.release_variables("m", ["a", "b"])

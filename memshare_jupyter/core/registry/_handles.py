@@ -53,12 +53,14 @@ class Handle:
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
+    released : bool
+        Of a page that ends: whether its name leads nowhere from then on.
     usable : bool
         False of what a forked child inherited from the owner, by whose mapping it could write:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("entry", "kept", "lent", "page", "slot", "usable")
+    __slots__ = ("entry", "kept", "lent", "page", "released", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -66,6 +68,7 @@ class Handle:
         self.slot = slot
         self.kept = False
         self.lent = False
+        self.released = True
         self.usable = True
 
 
@@ -85,6 +88,8 @@ class Handles:
         What this process owns.
     views : dict of (uuid, mode) to Handle
         What it has attached, and what arrays of its own pages it still uses.
+    ending : list of Handle
+        Its pages that are not in the table any more, or will not be in a moment.
     refilling : dict of Page to (Handle, weak reference)
         Its pages into which another value is being written, and on whose request.
     """
@@ -93,6 +98,7 @@ class Handles:
         self.rebuild = rebuild
         self.pages: dict[PageName, Handle] = {}
         self.views: dict[tuple[bytes, str], Handle] = {}
+        self.ending: list[Handle] = []
         self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
         self.names = NameLocks(directory)
         self.places = Places()
@@ -137,26 +143,32 @@ class Handles:
             stale.page.drop()
         return handle
 
-    def withdraw_page(self, handle: Handle, *, released: bool = True) -> None:
-        """Take a page of this process off the list; its arrays go on as a view.
+    def drop_page(self, name: PageName, *, released: bool = True) -> None:
+        """End this process's ownership of a page.
 
         Without `released`, whoever has a view of it can still be found by its name.
         """
-        if released:
-            handle.page.mark(_format.RELEASED)
-        if handle.lent:
-            handle.page.mode = "lent"
-            self.publish_view(handle.page, handle.entry)
-        self.ledger.withdraw(handle.slot, handle.entry)
-
-    def drop_page(self, name: PageName, *, released: bool = True) -> None:
-        """End this process's ownership of a page."""
         handle = self.pages[name]
+        handle.released = released
+        self.ending.append(handle)
+        del self.pages[name]
+        self.end_page(handle)
+
+    def end_page(self, handle: Handle) -> None:
+        """Take a page among those ending off the list; its arrays go on as a view."""
         try:
-            self.withdraw_page(handle, released=released)
+            if handle.released:
+                handle.page.mark(_format.RELEASED)
+            if handle.lent:
+                handle.page.mode = "lent"
+                self.publish_view(handle.page, handle.entry)
+            self.ledger.withdraw(handle.slot, handle.entry)
+        except BaseException:
+            self._unsure = True
+            raise
         finally:
             handle.page.drop()
-            del self.pages[name]  # last, so that after an interrupt it can be released again
+        self.ending.remove(handle)  # last: what was broken off is done by `repair`
 
     def refills_of(self, name: PageName) -> list[Handle]:
         """Return the pages of that name that are being refilled and are listed meanwhile."""
@@ -194,14 +206,17 @@ class Handles:
         self.ledger.abandon()
         self.reach = self.reach.in_child(self.ledger.mine.who.token)
         self.names.close()
-        owned, self.pages = self.pages, {}
+        owned, self.pages = [*self.pages.values(), *self.ending], {}
+        self.ending = []
         views, self.views = self.views, {}
         lost, self.refilling = self.refilling, {}
         self._unsure, self._unlisted = False, None
         for handle in views.values():
             if handle.page.mapped:
                 self._inherit(handle)
-        for handle in owned.values():
+        for handle in owned:
+            if not handle.page.mapped:
+                continue  # an interrupt in the parent
             # The inherited mapping can be written through, and its open file is the parent's: the
             # child lists the page, and maps it anew when somebody asks for it.
             handle.usable = False
@@ -307,11 +322,25 @@ class Handles:
         for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()
+        for handle in [h for h in self.ending if self.pages.get(h.entry.name) is not h]:
+            self._finish(handle)
+        self.ending = []
         self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
         self.views = {key: h for key, h in self.views.items() if h.page.mapped}
         handles = (*self.pages.values(), *self.views.values())
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
+
+    def _finish(self, handle: Handle) -> None:
+        """End a page whose end was broken off; what it was listed as will be written anew."""
+        page = handle.page
+        if handle.released:
+            page.mark(_format.RELEASED)
+        if handle.lent and page.mapped and (page.uuid, "lent") not in self.views:
+            page.mode = "lent"
+            view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
+            self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
+        page.drop()
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core.registry import _process as process
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +50,48 @@ def test_a_page_whose_owner_died_over_another_value_is_not_called_attachable(
             ms.retrieve_views("n", "x")
     finally:
         os.kill(heir, 9)
+
+
+AGAIN = {
+    "release": "release_variables('n', 'x')",
+    "replace": "register_variables('n', {'x': 1})",
+}
+STEPS_OF_RELEASE = ["Handles.publish_view", "Ledger.withdraw", "Page.drop", "Page.mark"]
+MODULES = {"Handles": "registry._handles", "Ledger": "ledger._ledger", "Page": "registry._page"}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS_OF_RELEASE)
+@pytest.mark.parametrize("act", AGAIN)
+def test_an_interrupted_end_of_a_page_that_arrays_use_comes_to_its_end(
+    child, listed, truth, step, when, act
+):
+    step = f"memshare_jupyter.core.{MODULES[step.split('.')[0]]}.{step}"
+    owner = child("x = ms.Namespace('n').empty('x', 5, int)")
+    owner.run("def strike(): raise KeyboardInterrupt")
+    owner.run(f"at_call({step!r}, 1, {when!r}, strike)")
+    owner.run(f"with contextlib.suppress(KeyboardInterrupt): ms.{AGAIN[act]}")
+    owner.run("gc.collect(); ms.view_list()")
+    assert listed() == truth()
+    owner.run("x = None; gc.collect(); ms.view_list()")
+    assert listed() == truth()
+    owner.run("if ms.page_list(): assert ms.retrieve_views('n', 'x'); ms.release_views('n', 'x')")
+    owner.run("if ms.page_list(): ms.release_variables('n', 'x')")
+    assert listed() == truth() == {}
+
+
+@pytest.mark.parametrize("step", ["Registry.close", "Handles.drop_page", "Ledger.end"])
+def test_a_close_that_was_interrupted_leaves_nothing_listed(child, listed, truth, step):
+    modules = {"Registry": "registry._registry", **MODULES}
+    step = f"memshare_jupyter.core.{modules[step.split('.')[0]]}.{step}"
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    owner.run("def strike(): raise KeyboardInterrupt")
+    owner.run(f"at_call({step!r}, 1, 'before', strike)")
+    owner.run("with contextlib.suppress(KeyboardInterrupt): process.close()")
+    owner.run("gc.collect(); ms.snapshot()")
+    assert listed() == truth()
+    owner.run("process.close()")
+    assert listed() == truth() == {}
 
 
 def _is_dead(pid):

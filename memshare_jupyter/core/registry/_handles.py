@@ -258,9 +258,14 @@ class Handles:
         """Begin a turn: be listed, and let nothing be left over from the last."""
         if self._unsure:
             self.repair()
-        if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
-            return locked
-        self._tidy()
+        try:
+            if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
+                return locked
+            self._tidy()
+        except BaseException:
+            self._unsure = True
+            self.names.unlock()
+            raise
         return None
 
     def _list_again(self) -> tuple[PageName, int] | None:
@@ -319,6 +324,7 @@ class Handles:
     def repair(self) -> None:
         """List what is held and nothing else, after a failure or an interrupt anywhere."""
         self._unsure = True
+        self.names.unlock()
         for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()

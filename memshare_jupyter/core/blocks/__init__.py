@@ -15,6 +15,7 @@ from memshare_jupyter.core.blocks._block import (
     reclaim,
     write_at,
 )
+from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._huge import copy_into, not_inherited
 from memshare_jupyter.core.blocks._resident import share_bytes
@@ -32,6 +33,7 @@ __all__ = [
     "anonymous",
     "attach",
     "choose",
+    "close_strays",
     "copy_into",
     "create",
     "explain",

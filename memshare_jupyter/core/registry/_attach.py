@@ -339,7 +339,8 @@ class _Opened(NamedTuple):
 
 def _open(found: list[_Way], mode: blocks.Mode, *, named: bool) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
-    patience_s, gone = _PATIENCE_S, None
+    patience_s = _PATIENCE_S
+    gone: blocks.SegmentGone | None = None
     for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +238,8 @@ class Handles:
             except (OSError, MemshareError) as error:
                 self._unlisted = error  # the next turn tries again
 
-    def _close_others_work(self, refilling: Iterable[Page]) -> None:
+    def _close_others_work(self, refilling: Collection[Page]) -> None:
+        in_flight = _opened.in_flight()
         for page in refilling:
             page.close()
         mine = {handle.page.block for handle in self.views.values()}
@@ -246,6 +247,9 @@ class Handles:
         for opened in _opened.known():
             if isinstance(opened, blocks.OwnBlock) and opened not in mine:
                 opened.close()
+        if in_flight:
+            # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
+            blocks.close_strays({block.uuid for block in mine} | {page.uuid for page in refilling})
 
     def _inherit(self, handle: Handle) -> None:
         """List a handle in the child, with everything else at once when all are known."""

@@ -44,7 +44,7 @@ def _what_this_is() -> str:
 
 def close() -> None:
     """End all handles of this process and its session; what is called later begins anew."""
-    global _registry
+    global _registry  # noqa: PLW0603 -- as above
     if (ended := _registry) is not None:
         ended.close()
         if _registry is ended:  # not before: after an interrupt this can be done again

@@ -96,6 +96,35 @@ def test_a_close_that_was_interrupted_leaves_nothing_listed(child, listed, truth
     assert listed() == truth() == {}
 
 
+def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(backend, child, listed, truth):
+    call = "memfd_create" if backend == "memfd" else "open"
+    owner = child(
+        f"real, opened = os.{call}, threading.Event()\n"
+        "def slow(path, *rest, **named):\n"
+        "    fd = real(path, *rest, **named)\n"
+        "    if 'memshare:' in str(path) or '.page' in str(path):\n"
+        "        opened.set(); time.sleep(0.5)\n"  # the call has returned to C, but not to Python
+        "    return fd\n"
+    )
+    owner.run("ms.view_list()")
+    owner.run(
+        f"os.{call} = slow\n"
+        "threading.Thread(target=ms.register_variables, args=('n', {'x': np.arange(5)})).start()\n"
+        "opened.wait()\n"
+        f"os.{call} = real\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+    )
+    heir = owner.eval("heir")
+    try:
+        owner.run("while not ms.page_list(): time.sleep(0.01)")
+        assert listed() == truth()
+        owner.run("ms.release_variables('n', 'x')")
+        assert listed() == truth() == {}
+    finally:
+        os.kill(heir, 9)
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

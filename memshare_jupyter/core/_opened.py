@@ -90,6 +90,11 @@ def known() -> Iterator[Opened]:
             yield opened
 
 
+def in_flight() -> bool:
+    """Say whether some thread may be between a call that opens or closes, and our knowing of it."""
+    return any(not ref.fds for ref in tuple(_known.values()))
+
+
 def lost() -> bool:
     """Say whether there is something for `close_lost` to do."""
     return bool(_lost)

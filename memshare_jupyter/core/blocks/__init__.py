@@ -16,6 +16,7 @@ from memshare_jupyter.core.blocks._block import (
     reclaim,
 )
 from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited, write_at
+from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._places import Places
 from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers
@@ -38,6 +39,7 @@ __all__ = [
     "attach",
     "attach_at_once",
     "choose",
+    "close_strays",
     "copy_into",
     "create",
     "explain",

@@ -3,6 +3,9 @@
 An flock(2) belongs to the open file, which a forked child shares with its parent: when one of
 them asked for the exclusive lock to remove the file, the other's would go with it. So the parent
 opens its files anew before it forks, and the child goes on with those.
+
+What another thread was opening at that moment, the child has open as well, and no table of it says
+so: `close_strays` looks for it where the kernel says it.
 """
 
 from __future__ import annotations
@@ -11,13 +14,15 @@ import atexit
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 from typing import Final
 
 from memshare_jupyter.core._opened import Opened, known
 from memshare_jupyter.core.blocks._file import FileBlock, open_locked
 from memshare_jupyter.core.blocks._gone import SegmentGone
 
+_BLOCK: Final = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")
 _for_child: Final[list[tuple[FileBlock, Opened]]] = []
 """While this process forks: its blocks, and open files of them that will be the child's."""
 
@@ -68,6 +73,17 @@ def _after_fork_in_child() -> None:
         else:
             os.dup2(opened.fd, block.fd, inheritable=False)
         opened.close()
+
+
+def close_strays(keep: Container[bytes]) -> None:
+    """Close the blocks that a forked child has open and does not know of, but for those to keep."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if (found := _BLOCK.search(os.readlink(f"/proc/self/fd/{name}"))) is None:
+                    continue
+                if bytes.fromhex(found[1]) not in keep:
+                    os.close(int(name))
 
 
 atexit.register(_at_exit)

@@ -99,8 +99,8 @@ class Ledger:
             self._file = None
         slots = self.mine.table.slots
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
+        self._files += 1  # first, so that no interrupt gives two files one name
         self._file = SessionFile(self.directory, self.mine.who, image, self._files)
-        self._files += 1
 
     def move(self, directory: Path) -> None:
         """Go on in another directory; `relist` lists there what this process has."""
@@ -149,10 +149,21 @@ class Ledger:
         for other in self._others.values():
             other.forget()
         self._listed_ns = 0
+        if self._file is not None and not self._file.is_open:
+            self._file = None
+        self._remove_strays()
         if self._file is not None:
             slots = self.mine.table.slots
             image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
             self._file.rewrite(image)
+
+    def _remove_strays(self) -> None:
+        """Remove files of this session of which it knows nothing: made at an interrupt."""
+        who, mine = self.mine.who, self._file.path.name if self._file is not None else ""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.directory):
+                if name.startswith(f"{who.pid}-{who.token.hex()}-") and name != mine:
+                    (self.directory / name).unlink()
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""

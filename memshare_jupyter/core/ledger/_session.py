@@ -196,6 +196,11 @@ class SessionFile:
         try_lock(fd)
         return os.fstat(fd).st_nlink > 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be written to; False when an interrupt came as it ended."""
+        return self._opened.fd >= 0
+
     def end(self) -> None:
         """Remove the file: all handles of this process count for nothing from here on."""
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,12 +57,14 @@ class Handle:
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
     adopted : bool
         Of a page: another process made it and has ended, so this one cannot write to it.
+    released : bool
+        Of a page that ends: whether its name leads nowhere from then on.
     usable : bool
         False of what a forked child inherited from the owner, by whose mapping it could write:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("adopted", "entry", "kept", "lent", "page", "slot", "usable")
+    __slots__ = ("adopted", "entry", "kept", "lent", "page", "released", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -71,6 +73,7 @@ class Handle:
         self.kept = False
         self.lent = False
         self.adopted = False
+        self.released = True
         self.usable = True
 
 
@@ -90,6 +93,8 @@ class Handles:
         What this process owns.
     views : dict of (uuid, mode) to Handle
         What it has attached, and what arrays of its own pages it still uses.
+    ending : list of Handle
+        Its pages that are not in the table any more, or will not be in a moment.
     refilling : dict of Page to (Handle, weak reference)
         Its pages into which another value is being written, and on whose request.
     """
@@ -98,6 +103,7 @@ class Handles:
         self.rebuild = rebuild
         self.pages: dict[PageName, Handle] = {}
         self.views: dict[tuple[bytes, str], Handle] = {}
+        self.ending: list[Handle] = []
         self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
         self.names = NameLocks(directory)
         self.places = blocks.Places(blocks.reclaim)
@@ -144,17 +150,16 @@ class Handles:
             stale.page.drop()
         return handle
 
-    def withdraw_page(self, handle: Handle, *, released: bool = True) -> None:
-        """Take a page of this process off the list; its arrays go on as a view.
+    def drop_page(self, name: PageName, *, released: bool = True) -> None:
+        """End this process's ownership of a page.
 
         Without `released`, whoever has a view of it can still be found by its name.
         """
-        if released and not handle.adopted:
-            handle.page.mark(_format.RELEASED)
-        if handle.lent:
-            handle.page.mode = "lent"
-            self.publish_view(handle.page, handle.entry)
-        self.ledger.withdraw(handle.slot, handle.entry)
+        handle = self.pages[name]
+        handle.released = released
+        self.ending.append(handle)
+        del self.pages[name]
+        self.end_page(handle)
 
     def again(self, page: Page) -> Page:
         """Return a page opened and mapped once more, for a handle of its own."""
@@ -165,14 +170,21 @@ class Handles:
         )
         return Page(blocks.attach(address), "r", self.mappings)
 
-    def drop_page(self, name: PageName, *, released: bool = True) -> None:
-        """End this process's ownership of a page."""
-        handle = self.pages[name]
+    def end_page(self, handle: Handle) -> None:
+        """Take a page among those ending off the list; its arrays go on as a view."""
         try:
-            self.withdraw_page(handle, released=released)
+            if handle.released and not handle.adopted:
+                handle.page.mark(_format.RELEASED)
+            if handle.lent:
+                handle.page.mode = "lent"
+                self.publish_view(handle.page, handle.entry)
+            self.ledger.withdraw(handle.slot, handle.entry)
+        except BaseException:
+            self._unsure = True
+            raise
         finally:
             handle.page.drop()
-            del self.pages[name]  # last, so that after an interrupt it can be released again
+        self.ending.remove(handle)  # last: what was broken off is done by `repair`
 
     def views_of(self, name: PageName) -> list[Handle]:
         """Return this process's views of a name, in all modes and of all its pages."""
@@ -222,14 +234,17 @@ class Handles:
         slots, since = self.ledger.abandon().slots, time.time()
         self.reach = self.reach.in_child(self.ledger.mine.who.token)
         self.names.close()
-        owned, self.pages = self.pages, {}
+        owned, self.pages = [*self.pages.values(), *self.ending], {}
+        self.ending = []
         views, self.views = self.views, {}
         lost, self.refilling = self.refilling, {}
         self._unsure, self._unlisted = False, None
         for handle in views.values():
             if handle.page.mapped:
-                self._inherit(handle, slots[handle.slot], since)
-        for handle in owned.values():
+                self._inherit(handle, slots.get(handle.slot) or handle.entry.pack(), since)
+        for handle in owned:
+            if not handle.page.mapped:
+                continue  # an interrupt in the parent
             # The inherited mapping can be written through, and its open file is the parent's: the
             # child lists the page, and maps it anew when somebody asks for it.
             handle.usable = False
@@ -241,7 +256,7 @@ class Handles:
             else:
                 handle.page.mode = "r"
                 handle.kept = True
-            self._inherit(handle, slots[handle.slot], since)
+            self._inherit(handle, slots.get(handle.slot) or handle.entry.pack(), since)
             if handle.lent:
                 handle.page.drop()
         self._close_others_work(lost)
@@ -251,7 +266,8 @@ class Handles:
             except (OSError, MemshareError) as error:
                 self._unlisted = error  # the next turn tries again
 
-    def _close_others_work(self, refilling: Iterable[Page]) -> None:
+    def _close_others_work(self, refilling: Collection[Page]) -> None:
+        in_flight = _opened.in_flight()
         for page in refilling:
             page.close()
         mine = {id(handle.page.block) for handle in self.views.values()}
@@ -260,6 +276,11 @@ class Handles:
         for opened in _opened.known():
             if id(opened) not in mine:
                 opened.close()
+        if in_flight:
+            # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
+            pages = (handle.page for handle in self.views.values())
+            uuids = {page.uuid for page in (*pages, *self.mappings.dropped, *refilling)}
+            blocks.close_strays(uuids)
 
     def _inherit(self, handle: Handle, slot: bytes, since: float) -> None:
         """List a handle in the child, with everything else at once when all are known."""
@@ -273,9 +294,14 @@ class Handles:
         """Begin a turn: be listed, and let nothing be left over from the last."""
         if self._unsure:
             self.repair()
-        if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
-            return locked
-        self._tidy()
+        try:
+            if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
+                return locked
+            self._tidy()
+        except BaseException:
+            self._unsure = True
+            self.names.unlock()
+            raise
         return None
 
     def _list_again(self) -> tuple[PageName, int] | None:
@@ -347,11 +373,25 @@ class Handles:
         for handle in self.views.values():
             if not handle.kept:
                 handle.page.drop()
+        for handle in [h for h in self.ending if self.pages.get(h.entry.name) is not h]:
+            self._finish(handle)
+        self.ending = []
         self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
         self.views = {key: h for key, h in self.views.items() if h.page.mapped}
         handles = (*self.pages.values(), *self.views.values())
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
+
+    def _finish(self, handle: Handle) -> None:
+        """End a page whose end was broken off; what it was listed as will be written anew."""
+        page = handle.page
+        if handle.released and not handle.adopted:
+            page.mark(_format.RELEASED)
+        if handle.lent and page.mapped and (page.uuid, "lent") not in self.views:
+            page.mode = "lent"
+            view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
+            self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
+        page.drop()
 
 
 def let_go(error: BaseException | None) -> None:

@@ -23,12 +23,18 @@ class Looks:
         self._seen: dict[bytes, tuple[Table, str]] = {}
         self._known: dict[bytes, tuple[bytes, PageInfo]] = {}
         self._released: dict[bytes, bool] = {}
+        self._doubted: set[bytes] = set()
         self._last = Snapshot(())
 
     def learn(self, uuid: bytes, *, released: bool) -> None:
         """Remember whether a page had been released before its owner ended."""
         self._released[uuid] = released
         self._known.pop(uuid, None)
+
+    def doubt(self, uuid: bytes) -> None:
+        """Ask again at the next look: the owner may live, out of sight."""
+        self._released.pop(uuid, None)
+        self._doubted.add(uuid)
 
     def take(self, sessions: list[Session | Reader]) -> tuple[Snapshot, list[list[Claim]]]:
         """Put the entries of living sessions, the first of which is this process's, together.
@@ -55,6 +61,7 @@ class Looks:
             if session.who.token in others:
                 stale.update(session.table.uuids())
         stale.update(uuid for uuid in self._released if uuid not in self._known)
+        stale |= self._doubted
         unclear = []
         with _without_collecting(len(stale)):
             for uuid in stale:
@@ -74,6 +81,7 @@ class Looks:
             pages = (page for _, page in self._known.values())
             by_name = sorted(pages, key=lambda p: (p.namespace, p.variable, p.created))
             self._last = Snapshot(tuple(by_name))
+        self._doubted.clear()
         self._seen = now
         return self._last, unclear
 

@@ -44,10 +44,11 @@ def _what_this_is() -> str:
 
 def close() -> None:
     """End all handles of this process and its session; what is called later begins anew."""
-    global _registry
-    ended, _registry = _registry, None
-    if ended is not None:
+    global _registry  # noqa: PLW0603 -- as above
+    if (ended := _registry) is not None:
         ended.close()
+        if _registry is ended:  # not before: after an interrupt this can be done again
+            _registry = None
 
 
 def attach_reference(

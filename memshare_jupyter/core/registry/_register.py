@@ -310,12 +310,10 @@ class Owner:
                 raise
             old = [handles.pages[name] for name in made if name in handles.pages]
             old_refills = [handle for name in made for handle in handles.refills_of(name)]
+            handles.ending.extend(old)  # which means nothing as long as they are in the table
             handles.pages.update(made)  # all at once; after a failure before this, none
             for handle in old:  # step 5
-                try:
-                    handles.withdraw_page(handle)
-                finally:
-                    handle.page.drop()
+                handles.end_page(handle)
             for handle in old_refills:
                 handles.ledger.withdraw(handle.slot, handle.entry)
             self._end(requests)

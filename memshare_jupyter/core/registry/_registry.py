@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memshare_jupyter.core import blocks
+from memshare_jupyter.core import _proc, blocks
 from memshare_jupyter.core.names import check_namespace, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
@@ -80,6 +80,9 @@ class Registry:
                 uuid = of_one[0][1].uuid
                 self._looks.learn(uuid, released=self._was_released(of_one))
             found, _ = self._take()
+            for of_one in unclear:
+                if _may_live(of_one[0][1].owner_pid):
+                    self._looks.doubt(of_one[0][1].uuid)
         return found
 
     @in_turn
@@ -210,3 +213,9 @@ class Registry:
         finally:
             self.turn.after_fork()
             self.turn.settle()
+
+
+def _may_live(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return _proc.start_time(pid) is not None
+    return True

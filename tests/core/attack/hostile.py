@@ -185,7 +185,8 @@ def remove_own_file(actor):
 
 
 def remove_directory(actor):
-    shutil.rmtree(actor.worker.place.runtime, ignore_errors=True)
+    with contextlib.suppress(OSError):  # interrupted, it closes a descriptor twice
+        shutil.rmtree(actor.worker.place.runtime, ignore_errors=True)
 
 
 def _files(actor):

@@ -36,6 +36,7 @@ class Life:
         self.slot = slot
         self.pidfd = os.pidfd_open(pid)
         self.connection = None
+        self.name = ""
         self.quiet = False
         self.struck = False
 
@@ -68,12 +69,15 @@ class Attack:
         self.faults = faults
         self.place = place
         self.lives = {}
+        self.callers = []  # who has not said yet who they are
         self.kills = 0
         self.found = Counter()
         self.kinds = Counter()
 
     def report(self, kind, what, count=1):
         self.found[kind] += count
+        pids = [pid for pid in self.lives if str(pid) in str(what)]
+        what = f"{what}\n" + "".join(f"  {pid} is {self.lives[pid].name}\n" for pid in pids)
         print(f"{kind} in --seed {self.seed} --first {self.round} --rounds 1: {what}", flush=True)
 
     def run(self, number):
@@ -148,9 +152,13 @@ class Attack:
         by_fd = {life.pidfd: life for life in self.lives.values()}
         by_connection = {life.connection: life for life in self.lives.values() if life.connection}
         ended = []
-        for ready in wait([self.listener, self.faults, *by_fd, *by_connection], max(0, timeout_s)):
+        sources = [self.listener, self.faults, *self.callers, *by_fd, *by_connection]
+        for ready in wait(sources, max(0, timeout_s)):
             if ready is self.listener:
-                self.admit()
+                self.callers.append(Connection(self.listener.accept()[0].detach()))
+            elif ready in self.callers:
+                self.callers.remove(ready)
+                self.admit(ready)
             elif ready in by_connection:
                 with contextlib.suppress(EOFError, ConnectionError):  # its pidfd will say so
                     _, kinds = ready.recv()
@@ -174,16 +182,15 @@ class Attack:
             while True:
                 self.report(*pickle.loads(self.faults.recv(1 << 16)))
 
-    def admit(self):
-        connection = Connection(self.listener.accept()[0].detach())
+    def admit(self, connection):
         try:
-            _, pid = connection.recv()
+            pid, name = connection.recv()
             if pid not in self.lives:
                 self.lives[pid] = Life(pid)
         except (EOFError, ConnectionError, ProcessLookupError):
             connection.close()
         else:
-            self.lives[pid].connection = connection
+            self.lives[pid].connection, self.lives[pid].name = connection, name
 
     def show_stuck(self):
         lives = self.busy()

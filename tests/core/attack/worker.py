@@ -131,16 +131,16 @@ class Worker:
         self.owned = Owned()
         self.undo = []
         self.threads = []
-        self.given_up = set()
+        self.closes = True  # False where frames of threads that a child does not have keep arrays
+        self.temper = deeds.temper(self.actor.rng)
         self.begin(name)
         sys.unraisablehook = self._unraisable
-        threading.excepthook = lambda args: self.note(args.exc_value)
+        threading.excepthook = lambda args: self.crashing or self.note(args.exc_value)
         sys.excepthook = lambda _kind, error, _tb: self.note(error)
         warnings.simplefilter("always", RuntimeWarning)
         warnings.simplefilter("ignore", ResourceWarning)  # an interrupt leaves a file to gc
         warnings.showwarning = self._warned
         gc.set_threshold(self.actor.rng.choice([30, 200, 700]))
-        self.temper = deeds.temper(self.actor.rng)
         self.temper.prepare(self)
 
     def begin(self, name, actor=None):
@@ -159,7 +159,7 @@ class Worker:
         connected = socket.socket(socket.AF_UNIX)
         connected.connect(self.place.address)
         self.connection = Connection(connected.detach())
-        self.connection.send(("born", os.getpid()))
+        self.connection.send((os.getpid(), f"{name}, {self.temper.name}"))
 
     def fork(self, actor):
         """Fork; the child goes on as a process of another name. Says whether this is the child."""
@@ -170,6 +170,7 @@ class Worker:
         if os.fork():
             return False
         hostile.calm()
+        self.closes = self.closes and not self.threads
         self.connection.close()
         self.forks = 2
         self.owned = Owned()  # what was inherited it has views of
@@ -205,7 +206,6 @@ class Worker:
         text = str(message)
         if "is not a page of this process any more" in text:
             name = text.split(maxsplit=1)[0].rpartition(".")[2]
-            self.given_up.add(name)
             self.owned.forget([name])
             self.kinds["given up"] += 1
         else:
@@ -246,8 +246,7 @@ class Worker:
                 if actor is self.actor:
                     hostile.calm()
         except SystemExit:
-            if self.crashing:
-                raise
+            raise
         except BaseException as caught:  # noqa: BLE001 -- all that an attack provokes
             error = caught
         if error is not None:
@@ -319,6 +318,8 @@ class Worker:
 
     def close(self):
         """End the session; what arrays there were are gone before."""
+        if not self.closes:
+            return
         self.actor.held.clear()
         gc.collect()
         mark = self.owned.touch(stamps.NAMES)

@@ -16,14 +16,16 @@ def backend(pages_as):
     return pages_as
 
 
-def test_an_owner_that_was_out_of_sight_for_a_while_can_still_release(child, runtime_directory):
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_owner_that_was_out_of_sight_can_still_release(child, runtime_directory, seen):
     owner = child("ms.register_variables('n', {'x': np.arange(5)})")
     viewer = child("x = ms.retrieve_views('n', 'x')['x']")
     (file,) = runtime_directory.glob(f"{owner.pid}-*.session")
     file.unlink()
     assert [page.state for page in ms.snapshot().pages] == ["orphaned"]
-    owner.run("ms.page_list()")
-    assert [page.state for page in ms.snapshot().pages] == ["active"]
+    if seen:
+        owner.run("ms.page_list()")
+        assert [page.state for page in ms.snapshot().pages] == ["active"]
     owner.run("ms.release_variables('n', 'x')")
     owner.kill()
     assert [page.state for page in ms.snapshot().pages] == ["draining"]
@@ -48,6 +50,79 @@ def test_a_page_whose_owner_died_over_another_value_is_not_called_attachable(
         )
         with pytest.raises(ms.PageNotFoundError):
             ms.retrieve_views("n", "x")
+    finally:
+        os.kill(heir, 9)
+
+
+AGAIN = {
+    "release": "release_variables('n', 'x')",
+    "replace": "register_variables('n', {'x': 1})",
+}
+STEPS_OF_RELEASE = ["Handles.publish_view", "Ledger.withdraw", "Page.drop", "Page.mark"]
+MODULES = {"Handles": "registry._handles", "Ledger": "ledger._ledger", "Page": "registry._page"}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS_OF_RELEASE)
+@pytest.mark.parametrize("act", AGAIN)
+def test_an_interrupted_end_of_a_page_that_arrays_use_comes_to_its_end(
+    child, listed, truth, step, when, act
+):
+    step = f"memshare_jupyter.core.{MODULES[step.split('.')[0]]}.{step}"
+    owner = child("x = ms.Namespace('n').empty('x', 5, int)")
+    owner.run("def strike(): raise KeyboardInterrupt")
+    owner.run(f"at_call({step!r}, 1, {when!r}, strike)")
+    owner.run(f"with contextlib.suppress(KeyboardInterrupt): ms.{AGAIN[act]}")
+    owner.run("gc.collect(); ms.view_list()")
+    assert listed() == truth()
+    owner.run("x = None; gc.collect(); ms.view_list()")
+    assert listed() == truth()
+    owner.run("if ms.page_list(): assert ms.retrieve_views('n', 'x'); ms.release_views('n', 'x')")
+    owner.run("if ms.page_list(): ms.release_variables('n', 'x')")
+    assert listed() == truth() == {}
+
+
+@pytest.mark.parametrize("step", ["Registry.close", "Handles.drop_page", "Ledger.end"])
+def test_a_close_that_was_interrupted_leaves_nothing_listed(child, listed, truth, step):
+    modules = {"Registry": "registry._registry", **MODULES}
+    step = f"memshare_jupyter.core.{modules[step.split('.')[0]]}.{step}"
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    owner.run("def strike(): raise KeyboardInterrupt")
+    owner.run(f"at_call({step!r}, 1, 'before', strike)")
+    owner.run("with contextlib.suppress(KeyboardInterrupt): process.close()")
+    owner.run("gc.collect(); ms.snapshot()")
+    assert listed() == truth()
+    owner.run("process.close()")
+    assert listed() == truth() == {}
+
+
+def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(
+    backend, child, listed, truth
+):
+    call = "memfd_create" if backend == "memfd" else "open"
+    owner = child(
+        f"real, opened = os.{call}, threading.Event()\n"
+        "def slow(path, *rest, **named):\n"
+        "    fd = real(path, *rest, **named)\n"
+        "    if 'memshare:' in str(path) or '.page' in str(path):\n"
+        "        opened.set(); time.sleep(0.5)\n"  # the call has returned to C, but not to Python
+        "    return fd\n"
+    )
+    owner.run("ms.view_list()")
+    owner.run(
+        f"os.{call} = slow\n"
+        "threading.Thread(target=ms.register_variables, args=('n', {'x': np.arange(5)})).start()\n"
+        "opened.wait()\n"
+        f"os.{call} = real\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+    )
+    heir = owner.eval("heir")
+    try:
+        owner.run("while not ms.page_list(): time.sleep(0.01)")
+        assert listed() == truth()
+        owner.run("ms.release_variables('n', 'x')")
+        assert listed() == truth() == {}
     finally:
         os.kill(heir, 9)
 

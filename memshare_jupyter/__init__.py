@@ -10,7 +10,7 @@ in one direction::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__getattr__, _listed, _named = lazy_loader.attach_stub(__name__, __file__)
+_find, _, _named = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them one by one
+
+
+def __getattr__(name: str) -> Any:
+    # Found once, and no more by the import system, whose locks a fork in another thread may take
+    # into the child for good.
+    found = globals()[name] = _find(name)
+    return found
 
 
 def __dir__() -> list[str]:

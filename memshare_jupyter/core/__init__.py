@@ -1,5 +1,13 @@
 """The shared-memory registry; needs numpy and the standard library only.
 
-Modules import in one direction: names and view; layout, arrays and values; segment and page;
-session, entry and ledger; snapshot; holdings, owning and viewing; registry, process and api.
+Inside it are rooms, and imports go in one direction::
+
+    names <- { blocks | values | ledger } <- registry <- api, namespace, doctor
+
+What is public is loaded with it, all at once: a part that some thread had just begun to load could
+not be had in a child that is forked at that moment.
 """
+
+from memshare_jupyter.core import api, namespace
+
+__all__ = ["api", "namespace"]

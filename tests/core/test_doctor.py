@@ -9,11 +9,12 @@ import sys
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import _proc, doctor
-from memshare_jupyter.core import _surroundings as around
+from memshare_jupyter.core import _proc, blocks
 from memshare_jupyter.core.blocks import _ability
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.doctor import Check, examine, render
+from memshare_jupyter.core.doctor import _examine as doctor
+from memshare_jupyter.core.doctor import _surroundings as around
 from memshare_jupyter.core.ledger import _elsewhere
 from memshare_jupyter.core.registry import _process as process
 
@@ -65,7 +66,7 @@ def test_a_socket_is_named_with_its_reason(child):
 
 
 def test_little_memory_is_a_warning_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(memory, "room", lambda: memory.Room("this machine", 5, 100))
+    monkeypatch.setattr(blocks, "room", lambda: memory.Room("this machine", 5, 100))
     check = found("memory")
     assert check.state == "warn"
     assert "MEMSHARE_DIR" in check.advice
@@ -194,7 +195,7 @@ def test_from_a_user_namespace_the_doctor_says_who_cannot_be_opened(child, child
 
 def test_a_loopback_that_is_down_is_a_warning(child_environment):
     code = (
-        "from memshare_jupyter.core._surroundings import loopback\n"
+        "from memshare_jupyter.core.doctor._surroundings import loopback\n"
         "check = next(loopback()); print(check.state, check.advice)"
     )
     command = ["unshare", "--net", sys.executable, "-c", code]

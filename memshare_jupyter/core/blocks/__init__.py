@@ -16,16 +16,22 @@ from memshare_jupyter.core.blocks._block import (
     reclaim,
 )
 from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited, write_at
+from memshare_jupyter.core.blocks._filling import setting as huge_pages
 from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
-from memshare_jupyter.core.blocks._places import Places
-from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers
+from memshare_jupyter.core.blocks._places import VARIABLE as DIRECTORY_VARIABLE
+from memshare_jupyter.core.blocks._places import Places, page_directory
+from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
+from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers, socket_path
 from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
 from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, room
+from memshare_jupyter.core.blocks._room import directory as room_in
 
 __all__ = [
+    "DIRECTORY_VARIABLE",
     "FULL",
+    "SOCKET_VARIABLE",
     "Address",
     "Backend",
     "BlockBusy",
@@ -44,16 +50,20 @@ __all__ = [
     "create",
     "explain",
     "fill",
+    "huge_pages",
     "in_units",
     "machine",
     "map_block",
     "not_inherited",
+    "page_directory",
     "reclaim",
     "remove_leftovers",
     "require",
     "reserved",
     "room",
+    "room_in",
     "share_bytes",
+    "socket_path",
     "why_no_memfds",
     "write_at",
 ]

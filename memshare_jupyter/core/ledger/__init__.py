@@ -3,7 +3,18 @@
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.ledger._reader import Reader, lists_name, sessions_in
-from memshare_jupyter.core.ledger._runtime import hint, raise_if_unusable, runtime_directory, still
+from memshare_jupyter.core.ledger._runtime import (
+    LOGIN_VARIABLE,
+    elsewhere,
+    hint,
+    is_of_login,
+    make_directory,
+    raise_if_unusable,
+    runtime_directory,
+    still,
+    why_not_used,
+)
+from memshare_jupyter.core.ledger._runtime import VARIABLE as RUNTIME_VARIABLE
 from memshare_jupyter.core.ledger._session import Who
 from memshare_jupyter.core.ledger._slot import (
     PAGE,
@@ -17,7 +28,9 @@ from memshare_jupyter.core.ledger._slot import (
 from memshare_jupyter.core.ledger._table import Table
 
 __all__ = [
+    "LOGIN_VARIABLE",
     "PAGE",
+    "RUNTIME_VARIABLE",
     "SLOT_BYTES",
     "VIEW",
     "Entry",
@@ -29,11 +42,15 @@ __all__ = [
     "Who",
     "about_room",
     "as_view",
+    "elsewhere",
     "handle_in",
     "hint",
+    "is_of_login",
     "lists_name",
+    "make_directory",
     "raise_if_unusable",
     "runtime_directory",
     "sessions_in",
     "still",
+    "why_not_used",
 ]

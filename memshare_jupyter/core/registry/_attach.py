@@ -15,22 +15,19 @@ import mmap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from memshare_jupyter.core import _descriptors, _proc, blocks, values
-from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session
+from memshare_jupyter.core import _descriptors, blocks, values
+from memshare_jupyter.core.ledger import Entry
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles, let_go
+from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._opening import Opening, Wanted, Way, open_page, refuse_stopped
 from memshare_jupyter.core.registry._page import Page
-from memshare_jupyter.core.registry._turn import PATIENCE_S, Turn, in_turn, in_turn_or_later
-from memshare_jupyter.errors import LockTimeoutError, PageNotFoundError, UnsupportedValueError
-
-_PATIENCE_S: Final = 0.1
-"""How long a page may be listed and not there: its holders let go between a look and a grasp."""
-_FOREIGN_PATIENCE_S: Final = 1.0
-"""The same, if its holder has to see first that somebody of another namespace has come."""
+from memshare_jupyter.core.registry._tracebacks import let_go
+from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
+from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
 
 
 class Taken(NamedTuple):
@@ -248,7 +245,7 @@ class Viewer:
             if isinstance(found, Taken):
                 return found
             try:
-                opened = _open(found, mode, wanted)
+                opened = open_page(found, mode, wanted)
             except OSError as error:
                 _descriptors.raise_if_run_out(error)
                 raise
@@ -256,14 +253,14 @@ class Viewer:
                 return self._map(wanted, mode, opened.block, opened.entry, keep=keep)
             waited_s = time.monotonic() - begun
             if opened.busy:
-                _refuse_stopped(wanted.name, opened.entry, waited_s)
+                refuse_stopped(wanted.name, opened.entry, waited_s)
             elif waited_s > opened.patience_s:
                 raise self._unreachable(wanted, opened)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.02)
 
     @in_turn
-    def _look(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken | list[_Way]:
+    def _look(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken | list[Way]:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
         What was seen at an earlier look is as good as a new one if it leads to an active page
@@ -289,7 +286,7 @@ class Viewer:
                 raise claims.read_only(wanted.name)
         handles.show_to(session for session, _ in found)
         return [
-            _Way(handles.address(session, entry), entry, entry.owner_token in living)
+            Way(handles.address(session, entry), entry, entry.owner_token in living)
             for session, entry in found
         ]
 
@@ -338,94 +335,11 @@ class Viewer:
                 one.handle.page.drop()
 
     @in_turn
-    def _unreachable(self, wanted: Wanted, opened: _Opened) -> PageNotFoundError:
+    def _unreachable(self, wanted: Wanted, opened: Opening) -> PageNotFoundError:
         if opened.gone is None:
             return claims.not_found(self._handles.sessions(), wanted.name, released=True)
         return PageNotFoundError(
             f"{wanted.name} is listed, but no process that holds it lets it be opened: "
             f"{opened.gone}",
             name=str(wanted.name),
-        )
-
-
-class Wanted(NamedTuple):
-    """A page by its name, or by its uuid and then whether it was released or not."""
-
-    name: PageName
-    uuid: bytes | None = None
-
-    def seen(self, sessions: Iterable[Session | Reader]) -> claims.Claim | None:
-        """Return its owner's claim, or of a uuid any, as far as it was seen before."""
-        for session in sessions:
-            if self.uuid is not None:
-                for entry in session.table.of(self.uuid):
-                    return session, entry
-            else:
-                for entry in session.table.named(self.name):
-                    if entry.kind == PAGE:
-                        return session, entry
-        return None
-
-    def find(self, sessions: list[Session | Reader]) -> list[claims.Claim]:
-        """Return the claims through which it can be attached; raise if there is none."""
-        if self.uuid is None:
-            return claims.claims_by_name(sessions, self.name)
-        return claims.claims_by_uuid(sessions, self.name, self.uuid)
-
-
-class _Way(NamedTuple):
-    """A holder through which a page may be opened, and whether its owner is in sight."""
-
-    address: blocks.Address
-    entry: Entry
-    owned: bool
-
-
-class _Opened(NamedTuple):
-    """What came of opening a page: its block, or why there is none.
-
-    `busy`: its owner is writing another value into it. `gone`: what the last holder's system said;
-    None when there was one after another that its owner had released.
-    """
-
-    block: blocks.Segment | None
-    entry: Entry
-    busy: bool = False
-    gone: Exception | None = None
-    patience_s: float = _PATIENCE_S
-
-
-def _open(found: list[_Way], mode: blocks.Mode, wanted: Wanted) -> _Opened:
-    """Open a page through the first holder that lets us (step 2)."""
-    patience_s = _PATIENCE_S
-    gone: Exception | None = None
-    for address, entry, owned in found:
-        if address.pid_namespace != _proc.pid_namespace():
-            patience_s = _FOREIGN_PATIENCE_S
-        try:
-            block = blocks.attach(address, writable=mode == "r+")
-        except blocks.BlockBusy as error:
-            if owned:
-                return _Opened(None, entry, busy=True)
-            gone = error  # its owner died over it, and a forked child inherited the lock
-            continue
-        except blocks.SegmentGone as error:
-            gone = error
-            continue
-        state = _format.state_in(block)
-        released = state == _format.RELEASED and wanted.uuid is None
-        if state != _format.FILLING and not released:
-            return _Opened(block, entry)
-        block.close()
-    return _Opened(None, found[0].entry, gone=gone, patience_s=patience_s)
-
-
-def _refuse_stopped(name: PageName, entry: Entry, waited_s: float) -> None:
-    """Raise when the owner of a page that is being written stands still for too long."""
-    if waited_s > PATIENCE_S and _proc.is_stopped(entry.owner_pid):
-        raise LockTimeoutError(
-            f"cannot attach {name}: its owner, process {entry.owner_pid}, was stopped while it "
-            "writes another value into it; resume or end that process",
-            name=str(name),
-            pid=entry.owner_pid,
         )

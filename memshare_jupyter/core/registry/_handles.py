@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,7 +28,6 @@ from memshare_jupyter.core.ledger import (
     NameLocks,
     Reader,
     Session,
-    as_view,
     raise_if_unusable,
     still,
 )
@@ -97,6 +95,8 @@ class Handles:
         Its pages that are not in the table any more, or will not be in a moment.
     refilling : dict of Page to (Handle, weak reference)
         Its pages into which another value is being written, and on whose request.
+    unlisted : Exception or None
+        Why the list could not be written; the next turn tries again.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
@@ -112,7 +112,11 @@ class Handles:
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
         self.mappings = Mappings(self.turn.settle)
         self._unsure = False  # an interrupt may have left ledger or tables half changed
-        self._unlisted: Exception | None = None
+        self.unlisted: Exception | None = None
+
+    def begin_anew(self) -> None:
+        """Forget what was amiss, in a forked child."""
+        self._unsure, self.unlisted = False, None
 
     def publish(self, entry: Entry) -> int:
         """List an entry of this process; its slot.
@@ -127,12 +131,12 @@ class Handles:
             There is no room in the runtime directory, or no such directory.
         """
         try:
-            if self._unlisted is not None:
-                raise self._unlisted
+            if self.unlisted is not None:
+                raise self.unlisted
             return self.ledger.publish(entry)
         except (OSError, MemshareError) as error:
             if entry.kind == VIEW:
-                self._unlisted = error
+                self.unlisted = error
                 return self.ledger.note(entry)
             self._unsure = True  # a slot may have been written, and not its state
             if isinstance(error, OSError):
@@ -229,67 +233,6 @@ class Handles:
             with contextlib.suppress(OSError, MemshareError):
                 self.ledger.relist()
 
-    def begin_in_child(self) -> None:
-        """Make what a forked child inherited its own."""
-        slots, since = self.ledger.abandon().slots, time.time()
-        self.reach = self.reach.in_child(self.ledger.mine.who.token)
-        self.names.close()
-        owned, self.pages = [*self.pages.values(), *self.ending], {}
-        self.ending = []
-        views, self.views = self.views, {}
-        lost, self.refilling = self.refilling, {}
-        self._unsure, self._unlisted = False, None
-        for handle in views.values():
-            if handle.page.mapped:
-                self._inherit(handle, slots.get(handle.slot) or handle.entry.pack(), since)
-        for handle in owned:
-            if not handle.page.mapped:
-                continue  # an interrupt in the parent
-            # The inherited mapping can be written through, and its open file is the parent's: the
-            # child lists the page, and maps it anew when somebody asks for it.
-            handle.usable = False
-            if handle.lent:  # the child has the arrays on it, too: it counts until they end
-                handle.page.mode = "lent"
-            elif (handle.page.uuid, "r") in self.views:
-                handle.page.drop()
-                continue
-            else:
-                handle.page.mode = "r"
-                handle.kept = True
-            self._inherit(handle, slots.get(handle.slot) or handle.entry.pack(), since)
-            if handle.lent:
-                handle.page.drop()
-        self._close_others_work(lost)
-        if self.views:
-            try:
-                self.ledger.relist()
-            except (OSError, MemshareError) as error:
-                self._unlisted = error  # the next turn tries again
-
-    def _close_others_work(self, refilling: Collection[Page]) -> None:
-        in_flight = _opened.in_flight()
-        for page in refilling:
-            page.close()
-        mine = {id(handle.page.block) for handle in self.views.values()}
-        # A mapping may be gone and nobody told: by a thread that was just unmapping it.
-        mine.update(id(page.block) for page in self.mappings.dropped if page.mapped)
-        for opened in _opened.known():
-            if id(opened) not in mine:
-                opened.close()
-        if in_flight:
-            # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
-            pages = (handle.page for handle in self.views.values())
-            uuids = {page.uuid for page in (*pages, *self.mappings.dropped, *refilling)}
-            blocks.close_strays(uuids)
-
-    def _inherit(self, handle: Handle, slot: bytes, since: float) -> None:
-        """List a handle in the child, with everything else at once when all are known."""
-        fd = handle.page.block.fd
-        handle.entry = handle.entry._replace(kind=VIEW, fd=fd, since=since)
-        handle.slot = len(self.ledger.mine.table.slots)
-        self.ledger.mine.table.put(handle.slot, as_view(slot, fd, since), handle.entry)
-        self.views[handle.page.uuid, handle.page.mode] = handle
-
     def _begin(self) -> tuple[PageName, int] | None:
         """Begin a turn: be listed, and let nothing be left over from the last."""
         if self._unsure:
@@ -310,7 +253,7 @@ class Handles:
         Somebody may have registered one of the names while nobody could see that it was taken.
         Such a page is given up: two pages of one name would be worse.
         """
-        self._unlisted = None
+        self.unlisted = None
         try:
             if (directory := still(self.ledger.directory)) != self.ledger.directory:
                 self._move(directory)
@@ -324,7 +267,7 @@ class Handles:
             finally:
                 self.names.unlock()
         except (OSError, MemshareError) as error:
-            self._unlisted = error  # what needs no list goes on; the next turn tries again
+            self.unlisted = error  # what needs no list goes on; the next turn tries again
         return None
 
     def _move(self, directory: Path) -> None:
@@ -392,16 +335,6 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
-
-
-def let_go(error: BaseException | None) -> None:
-    """Let what our own frames hold go, which the error's traceback would keep for long."""
-    while error is not None:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            if frame.f_globals.get("__name__", "").startswith("memshare_jupyter.core."):
-                with contextlib.suppress(RuntimeError):  # it goes on
-                    frame.clear()
-        error = error.__cause__ or error.__context__
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

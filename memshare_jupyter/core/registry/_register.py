@@ -21,7 +21,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,9 +31,11 @@ from memshare_jupyter.core.ledger import PAGE, Entry, about_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles, let_go
+from memshare_jupyter.core.registry._handles import Handle, Handles
 from memshare_jupyter.core.registry._page import Page
+from memshare_jupyter.core.registry._request import Request, plan_of
 from memshare_jupyter.core.registry._snapshot import Snapshot
+from memshare_jupyter.core.registry._tracebacks import let_go
 from memshare_jupyter.core.registry._turn import (
     Turn,
     in_turn,
@@ -43,38 +44,8 @@ from memshare_jupyter.core.registry._turn import (
     wait_for,
 )
 from memshare_jupyter.core.values import Plan, View
-from memshare_jupyter.errors import UnsupportedValueError
 
 _LEAST_REFILL_BYTES: Final = 1 << 20
-
-
-@dataclass(slots=True, weakref_slot=True, eq=False)
-class Request:
-    """A page that is to be registered, and how far that is.
-
-    Attributes
-    ----------
-    name, plan, writable, lend : PageName, Plan, bool, bool
-        What is asked for; `lend` an array on the owner's own mapping.
-    block : Segment or None
-        Its memory, as long as nobody else has it.
-    page : Page or None
-        The memory, mapped.
-    refilled, edition : Handle or None, int
-        The page of this process that becomes the new one, and which value it had before.
-    lent : View or None
-        What was asked for by `lend`.
-    """
-
-    name: PageName
-    plan: Plan
-    writable: bool = False
-    lend: bool = False
-    block: blocks.Segment | None = None
-    page: Page | None = None
-    refilled: Handle | None = None
-    edition: int = -1
-    lent: View | None = None
 
 
 class Owner:
@@ -107,7 +78,7 @@ class Owner:
         """
         names = [page_name(namespace, variable) for variable in variables]
         requests = [
-            Request(name, _plan(name, value), writable)
+            Request(name, plan_of(name, value), writable)
             for name, value in zip(names, variables.values(), strict=True)
         ]
         self._register(requests, replace=replace, backend=backend, directory=directory)
@@ -377,10 +348,3 @@ class Owner:
                 handles.refilling.pop(page, None)
                 page.block.share()
                 request.refilled = None
-
-
-def _plan(name: PageName, value: Any) -> Plan:
-    try:
-        return Plan.of(value)
-    except UnsupportedValueError as error:
-        raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

@@ -19,6 +19,7 @@ from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._adopt import Adopter
 from memshare_jupyter.core.registry._attach import Viewer
+from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._look import Claim, Looks
 from memshare_jupyter.core.registry._register import Owner
@@ -209,7 +210,7 @@ class Registry:
         """
         handles = self._handles
         try:
-            handles.begin_in_child()
+            begin_in_child(handles)
         finally:
             self.turn.after_fork()
             self.turn.settle()

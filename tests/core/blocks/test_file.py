@@ -123,7 +123,7 @@ def test_a_full_file_system_is_one_clear_error_and_leaves_nothing(place, monkeyp
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(NotEnoughMemoryError, match=r"n\.x: it needs 40\.0 kB, and the file"):
+    with pytest.raises(NotEnoughMemoryError, match=r"n\.x: it needs 40\.2 kB, and the file"):
         ms.register_variables("n", {"x": X}, directory=place)
     assert ms.page_list() == []
 

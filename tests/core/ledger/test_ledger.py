@@ -131,7 +131,7 @@ def writer(child, tmp_path, dead):
         " made = entry(number)\n"
         " return mine.publish(made), made\n"
     )
-    reader = Ledger(tmp_path / "m", dead.append)
+    reader = Ledger(tmp_path / "m", lambda where, token, entries: dead.extend(entries))
     yield one, reader
     reader.end()
 
@@ -289,7 +289,7 @@ def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, dead, 
     who = who_now(**changes)
     path = tmp_path / f"{who.pid}-{who.token.hex()}-0.session"
     path.write_bytes(image(1, who))
-    reader = Ledger(tmp_path, dead.append)
+    reader = Ledger(tmp_path, lambda where, token, entries: dead.extend(entries))
     assert numbers(reader) == [0] * remains
     assert path.exists() is remains
     assert len(dead) == (not remains)

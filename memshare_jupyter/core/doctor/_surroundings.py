@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from memshare_jupyter.core import _directories
-from memshare_jupyter.core.blocks import _filling
-from memshare_jupyter.core.blocks import _room as memory
-from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
-from memshare_jupyter.core.blocks._room import in_units
+from memshare_jupyter.core import _directories, blocks
+from memshare_jupyter.core.blocks import DIRECTORY_VARIABLE, in_units
 
 State = Literal["ok", "warn", "fail"]
 _LEAST_KERNEL: Final = (5, 1)
@@ -62,14 +59,14 @@ def system() -> Iterator[Check]:
 
 def files() -> Iterator[Check]:
     """Look where pages with a file lie."""
-    directory = page_directory()
+    directory = blocks.page_directory()
     kind = _directories.file_system(directory)
-    room = memory.directory(str(directory))
+    room = blocks.room_in(str(directory))
     found = f"{directory} ({kind}, {in_units(room.free_bytes)} free)"
     if directory.exists() and (fault := _directories.why_unsafe(directory)):
         yield Check("directory of files", "fail", f"{found} {fault}", "choose another one")
     elif kind in _directories.OVER_NETWORK:
-        advice = f"locks may not work over a network; set {VARIABLE} to a local directory"
+        advice = f"locks may not work over a network; set {DIRECTORY_VARIABLE} to a local directory"
         yield Check("directory of files", "warn", found, advice)
     else:
         yield Check("directory of files", "ok", found)
@@ -87,10 +84,10 @@ def open_files() -> Iterator[Check]:
 
 def room() -> Iterator[Check]:
     """Look how much memory there is."""
-    room = memory.room()
+    room = blocks.room()
     found = f"{in_units(room.free_bytes)} of {in_units(room.limit_bytes)} free ({room.where})"
     if room.free_bytes < _LITTLE_ROOM * room.limit_bytes:
-        advice = f"release pages, or put large ones on a disk with {VARIABLE}"
+        advice = f"release pages, or put large ones on a disk with {DIRECTORY_VARIABLE}"
         yield Check("memory", "warn", found, advice)
     else:
         yield Check("memory", "ok", found)
@@ -98,7 +95,7 @@ def room() -> Iterator[Check]:
 
 def huge_pages() -> Iterator[Check]:
     """Look whether shared memory gets huge pages."""
-    yield Check("huge pages", "ok", _filling.setting())
+    yield Check("huge pages", "ok", blocks.huge_pages())
 
 
 def temporary_files() -> Iterator[Check]:

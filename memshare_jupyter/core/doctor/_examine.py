@@ -13,17 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from memshare_jupyter.core import _directories, _proc
-from memshare_jupyter.core import _surroundings as around
-from memshare_jupyter.core._surroundings import Check, State
-from memshare_jupyter.core.blocks import _block as segment
-from memshare_jupyter.core.blocks._ability import why_no_memfds
-from memshare_jupyter.core.blocks._places import VARIABLE
-from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
-from memshare_jupyter.core.blocks._reach import socket_path
-from memshare_jupyter.core.ledger import Who, sessions_in
-from memshare_jupyter.core.ledger import _runtime as runtime
-from memshare_jupyter.core.registry._process import registry
+from memshare_jupyter.core import _directories, _proc, blocks, ledger
+from memshare_jupyter.core.blocks import DIRECTORY_VARIABLE, SOCKET_VARIABLE
+from memshare_jupyter.core.doctor import _surroundings as around
+from memshare_jupyter.core.doctor._surroundings import Check, State
+from memshare_jupyter.core.ledger import LOGIN_VARIABLE, RUNTIME_VARIABLE, Who, sessions_in
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.errors import MemshareError
 
 _NAMESPACE: Final = "memshare doctor"
@@ -31,7 +26,7 @@ _PATIENCE_S: Final = 30.0
 _NUMBERED: Final = re.compile(r"(memshare(?:-\d+)?)-\d+")
 _SESSION: Final = re.compile(r"(\d+)-([0-9a-f]{32})\b.*\.session")
 _ATTACH: Final = (
-    "import sys; from memshare_jupyter.core.registry._process import registry;"
+    "import sys; from memshare_jupyter.core.registry import registry;"
     " print(int(registry().attach(sys.argv[1], sys.argv[2]).sum()))"
 )
 
@@ -67,41 +62,45 @@ def render(checks: list[Check]) -> str:
 
 
 def _runtime() -> Iterator[Check]:
-    directory = runtime.runtime_directory()
-    runtime.make_directory(directory)
+    directory = ledger.runtime_directory()
+    ledger.make_directory(directory)
     kind = _directories.file_system(directory)
     mode = stat.S_IMODE(directory.stat().st_mode)
     advice = ""
     if kind in _directories.OVER_NETWORK:
-        advice = f"locks may not work over a network; set {runtime.VARIABLE} to a local directory"
+        advice = f"locks may not work over a network; set {RUNTIME_VARIABLE} to a local directory"
     elif match := _NUMBERED.fullmatch(directory.name):
         first = directory.with_name(match[1])
         if fault := _directories.why_unsafe(first, _directories.ONLY_MINE):
             advice = f"{first} is not used: it {fault}; only its owner or root can remove it"
     state: State = "warn" if advice else "ok"
     yield Check("runtime directory", state, f"{directory} ({kind}, mode {mode:o})", advice)
-    login = os.environ.get(runtime.LOGIN_VARIABLE, "")
-    if login and not os.environ.get(runtime.VARIABLE) and (why := runtime.why_not_used(login)):
-        for_login = runtime.is_of_login(login)
-        advice = "" if for_login else f"give it to this user, or set {runtime.VARIABLE} instead"
+    login = os.environ.get(LOGIN_VARIABLE, "")
+    if login and not os.environ.get(RUNTIME_VARIABLE) and (why := ledger.why_not_used(login)):
+        for_login = ledger.is_of_login(login)
+        advice = "" if for_login else f"give it to this user, or set {RUNTIME_VARIABLE} instead"
         found = f"{login} is not used: it {why}"
-        yield Check(runtime.LOGIN_VARIABLE, "ok" if for_login else "warn", found, advice)
+        yield Check(LOGIN_VARIABLE, "ok" if for_login else "warn", found, advice)
 
 
 def _elsewhere() -> Iterator[Check]:
-    directory = runtime.runtime_directory()
-    if others := runtime.elsewhere(directory):
+    directory = ledger.runtime_directory()
+    if others := ledger.elsewhere(directory):
         found = f"out of sight: {'; '.join(map(str, others))}"
-        advice = f"set {runtime.VARIABLE} to the same directory in every process that is to share"
+        advice = f"set {RUNTIME_VARIABLE} to the same directory in every process that is to share"
         yield Check("other directories", "warn", found, advice)
 
 
 def _backend() -> Iterator[Check]:
     registry().snapshot()  # sees whether there are sessions of other pid namespaces
-    backend, place = segment.choose()
+    backend, place = blocks.choose()
     if backend == "file":
-        missing = why_no_memfds()
-        why = f"{VARIABLE} is set" if os.environ.get(VARIABLE) else f"of memfds {missing}"
+        missing = blocks.why_no_memfds()
+        why = (
+            f"{DIRECTORY_VARIABLE} is set"
+            if os.environ.get(DIRECTORY_VARIABLE)
+            else f"of memfds {missing}"
+        )
         yield Check("backend", "warn" if missing else "ok", f"file in {place}, because {why}")
         return
     hidden = _proc.why_hidden()
@@ -138,7 +137,7 @@ def _attach() -> Iterator[Check]:
 
 
 def _sessions() -> Iterator[Check]:
-    seen = list(sessions_in(runtime.runtime_directory(), registry().session_file))
+    seen = list(sessions_in(ledger.runtime_directory(), registry().session_file))
     living = [who for _, who in seen if who is not None]
     foreign = [who for who in living if who.pid_namespace != _proc.pid_namespace()]
     others = [str(pid) for pid, who in seen if who is None]
@@ -157,7 +156,7 @@ def _named(sessions: list[Who]) -> str:
 
 def _reach() -> Iterator[Check]:
     """Look whether the blocks of every other process can be opened from here."""
-    directory = runtime.runtime_directory()
+    directory = ledger.runtime_directory()
     living = [who for _, who in sessions_in(directory, registry().session_file) if who is not None]
     shut = [who for who in living if _is_shut(directory, who)]
     if shut:
@@ -173,4 +172,4 @@ def _reach() -> Iterator[Check]:
 def _is_shut(directory: Path, who: Who) -> bool:
     if who.pid_namespace == _proc.pid_namespace() and _proc.opens(who.pid):
         return False
-    return not socket_path(directory, who.token).exists()
+    return not blocks.socket_path(directory, who.token).exists()

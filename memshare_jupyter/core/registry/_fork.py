@@ -1,0 +1,80 @@
+"""What a fork does to a registry: the child holds as views what it inherited.
+
+What other threads of the parent were making or writing is nothing to the child, and nobody would
+ever let it go here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from memshare_jupyter.core import _opened, blocks
+from memshare_jupyter.core.ledger import VIEW, as_view
+from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._page import Page
+from memshare_jupyter.errors import MemshareError
+
+
+def begin_in_child(handles: Handles) -> None:
+    """Make what a forked child inherited its own."""
+    slots, since = handles.ledger.abandon().slots, time.time()
+    handles.reach = handles.reach.in_child(handles.ledger.mine.who.token)
+    handles.names.close()
+    owned, handles.pages = [*handles.pages.values(), *handles.ending], {}
+    handles.ending = []
+    views, handles.views = handles.views, {}
+    lost, handles.refilling = handles.refilling, {}
+    handles.begin_anew()
+    for handle in views.values():
+        if handle.page.mapped:
+            _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
+    for handle in owned:
+        if not handle.page.mapped:
+            continue  # an interrupt in the parent
+        # The inherited mapping can be written through, and its open file is the parent's: the
+        # child lists the page, and maps it anew when somebody asks for it.
+        handle.usable = False
+        if handle.lent:  # the child has the arrays on it, too: it counts until they end
+            handle.page.mode = "lent"
+        elif (handle.page.uuid, "r") in handles.views:
+            handle.page.drop()
+            continue
+        else:
+            handle.page.mode = "r"
+            handle.kept = True
+        _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
+        if handle.lent:
+            handle.page.drop()
+    _close_others_work(handles, lost)
+    if handles.views:
+        try:
+            handles.ledger.relist()
+        except (OSError, MemshareError) as error:
+            handles.unlisted = error  # the next turn tries again
+
+
+def _close_others_work(handles: Handles, refilling: Collection[Page]) -> None:
+    in_flight = _opened.in_flight()
+    for page in refilling:
+        page.close()
+    mine = {id(handle.page.block) for handle in handles.views.values()}
+    # A mapping may be gone and nobody told: by a thread that was just unmapping it.
+    mine.update(id(page.block) for page in handles.mappings.dropped if page.mapped)
+    for opened in _opened.known():
+        if id(opened) not in mine:
+            opened.close()
+    if in_flight:
+        # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
+        pages = (handle.page for handle in handles.views.values())
+        uuids = {page.uuid for page in (*pages, *handles.mappings.dropped, *refilling)}
+        blocks.close_strays(uuids)
+
+
+def _inherit(handles: Handles, handle: Handle, slot: bytes, since: float) -> None:
+    """List a handle in the child, with everything else at once when all are known."""
+    fd = handle.page.block.fd
+    handle.entry = handle.entry._replace(kind=VIEW, fd=fd, since=since)
+    handle.slot = len(handles.ledger.mine.table.slots)
+    handles.ledger.mine.table.put(handle.slot, as_view(slot, fd, since), handle.entry)
+    handles.views[handle.page.uuid, handle.page.mode] = handle

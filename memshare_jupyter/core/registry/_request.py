@@ -1,0 +1,50 @@
+"""Requests: pages that are to be registered, and how far that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.registry._handles import Handle
+from memshare_jupyter.core.registry._page import Page
+from memshare_jupyter.core.values import Plan, View
+from memshare_jupyter.errors import UnsupportedValueError
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Request:
+    """A page that is to be registered, and how far that is.
+
+    Attributes
+    ----------
+    name, plan, writable, lend : PageName, Plan, bool, bool
+        What is asked for; `lend` an array on the owner's own mapping.
+    block : Segment or None
+        Its memory, as long as nobody else has it.
+    page : Page or None
+        The memory, mapped.
+    refilled, edition : Handle or None, int
+        The page of this process that becomes the new one, and which value it had before.
+    lent : View or None
+        What was asked for by `lend`.
+    """
+
+    name: PageName
+    plan: Plan
+    writable: bool = False
+    lend: bool = False
+    block: blocks.Segment | None = None
+    page: Page | None = None
+    refilled: Handle | None = None
+    edition: int = -1
+    lent: View | None = None
+
+
+def plan_of(name: PageName, value: Any) -> Plan:
+    """Lay a value out for its page; the error names the page."""
+    try:
+        return Plan.of(value)
+    except UnsupportedValueError as error:
+        raise UnsupportedValueError(f"{name}: {error}", name=str(name)) from None

@@ -97,8 +97,15 @@ class Ledger:
             self._file = None
         slots = self.mine.table.slots
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
-        self._file = SessionFile(self.directory, self.mine.who, image, self._files)
-        self._files += 1
+        number, self._files = self._files, self._files + 1
+        # Known before it is there, or an interrupt could leave a file that lists us for ever.
+        self._file = SessionFile(self.directory, self.mine.who, image, number)
+        try:
+            self._file.begin()
+        except BaseException:
+            self._file.end()
+            self._file = None
+            raise
 
     def publish(self, entry: Entry) -> int:
         """List a handle of this process; returns its slot. A crash before leaves no trace."""
@@ -140,7 +147,11 @@ class Ledger:
         if self._file is not None:
             slots = self.mine.table.slots
             image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
-            self._file.rewrite(image)
+            try:
+                self._file.rewrite(image)
+            except OSError:
+                self._file.end()  # rather no list than a wrong one; the next turn makes another
+                self._file = None
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""

@@ -25,7 +25,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def file(directory):
-    made = SessionFile(directory, Who.me("kernel"), [])
+    made = begun(directory, "kernel")
     yield made
     made.end()
 
@@ -37,8 +37,10 @@ def page(child):
     process.registry().gc("n")
 
 
-def begun(directory):
-    return SessionFile(directory, Who.me(), [])
+def begun(directory, label=""):
+    made = SessionFile(directory, Who.me(label), [])
+    made.begin()
+    return made
 
 
 def mine(runtime_directory):
@@ -92,7 +94,7 @@ def test_an_ended_session_writes_to_no_other_file(directory, tmp_path):
 
 
 def test_a_long_label_is_cut_between_characters(directory):
-    file = SessionFile(directory, Who.me("ü" * 40), [])
+    file = begun(directory, "ü" * 40)
     file.relabel(Who.me("é" * 100))
     header = file.path.read_bytes()[:512]
     file.end()

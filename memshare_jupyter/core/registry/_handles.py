@@ -37,7 +37,7 @@ from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._turn import Turn
-from memshare_jupyter.errors import MemshareError, NotEnoughMemoryError
+from memshare_jupyter.errors import MemshareError, NotEnoughMemoryError, RegistryBusyError
 
 
 class Handle:
@@ -89,6 +89,9 @@ class Handles:
         What it has attached, and what arrays of its own pages it still uses.
     refilling : dict of Page to (Handle, weak reference)
         Its pages into which another value is being written, and on whose request.
+    ended : bool
+        Whether the process has another registry by now, or none: a handle that a call under way
+        put here would be nobody's.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
@@ -102,6 +105,7 @@ class Handles:
         self.reach = Reach(directory, self.ledger.mine.who.token)
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
         self.mappings = Mappings(self.turn.settle)
+        self.ended = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
         self._unlisted: Exception | None = None
 
@@ -116,7 +120,14 @@ class Handles:
         ------
         NotEnoughMemoryError, RegistryCorruptError
             There is no room in the runtime directory, or no such directory.
+        RegistryBusyError
+            The registry was closed while the call was under way.
         """
+        if self.ended:
+            raise RegistryBusyError(
+                f"{entry.name} came too late: the pages of this process were closed, as at exit "
+                "or when the extension is unloaded, while the call was under way; call again"
+            )
         try:
             if self._unlisted is not None:
                 raise self._unlisted
@@ -205,7 +216,9 @@ class Handles:
     def show_to(self, sessions: Iterable[Session | Reader]) -> None:
         """Let processes of other pid namespaces see this one: they serve a socket only then."""
         mine = self.ledger.mine.who.pid_namespace
-        if self.ledger.path is None and any(s.who.pid_namespace != mine for s in sessions):
+        if self.ended or self.ledger.path is not None:
+            return
+        if any(s.who.pid_namespace != mine for s in sessions):
             with contextlib.suppress(OSError, MemshareError):
                 self.ledger.relist()
 

@@ -39,11 +39,17 @@ class Registry:
     rebuild : callable
         Module-level function that a pickled view names; it calls `attach_reference` of the registry
         of the process that unpickles.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether it was closed: the process has another one by now, or needs another.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
         self._handles = Handles(directory, rebuild)
         self._looks = Looks()
+        self.ended = False
         owner, viewer = Owner(self._handles, self.snapshot), Viewer(self._handles)
         self.register, self.register_file = owner.register, owner.register_file
         self.empty, self.adopt_block, self.release = owner.empty, owner.adopt_block, owner.release
@@ -159,6 +165,7 @@ class Registry:
         handles.ledger.end()
         handles.reach.end()
         handles.names.remove_if_last()
+        self.ended = handles.ended = True
 
     def _end_all(self, namespace: str | None, *, released: bool) -> tuple[list[str], list[str]]:
         handles = self._handles

@@ -12,6 +12,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -199,10 +200,13 @@ class Page:
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
         source = Source(*name, self.uuid, self.edition, self.sent_mode, self.address, rebuild)
+        return partial(_view, mapping, source)
 
-        def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
-            view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
-            view._source = source
-            return view
 
-        return make
+def _view(
+    mapping: mmap.mmap, source: Source, dtype: Any, shape: Any, strides: Any, offset: Any
+) -> View:
+    # No closure: in a traceback, a function's frame would keep it, and so the mapping.
+    view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
+    view._source = source
+    return view

@@ -222,6 +222,8 @@ class Owner:
             try:
                 yield
             except BaseException as error:
+                for request in requests:
+                    request.lent = None
                 let_go(error)
                 raise
         except OSError as error:

@@ -55,12 +55,15 @@ class Handle:
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
+    forked : bool
+        Of a page: a forked child has its open file, too, and lists it. The kernel does not tell
+        the two apart, so it is never written anew.
     usable : bool
         False of what a forked child inherited from the owner, by whose mapping it could write:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("entry", "kept", "lent", "page", "slot", "usable")
+    __slots__ = ("entry", "forked", "kept", "lent", "page", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -68,6 +71,7 @@ class Handle:
         self.slot = slot
         self.kept = False
         self.lent = False
+        self.forked = False
         self.usable = True
 
 

@@ -266,6 +266,7 @@ class Owner:
             if (
                 handle is None
                 or handle.lent
+                or handle.forked
                 or request.lend
                 or request.plan.size_bytes < _LEAST_REFILL_BYTES
                 or not (request.plan.layout.in_memory and handle.page.fits(request.plan))

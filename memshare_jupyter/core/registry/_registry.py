@@ -187,6 +187,8 @@ class Registry:
     def before_fork(self) -> None:
         """Let no change be half done in the child's copy of this registry."""
         self.turn.before_fork()
+        for handle in self._handles.pages.values():
+            handle.forked = True
         self._handles.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:

@@ -42,11 +42,13 @@ class Mappings:
     gone : deque of weak references to mappings
         Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
         the page.
+    dropped : set of Page
+        What arrays still use although it was dropped.
     """
 
     def __init__(self, settle: Callable[[], None]) -> None:
         self.gone: deque[Mapping] = deque()
-        self.dropped: set[Page] = set()
+        self.dropped = _dropped
         self._settle = settle
 
     def watch(self, mapping: mmap.mmap) -> tuple[object, Mapping]:
@@ -61,6 +63,10 @@ class Mappings:
 
     def _settled(self, _: object) -> None:
         self._settle()
+
+
+_dropped: Final[set[Page]] = set()
+"""Of every registry that this process had: what arrays of an earlier one use is still held."""
 
 
 class Mapping(weakref.ref[mmap.mmap]):

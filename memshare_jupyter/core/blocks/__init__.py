@@ -17,6 +17,7 @@ from memshare_jupyter.core.blocks._block import (
 )
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._huge import copy_into, not_inherited
+from memshare_jupyter.core.blocks._memfd import close_all
 from memshare_jupyter.core.blocks._resident import share_bytes
 from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, require, room
 
@@ -32,6 +33,7 @@ __all__ = [
     "anonymous",
     "attach",
     "choose",
+    "close_all",
     "copy_into",
     "create",
     "explain",

@@ -262,7 +262,7 @@ class Handles:
 
     def _close_others_work(self, refilling: Iterable[Page]) -> None:
         for page in refilling:
-            page.close()
+            page.close_in_child()
         mine = {id(handle.page.block) for handle in self.views.values()}
         # A mapping may be gone and nobody told: by a thread that was just unmapping it.
         mine.update(id(page.block) for page in self.mappings.dropped if page.mapped)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -162,6 +163,16 @@ class Page:
     def close(self) -> None:
         """Close the block; once or more often."""
         self.block.close()
+
+    def close_in_child(self) -> None:
+        """Close what a child got of a page that another thread of its parent was writing.
+
+        The memory it did not get; but before Python 3.13 a mapping has a descriptor, which would
+        keep the memory all the same, and nobody here would ever end that mapping.
+        """
+        self.close()
+        if self.block.backend == "memfd" and sys.version_info < (3, 13):
+            blocks.close_all(self.uuid)
 
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""

@@ -19,6 +19,7 @@ from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited
 from memshare_jupyter.core.blocks._filling import setting as huge_pages
 from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
+from memshare_jupyter.core.blocks._memfd import close_all
 from memshare_jupyter.core.blocks._places import VARIABLE as DIRECTORY_VARIABLE
 from memshare_jupyter.core.blocks._places import Places, page_directory
 from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
@@ -45,6 +46,7 @@ __all__ = [
     "attach",
     "attach_at_once",
     "choose",
+    "close_all",
     "close_strays",
     "copy_into",
     "create",

@@ -100,7 +100,14 @@ class Ledger:
         slots = self.mine.table.slots
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
         self._files += 1  # first, so that no interrupt gives two files one name
+        # Known before it is there, or an interrupt could leave a file that lists us for ever.
         self._file = SessionFile(self.directory, self.mine.who, image, self._files)
+        try:
+            self._file.begin()
+        except BaseException:
+            self._file.end()
+            self._file = None
+            raise
 
     def move(self, directory: Path) -> None:
         """Go on in another directory; `relist` lists there what this process has."""
@@ -155,7 +162,11 @@ class Ledger:
         if self._file is not None:
             slots = self.mine.table.slots
             image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
-            self._file.rewrite(image)
+            try:
+                self._file.rewrite(image)
+            except OSError:
+                self._file.end()  # rather no list than a wrong one; the next turn makes another
+                self._file = None
 
     def _remove_strays(self) -> None:
         """Remove files of this session of which it knows nothing: made at an interrupt."""

@@ -133,13 +133,6 @@ class SessionFile:
         What the file lists from the moment it can be seen.
     incarnation : int
         How many files this session had before.
-
-    Raises
-    ------
-    OSError
-        There is no room for the file, or no descriptor.
-    RegistryCorruptError
-        The directory cannot be trusted, or is gone.
     """
 
     def __init__(self, directory: Path, who: Who, slots: list[bytes], incarnation: int = 0) -> None:
@@ -150,7 +143,29 @@ class SessionFile:
         self._ring = [0] * RING
         self._opened = Opened()
         self.path = directory / f"{who.pid}-{who.token.hex()}-{incarnation}{SUFFIX}"
-        self._begin()
+
+    def begin(self) -> None:
+        """Make the file.
+
+        Raises
+        ------
+        OSError
+            There is no room for it, or no descriptor.
+        RegistryCorruptError
+            The directory cannot be trusted, or is gone.
+        """
+        image = self._who.pack() + self._state()
+        image = image.ljust(HEADER_BYTES, b"\0") + b"".join(self._slots)
+        while True:
+            make_directory(self.path.parent)
+            try:
+                create_locked(self._opened, self.path, image)
+            except FileNotFoundError:
+                continue  # somebody removed the empty directory, or our hidden file, in between
+            except BaseException:
+                self.end()
+                raise
+            return
 
     def put(self, slot: bytes) -> int:
         """Write a slot into a free place and return its index."""
@@ -193,6 +208,8 @@ class SessionFile:
     def is_there(self) -> bool:
         """Take the lock again, and say whether the file can still be found."""
         fd = self._opened.fd
+        if fd < 0:
+            return False  # an interrupt broke off its end
         try_lock(fd)
         return os.fstat(fd).st_nlink > 0
 
@@ -210,20 +227,6 @@ class SessionFile:
     def abandon(self) -> None:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
         self._opened.close()
-
-    def _begin(self) -> None:
-        image = self._who.pack() + self._state()
-        image = image.ljust(HEADER_BYTES, b"\0") + b"".join(self._slots)
-        while True:
-            make_directory(self.path.parent)
-            try:
-                create_locked(self._opened, self.path, image)
-            except FileNotFoundError:
-                continue  # somebody removed the empty directory, or our hidden file, in between
-            except BaseException:
-                self.end()
-                raise
-            return
 
     def _changed(self, index: int) -> None:
         self._generation += 1

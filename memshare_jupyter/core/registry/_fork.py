@@ -57,7 +57,7 @@ def begin_in_child(handles: Handles) -> None:
 def _close_others_work(handles: Handles, refilling: Collection[Page]) -> None:
     in_flight = _opened.in_flight()
     for page in refilling:
-        page.close()
+        page.close_in_child()
     mine = {id(handle.page.block) for handle in handles.views.values()}
     # A mapping may be gone and nobody told: by a thread that was just unmapping it.
     mine.update(id(page.block) for page in handles.mappings.dropped if page.mapped)

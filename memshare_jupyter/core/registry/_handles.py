@@ -35,7 +35,7 @@ from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._turn import Turn
-from memshare_jupyter.errors import MemshareError
+from memshare_jupyter.errors import MemshareError, RegistryBusyError
 
 
 class Handle:
@@ -57,12 +57,15 @@ class Handle:
         Of a page: another process made it and has ended, so this one cannot write to it.
     released : bool
         Of a page that ends: whether its name leads nowhere from then on.
+    forked : bool
+        Of a page: a forked child has its open file, too, and lists it. The kernel does not tell
+        the two apart, so it is never written anew.
     usable : bool
         False of what a forked child inherited from the owner, by whose mapping it could write:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("adopted", "entry", "kept", "lent", "page", "released", "slot", "usable")
+    __slots__ = ("adopted", "entry", "forked", "kept", "lent", "page", "released", "slot", "usable")
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -72,6 +75,7 @@ class Handle:
         self.lent = False
         self.adopted = False
         self.released = True
+        self.forked = False
         self.usable = True
 
 
@@ -97,6 +101,9 @@ class Handles:
         Its pages into which another value is being written, and on whose request.
     unlisted : Exception or None
         Why the list could not be written; the next turn tries again.
+    ended : bool
+        Whether the process has another registry by now, or none: a handle that a call under way
+        put here would be nobody's.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
@@ -111,6 +118,7 @@ class Handles:
         self.reach = blocks.Reach(directory, self.ledger.mine.who.token)
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
         self.mappings = Mappings(self.turn.settle)
+        self.ended = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
         self.unlisted: Exception | None = None
 
@@ -129,7 +137,14 @@ class Handles:
         ------
         NotEnoughMemoryError, RegistryCorruptError
             There is no room in the runtime directory, or no such directory.
+        RegistryBusyError
+            The registry was closed while the call was under way.
         """
+        if self.ended:
+            raise RegistryBusyError(
+                f"{entry.name} came too late: the pages of this process were closed, as at exit "
+                "or when the extension is unloaded, while the call was under way; call again"
+            )
         try:
             if self.unlisted is not None:
                 raise self.unlisted
@@ -229,7 +244,9 @@ class Handles:
     def show_to(self, sessions: Iterable[Session | Reader]) -> None:
         """Let processes of other pid namespaces see this one: they serve a socket only then."""
         mine = self.ledger.mine.who.pid_namespace
-        if self.ledger.path is None and any(s.who.pid_namespace != mine for s in sessions):
+        if self.ended or self.ledger.path is not None:
+            return
+        if any(s.who.pid_namespace != mine for s in sessions):
             with contextlib.suppress(OSError, MemshareError):
                 self.ledger.relist()
 

@@ -48,9 +48,11 @@ class Looks:
         """
         # Until the end nothing counts as seen, so that an interrupt makes the next look a full one.
         seen, self._seen = self._seen, {}
+        now = {s.who.token: (s.table, s.who.label) for s in sessions}
+        if any(token in now and now[token][0] is not table for token, (table, _) in seen.items()):
+            seen = {}  # read anew: what changed before that, no table says any more
         if not seen:
             self._known.clear()
-        now = {s.who.token: (s.table, s.who.label) for s in sessions}
         others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
         stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
         for token in others & seen.keys():

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -39,11 +41,13 @@ class Mappings:
     gone : deque of weak references to mappings
         Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
         the page.
+    dropped : set of Page
+        What arrays still use although it was dropped.
     """
 
     def __init__(self, settle: Callable[[], None]) -> None:
         self.gone: deque[Mapping] = deque()
-        self.dropped: set[Page] = set()
+        self.dropped = _dropped
         self._settle = settle
 
     def watch(self, mapping: mmap.mmap) -> tuple[object, Mapping]:
@@ -58,6 +62,10 @@ class Mappings:
 
     def _settled(self, _: object) -> None:
         self._settle()
+
+
+_dropped: Final[set[Page]] = set()
+"""Of every registry that this process had: what arrays of an earlier one use is still held."""
 
 
 class Mapping(weakref.ref[mmap.mmap]):
@@ -162,6 +170,16 @@ class Page:
         """Close the block; once or more often."""
         self.block.close()
 
+    def close_in_child(self) -> None:
+        """Close what a child got of a page that another thread of its parent was writing.
+
+        The memory it did not get; but before Python 3.13 a mapping has a descriptor, which would
+        keep the memory all the same, and nobody here would ever end that mapping.
+        """
+        self.close()
+        if self.block.backend == "memfd" and sys.version_info < (3, 13):
+            blocks.close_all(self.uuid)
+
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
         self._mapping.page = self  # not before: so a page that was lost on its way just ends
@@ -205,10 +223,13 @@ class Page:
         self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
         source = Source(*name, self.uuid, self.edition, self.sent_mode, self.address, rebuild)
+        return partial(_view, mapping, source)
 
-        def make(dtype: Any, shape: Any, strides: Any, offset: Any) -> View:
-            view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
-            view._source = source
-            return view
 
-        return make
+def _view(
+    mapping: mmap.mmap, source: Source, dtype: Any, shape: Any, strides: Any, offset: Any
+) -> View:
+    # No closure: in a traceback, a function's frame would keep it, and so the mapping.
+    view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
+    view._source = source
+    return view

@@ -22,11 +22,12 @@ two for a moment, of which one is forgotten before anything is in it."""
 def registry() -> Registry:
     """Return this process's registry, which is made by the first call."""
     global _registry  # noqa: PLW0603 -- a process has one registry, as it has one pid
-    if _registry is None:
+    if _registry is None or _registry.ended:
         made = Registry(runtime_directory(), attach_reference)
         made.label(_what_this_is())
         with _making:
-            if _registry is None:
+            # No call in here, so no signal handler comes in between.
+            if _registry is None or _registry.ended:
                 _registry = made
     return _registry
 
@@ -44,11 +45,13 @@ def _what_this_is() -> str:
 
 def close() -> None:
     """End all handles of this process and its session; what is called later begins anew."""
-    global _registry  # noqa: PLW0603 -- as above
-    if (ended := _registry) is not None:
-        ended.close()
-        if _registry is ended:  # not before: after an interrupt this can be done again
-            _registry = None
+    global _registry  # noqa: PLW0603 -- a process has one registry, as it has one pid
+    ended = _registry
+    if ended is not None:
+        ended.close()  # first, so that an interrupt leaves nothing that nobody can end
+        with _making:
+            if _registry is ended:
+                _registry = None
 
 
 def attach_reference(

@@ -193,6 +193,8 @@ class Owner:
             try:
                 yield
             except BaseException as error:
+                for request in requests:
+                    request.lent = None
                 let_go(error)
                 raise
         except OSError as error:
@@ -239,6 +241,7 @@ class Owner:
                 handle is None
                 or handle.lent
                 or handle.adopted
+                or handle.forked
                 or request.lend
                 or request.plan.size_bytes < _LEAST_REFILL_BYTES
                 or not (request.plan.layout.in_memory and handle.page.fits(request.plan))

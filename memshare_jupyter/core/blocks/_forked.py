@@ -65,14 +65,17 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    own = set()
     while _for_child:
         block, opened = _for_child.pop()
-        if opened.fd < 0 or block.fd < 0:
-            # Without a name, or a descriptor left, the lock on this one is the parent's alone.
-            block.locked = False
-        else:
+        if opened.fd >= 0 and block.fd >= 0 and block not in own:
             os.dup2(opened.fd, block.fd, inheritable=False)
+            own.add(block)
         opened.close()
+    for block in _files():
+        # Without a name, or a descriptor left, or after an interrupt of the parent, the lock on
+        # this one is the parent's alone.
+        block.locked = block in own
 
 
 def close_strays(keep: Container[bytes]) -> None:
@@ -93,3 +96,5 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+    # In C, for what an interrupt left: its descriptors are closed at the next turn.
+    os.register_at_fork(after_in_parent=_for_child.clear)

@@ -201,8 +201,8 @@ class Handles:
         self.reach.look()
         return found
 
-    def begin_in_child(self) -> None:
-        """Make what a forked child inherited its own."""
+    def begin_in_child(self, *, whole: bool = True) -> None:
+        """Make what a forked child inherited its own; `whole` unless it was just being changed."""
         self.ledger.abandon()
         self.reach = self.reach.in_child(self.ledger.mine.who.token)
         self.names.close()
@@ -210,7 +210,7 @@ class Handles:
         self.ending = []
         views, self.views = self.views, {}
         lost, self.refilling = self.refilling, {}
-        self._unsure, self._unlisted = False, None
+        self._unsure, self._unlisted = not whole, None
         for handle in views.values():
             if handle.page.mapped:
                 self._inherit(handle)

@@ -181,17 +181,13 @@ class Registry:
         return sorted(map(str, ended)), sorted(map(str, ended & left))
 
     def before_fork(self) -> None:
-        """Let no change be half done in the child's copy of this registry."""
-        self.turn.before_fork()
+        """Let no thread of ours run while this process forks."""
         self._handles.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        try:
-            self._handles.reach.after_fork_in_parent()
-        finally:
-            self.turn.after_fork()
-            self.turn.settle()
+        self._handles.reach.after_fork_in_parent()
+        self.turn.settle()
 
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views.
@@ -199,12 +195,9 @@ class Registry:
         What other threads of the parent were making or writing is nothing to the child, and
         nobody would ever let it go here.
         """
-        handles = self._handles
-        try:
-            handles.begin_in_child()
-        finally:
-            self.turn.after_fork()
-            self.turn.settle()
+        whole = self.turn.begin_in_child()
+        self._handles.begin_in_child(whole=whole)
+        self.turn.settle()
 
 
 def _may_live(pid: int) -> bool:

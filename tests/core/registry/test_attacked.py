@@ -58,6 +58,7 @@ AGAIN = {
     "release": "release_variables('n', 'x')",
     "replace": "register_variables('n', {'x': 1})",
 }
+WHEN = {"before": "call", "after": "return"}
 STEPS_OF_RELEASE = ["Handles.publish_view", "Ledger.withdraw", "Page.drop", "Page.mark"]
 MODULES = {"Handles": "registry._handles", "Ledger": "ledger._ledger", "Page": "registry._page"}
 
@@ -96,7 +97,9 @@ def test_a_close_that_was_interrupted_leaves_nothing_listed(child, listed, truth
     assert listed() == truth() == {}
 
 
-def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(backend, child, listed, truth):
+def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(
+    backend, child, listed, truth
+):
     call = "memfd_create" if backend == "memfd" else "open"
     owner = child(
         f"real, opened = os.{call}, threading.Event()\n"
@@ -123,6 +126,51 @@ def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(backend, c
         assert listed() == truth() == {}
     finally:
         os.kill(heir, 9)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "registry._process._before_fork",
+        "registry._process._after_fork_in_parent",
+        "registry._registry.Registry.before_fork",
+        "registry._registry.Registry.after_fork_in_parent",
+        "blocks._reach.Reach.after_fork_in_parent",
+        "blocks._forked._before_fork",
+        "blocks._forked._open_again",
+        "blocks._forked._after_fork_in_parent",
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fork_whose_hooks_are_interrupted_harms_neither(child, listed, truth, hook, when):
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    owner.run("y = ms.retrieve_views('n', 'x')['x']")
+    name = hook.rpartition(".")[2]
+    owner.run(
+        "def interrupting(frame, event, arg):\n"
+        f"    if frame.f_code.co_name == {name!r} and event == {WHEN[when]!r}:\n"
+        "        sys.settrace(None)\n"
+        "        raise KeyboardInterrupt\n"
+        "    return interrupting\n"
+        "sys.unraisablehook = lambda args: None\n"
+        "sys.settrace(interrupting)\n"
+        "heir = os.fork()\n"
+        "if heir == 0:\n"
+        "    y = None; ms.memshare_gc('n'); process.close(); os._exit(0)\n"
+        "sys.settrace(None); os.waitid(os.P_PID, heir, os.WEXITED | os.WNOWAIT)"
+    )
+    owner.run(
+        "done = []\n"
+        "thread = threading.Thread(target=lambda: done.append(ms.page_list()))\n"
+        "thread.start(); thread.join(5)\n"
+        "assert done == [['n.x']]"
+    )
+    ms.snapshot()
+    assert listed() == truth()
+    assert ms.retrieve_views("n", "x")["x"].tolist() == [0, 1, 2, 3, 4]
+    ms.release_views("n", "x")
+    owner.run("y = None; ms.release_views('n', 'x'); ms.release_variables('n', 'x')")
+    assert listed() == truth() == {}
 
 
 def _is_dead(pid):

@@ -173,6 +173,23 @@ def test_a_fork_whose_hooks_are_interrupted_harms_neither(child, listed, truth, 
     assert listed() == truth() == {}
 
 
+def test_what_was_put_off_is_done_before_what_comes_later(child):
+    owner = child("ms.register_variables('n', {'x': np.zeros(5), 'y': np.zeros(5)})")
+    owner.run(
+        "import signal\n"
+        "def strike(): raise KeyboardInterrupt\n"
+        "def release(): ms.release_variables('n', 'x')\n"
+        "at_call('memshare_jupyter.core.ledger._ledger.Ledger.publish', 1, 'after', release)\n"
+        "at_call('memshare_jupyter.core.registry._turn.Turn.settle', 2, 'before', strike)\n"
+        "with contextlib.suppress(KeyboardInterrupt):\n"
+        "    ms.register_variables('n', {'y': np.ones(5)})"
+    )
+    owner.run("ms.register_variables('n', {'x': np.ones(5)})")
+    assert owner.eval("ms.page_list()") == ["n.x", "n.y"]
+    assert ms.retrieve_views("n", "x")["x"].tolist() == [1] * 5
+    ms.release_views("n", "x")
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -53,7 +53,9 @@ class Looks:
         others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
         stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
         for token in others & seen.keys():
-            stale.update(seen[token][0].uuids())
+            table = seen[token][0]  # what it let go before it ended was not asked for, maybe
+            stale |= table.take_changed()
+            stale.update(table.uuids())
         for session in sessions:
             changed = session.table.take_changed()
             stale |= changed

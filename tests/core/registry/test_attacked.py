@@ -190,6 +190,19 @@ def test_what_was_put_off_is_done_before_what_comes_later(child):
     ms.release_views("n", "x")
 
 
+def test_what_a_dead_process_let_go_last_is_not_listed_for_ever(child):
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    viewer = child("x = ms.retrieve_views('n', 'x')['x']")
+    owner.kill()
+    assert [page.state for page in ms.snapshot().pages] == ["orphaned"]
+    viewer.run("ms.register_variables('n', {'y': 1})")
+    assert len(ms.snapshot().pages) == 2
+    viewer.run("x = None; ms.release_views('n', 'x')")
+    assert ms.retrieve_metadata("n", "y")  # which looks, but not at everything
+    viewer.kill()
+    assert ms.snapshot().pages == ()
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

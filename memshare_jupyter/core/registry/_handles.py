@@ -240,16 +240,18 @@ class Handles:
 
     def _close_others_work(self, refilling: Collection[Page]) -> None:
         in_flight = _opened.in_flight()
-        for page in refilling:
+        mine = {handle.page for handle in self.views.values()} | self.mappings.dropped
+        for page in set(self.mappings.made) - mine:
+            if page not in refilling:  # whose memory is not mapped here, see `Page.refill`
+                page.drop()
             page.close()
-        mine = {handle.page.block for handle in self.views.values()}
-        mine.update(page.block for page in self.mappings.dropped)
+        held: set[Any] = {page.block for page in mine}
         for opened in _opened.known():
-            if isinstance(opened, blocks.OwnBlock) and opened not in mine:
+            if opened not in held:
                 opened.close()
         if in_flight:
             # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
-            blocks.close_strays({block.uuid for block in mine} | {page.uuid for page in refilling})
+            blocks.close_strays({block.uuid for block in held} | {page.uuid for page in refilling})
 
     def _inherit(self, handle: Handle) -> None:
         """List a handle in the child, with everything else at once when all are known."""

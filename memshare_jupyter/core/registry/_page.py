@@ -38,12 +38,15 @@ class Mappings:
 
     Attributes
     ----------
+    made : WeakSet of Page
+        Every page that is there, in whatever table or thread.
     gone : deque of weak references to mappings
         Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
         the page.
     """
 
     def __init__(self, settle: Callable[[], None]) -> None:
+        self.made: weakref.WeakSet[Page] = weakref.WeakSet()
         self.gone: deque[Mapping] = deque()
         self.dropped: set[Page] = set()
         self._settle = settle
@@ -97,6 +100,7 @@ class Page:
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
             self._settle, self._mapping = mappings.watch(mapping)
+            mappings.made.add(self)
         except BaseException:
             block.close()
             raise

@@ -203,6 +203,30 @@ def test_what_a_dead_process_let_go_last_is_not_listed_for_ever(child):
     assert ms.snapshot().pages == ()
 
 
+def test_a_child_has_nothing_of_what_another_thread_is_at(child, truth):
+    owner = child("ms.view_list()")
+    owner.run(
+        "there, further = threading.Event(), threading.Event()\n"
+        "def stay(): there.set(); further.wait(10)\n"
+        "step = 'memshare_jupyter.core.registry._register.Owner._end_unowned'\n"
+        "at_call(step, 1, 'before', stay)\n"
+        "failing('memshare_jupyter.core.ledger._ledger.Ledger.publish')\n"
+        "def register():\n"
+        "    with contextlib.suppress(ms.NotEnoughMemoryError):\n"
+        "        ms.register_variables('n', {'x': np.arange(5)})\n"
+        "thread = threading.Thread(target=register); thread.start()\n"
+        "there.wait(10)\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+        "further.set(); thread.join()"
+    )
+    heir = owner.eval("heir")
+    try:
+        assert truth() == {}
+    finally:
+        os.kill(heir, 9)
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

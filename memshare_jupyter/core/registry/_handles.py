@@ -11,6 +11,7 @@ that the refill ends as a page of its own.
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 import weakref
@@ -117,9 +118,9 @@ class Handles:
         NotEnoughMemoryError, RegistryCorruptError
             There is no room in the runtime directory, or no such directory.
         """
-        if self._unlisted is not None:
-            raise self._unlisted
         try:
+            if self._unlisted is not None:
+                raise copy.copy(self._unlisted)
             return self.ledger.publish(entry)
         except OSError as error:
             if error.errno not in blocks.FULL:
@@ -236,15 +237,13 @@ class Handles:
             try:
                 self.ledger.relist()
             except (OSError, MemshareError) as error:
-                self._unlisted = error  # the next turn tries again
+                self._unlisted = _alone(error)  # the next turn tries again
 
     def _close_others_work(self, refilling: Collection[Page]) -> None:
         in_flight = _opened.in_flight()
         mine = {handle.page for handle in self.views.values()} | self.mappings.dropped
         for page in set(self.mappings.made) - mine:
-            if page not in refilling:  # whose memory is not mapped here, see `Page.refill`
-                page.drop()
-            page.close()
+            page.abandon()
         held: set[Any] = {page.block for page in mine}
         for opened in _opened.known():
             if opened not in held:
@@ -292,7 +291,7 @@ class Handles:
             finally:
                 self.names.unlock()
         except (OSError, MemshareError) as error:
-            self._unlisted = error  # what needs no list goes on; the next turn tries again
+            self._unlisted = _alone(error)  # what needs no list goes on; the next turn tries again
         return None
 
     def _give_up(self, name: PageName, session: Reader) -> None:
@@ -353,6 +352,11 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
+
+
+def _alone(error: Exception) -> Exception:
+    """Return an error without its traceback, whose frames keep what their callers have."""
+    return copy.copy(error)
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

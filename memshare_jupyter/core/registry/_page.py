@@ -170,6 +170,14 @@ class Page:
         finally:
             del held  # or the interrupt's traceback would keep it
 
+    def abandon(self) -> None:
+        """Unmap it in a forked child, which does not have the thread that was at it."""
+        mapping, self._held = self._mapping(), None
+        if mapping is not None:
+            with contextlib.suppress(BufferError):  # that thread's array is on it, for ever
+                mapping.close()
+        self.close()
+
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.registry import _process as process
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +227,29 @@ def test_a_child_has_nothing_of_what_another_thread_is_at(child, truth):
         assert truth() == {}
     finally:
         os.kill(heir, 9)
+
+
+def test_a_full_runtime_directory_is_explained_and_keeps_nothing_of_its_callers(monkeypatch):
+    ms.register_variables("n", {"x": np.arange(5)})
+    handles = process.registry()._handles
+    refs = []
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    def caller():
+        mine = np.arange(3)
+        refs.append(weakref.ref(mine))
+        with pytest.raises(ms.NotEnoughMemoryError, match="runtime directory"):
+            ms.register_variables("n", {"y": mine})
+        ms.page_list()
+
+    process.registry().session_file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(handles.ledger, "relist", full)
+        caller()
+        assert refs[0]() is None
+    ms.release_variables("n", "x")
 
 
 def _is_dead(pid):

@@ -27,6 +27,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 import uuid as uuids
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,9 @@ def create(uuid: bytes, size_bytes: int, place: str) -> FileBlock:
             fd = block.open(os.open, path, _OPEN | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # 1
         except FileNotFoundError:
             continue  # somebody's last page went just now, and the directory with it
+        except FileExistsError:
+            time.sleep(0.01)  # our own of the last try: whoever sweeps is about to remove it
+            continue
         try:
             os.fchmod(fd, 0o600)  # whatever the umask took away
             if _locks(fd, place) and os.fstat(fd).st_nlink:  # steps 2 and 3
@@ -156,18 +160,18 @@ def attach(uuid: bytes, place: str, *, writable: bool) -> FileBlock:
 
 def reclaim(place: str, uuid: bytes) -> None:
     """Remove the file of a block if nobody holds it."""
+    opened = Opened()
     with contextlib.suppress(OSError, ValueError):
-        fd = os.open(_path(place, uuid), _OPEN | os.O_RDONLY)
-        try:
-            if _is_ours(os.fstat(fd)):
-                _remove_if_last(fd, place, uuid)
-        finally:
-            os.close(fd)
+        fd = opened.open(os.open, _path(place, uuid), _OPEN | os.O_RDONLY)
+        if _is_ours(os.fstat(fd)):
+            _remove_if_last(fd, place, uuid)
+    opened.close()
 
 
 def _remove_if_last(fd: int, place: str, uuid: bytes) -> None:
     with contextlib.suppress(OSError):
-        if try_flock(fd, fcntl.LOCK_EX):  # step 1
+        # Once more: of two who sweep, the other one may have been here before.
+        if try_flock(fd, fcntl.LOCK_EX) and os.fstat(fd).st_nlink:  # step 1
             os.unlink(_path(place, uuid))  # step 2
             remove_if_default(Path(place))
 

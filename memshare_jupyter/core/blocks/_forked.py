@@ -15,7 +15,8 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Container, Iterator
+import resource
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from memshare_jupyter.core._opened import Opened, known
@@ -65,25 +66,39 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    own = set()
     while _for_child:
         block, opened = _for_child.pop()
-        if opened.fd < 0 or block.fd < 0:
-            # Without a name, or a descriptor left, the lock on this one is the parent's alone.
-            block.locked = False
-        else:
+        if opened.fd >= 0 and block.fd >= 0 and block not in own:
             os.dup2(opened.fd, block.fd, inheritable=False)
+            own.add(block)
         opened.close()
+    for block in _files():
+        if block not in own:  # an interrupt of the parent: perhaps it is not too late
+            opened = Opened()
+            _open_again(block, opened)
+            if opened.fd >= 0:
+                os.dup2(opened.fd, block.fd, inheritable=False)
+                own.add(block)
+            opened.close()
+        # Without a name, or a descriptor left, the lock on this one is the parent's alone.
+        block.locked = block in own
 
 
 def close_strays(keep: Container[bytes]) -> None:
     """Close the blocks that a forked child has open and does not know of, but for those to keep."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if (found := _BLOCK.search(os.readlink(f"/proc/self/fd/{name}"))) is None:
-                    continue
-                if bytes.fromhex(found[1]) not in keep:
-                    os.close(int(name))
+    for fd in _numbers():
+        with contextlib.suppress(OSError):
+            found = _BLOCK.search(os.readlink(f"/proc/self/fd/{fd}"))
+            if found is not None and bytes.fromhex(found[1]) not in keep:
+                os.close(fd)
+
+
+def _numbers() -> Iterable[int]:
+    try:
+        return map(int, os.listdir("/proc/self/fd"))
+    except OSError:  # no descriptor is left to look with
+        return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 atexit.register(_at_exit)
@@ -93,3 +108,5 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+    # In C, for what an interrupt left: its descriptors are closed at the next turn.
+    os.register_at_fork(after_in_parent=_for_child.clear)

@@ -61,13 +61,11 @@ def create_locked(opened: Opened, path: Path, image: bytes) -> None:
 
 def sweep_hidden(path: Path) -> None:
     """Remove a hidden file that nobody has locked."""
+    opened = Opened()
     with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            if not is_locked(fd):
-                path.unlink()
-        finally:
-            os.close(fd)
+        if not is_locked(opened.open(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)):
+            path.unlink()
+    opened.close()
 
 
 def _create_unnamed(opened: Opened, path: Path, image: bytes) -> None:

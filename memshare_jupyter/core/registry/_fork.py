@@ -11,13 +11,13 @@ from collections.abc import Collection
 
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import VIEW, as_view
-from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._handles import Handle, Handles, alone
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.errors import MemshareError
 
 
-def begin_in_child(handles: Handles) -> None:
-    """Make what a forked child inherited its own."""
+def begin_in_child(handles: Handles, *, whole: bool) -> None:
+    """Make what a forked child inherited its own; `whole` unless it was just being changed."""
     slots, since = handles.ledger.abandon().slots, time.time()
     handles.reach = handles.reach.in_child(handles.ledger.mine.who.token)
     handles.names.close()
@@ -25,7 +25,7 @@ def begin_in_child(handles: Handles) -> None:
     handles.ending = []
     views, handles.views = handles.views, {}
     lost, handles.refilling = handles.refilling, {}
-    handles.begin_anew()
+    handles.begin_anew(whole=whole)
     for handle in views.values():
         if handle.page.mapped:
             _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
@@ -51,24 +51,23 @@ def begin_in_child(handles: Handles) -> None:
         try:
             handles.ledger.relist()
         except (OSError, MemshareError) as error:
-            handles.unlisted = error  # the next turn tries again
+            handles.unlisted = alone(error)  # the next turn tries again
 
 
 def _close_others_work(handles: Handles, refilling: Collection[Page]) -> None:
     in_flight = _opened.in_flight()
-    for page in refilling:
-        page.close_in_child()
-    mine = {id(handle.page.block) for handle in handles.views.values()}
+    mine = {handle.page for handle in handles.views.values()}
     # A mapping may be gone and nobody told: by a thread that was just unmapping it.
-    mine.update(id(page.block) for page in handles.mappings.dropped if page.mapped)
+    mine.update(page for page in handles.mappings.dropped if page.mapped)
+    for page in set(handles.mappings.made) - mine:
+        page.abandon()
+    held = {id(page.block) for page in mine}
     for opened in _opened.known():
-        if id(opened) not in mine:
+        if id(opened) not in held:
             opened.close()
     if in_flight:
         # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
-        pages = (handle.page for handle in handles.views.values())
-        uuids = {page.uuid for page in (*pages, *handles.mappings.dropped, *refilling)}
-        blocks.close_strays(uuids)
+        blocks.close_strays({page.uuid for page in (*mine, *refilling)})
 
 
 def _inherit(handles: Handles, handle: Handle, slot: bytes, since: float) -> None:

@@ -12,6 +12,7 @@ that the refill ends as a page of its own.
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 import warnings
 import weakref
@@ -122,9 +123,9 @@ class Handles:
         self._unsure = False  # an interrupt may have left ledger or tables half changed
         self.unlisted: Exception | None = None
 
-    def begin_anew(self) -> None:
-        """Forget what was amiss, in a forked child."""
-        self._unsure, self.unlisted = False, None
+    def begin_anew(self, *, whole: bool) -> None:
+        """Forget what was amiss, in a forked child; `whole` unless it was just being changed."""
+        self._unsure, self.unlisted = not whole, None
 
     def publish(self, entry: Entry) -> int:
         """List an entry of this process; its slot.
@@ -147,11 +148,11 @@ class Handles:
             )
         try:
             if self.unlisted is not None:
-                raise self.unlisted
+                raise copy.copy(self.unlisted)
             return self.ledger.publish(entry)
         except (OSError, MemshareError) as error:
             if entry.kind == VIEW:
-                self.unlisted = error
+                self.unlisted = alone(error)
                 return self.ledger.note(entry)
             self._unsure = True  # a slot may have been written, and not its state
             if isinstance(error, OSError):
@@ -284,7 +285,7 @@ class Handles:
             finally:
                 self.names.unlock()
         except (OSError, MemshareError) as error:
-            self.unlisted = error  # what needs no list goes on; the next turn tries again
+            self.unlisted = alone(error)  # what needs no list goes on; the next turn tries again
         return None
 
     def _move(self, directory: Path) -> None:
@@ -352,6 +353,11 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
+
+
+def alone(error: Exception) -> Exception:
+    """Return an error without its traceback, whose frames keep what their callers have."""
+    return copy.copy(error)
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

@@ -53,17 +53,7 @@ class Looks:
             seen = {}  # read anew: what changed before that, no table says any more
         if not seen:
             self._known.clear()
-        others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
-        stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
-        for token in others & seen.keys():
-            stale.update(seen[token][0].uuids())
-        for session in sessions:
-            changed = session.table.take_changed()
-            stale |= changed
-            if session.who.token in others:
-                stale.update(session.table.uuids())
-        stale.update(uuid for uuid in self._released if uuid not in self._known)
-        stale |= self._doubted
+        stale = self._stale(sessions, now, seen)
         unclear = []
         with _without_collecting(len(stale)):
             for uuid in stale:
@@ -86,6 +76,28 @@ class Looks:
         self._doubted.clear()
         self._seen = now
         return self._last, unclear
+
+    def _stale(
+        self,
+        sessions: list[Session | Reader],
+        now: dict[bytes, tuple[Table, str]],
+        seen: dict[bytes, tuple[Table, str]],
+    ) -> set[bytes]:
+        """Return the pages of which something changed since the last look."""
+        others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
+        stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
+        for token in others & seen.keys():
+            table = seen[token][0]  # what it let go before it ended was not asked for, maybe
+            stale |= table.take_changed()
+            stale.update(table.uuids())
+        for session in sessions:
+            changed = session.table.take_changed()
+            stale |= changed
+            if session.who.token in others:
+                stale.update(session.table.uuids())
+        stale.update(uuid for uuid in self._released if uuid not in self._known)
+        stale |= self._doubted
+        return stale
 
     def page(self, sessions: list[Session | Reader], uuid: bytes) -> PageInfo | None:
         """Put the entries of one page together; None when nobody has it any more."""

@@ -38,6 +38,8 @@ class Mappings:
 
     Attributes
     ----------
+    made : WeakSet of Page
+        Every page that is there, in whatever table or thread.
     gone : deque of weak references to mappings
         Each with the ``page`` whose memory was unmapped. Whoever takes it from there closes
         the page.
@@ -46,6 +48,7 @@ class Mappings:
     """
 
     def __init__(self, settle: Callable[[], None]) -> None:
+        self.made: weakref.WeakSet[Page] = weakref.WeakSet()
         self.gone: deque[Mapping] = deque()
         self.dropped = _dropped
         self._settle = settle
@@ -103,6 +106,7 @@ class Page:
             self._held: mmap.mmap | None = mapping
             self._mappings = mappings
             self._settle, self._mapping = mappings.watch(mapping)
+            mappings.made.add(self)
         except BaseException:
             block.close()
             raise
@@ -170,16 +174,6 @@ class Page:
         """Close the block; once or more often."""
         self.block.close()
 
-    def close_in_child(self) -> None:
-        """Close what a child got of a page that another thread of its parent was writing.
-
-        The memory it did not get; but before Python 3.13 a mapping has a descriptor, which would
-        keep the memory all the same, and nobody here would ever end that mapping.
-        """
-        self.close()
-        if self.block.backend == "memfd" and sys.version_info < (3, 13):
-            blocks.close_all(self.uuid)
-
     def drop(self) -> None:
         """Let the mapping end with its last array; at once when there is none."""
         self._mapping.page = self  # not before: so a page that was lost on its way just ends
@@ -189,6 +183,21 @@ class Page:
                 self._mappings.dropped.add(self)
         finally:
             del held  # or the interrupt's traceback would keep it
+
+    def abandon(self) -> None:
+        """Unmap it in a forked child, which does not have the thread that was at it.
+
+        If that thread's arrays are on it, they are so for ever. What was being written is not
+        inherited, but before Python 3.13 its mapping has a descriptor, which would keep the memory.
+        """
+        mapping, self._held = self._mapping(), None
+        self.close()
+        if mapping is not None:
+            try:
+                mapping.close()
+            except BufferError:
+                if self.block.backend == "memfd" and sys.version_info < (3, 13):
+                    blocks.close_all(self.uuid)
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.

@@ -12,6 +12,7 @@ from memshare_jupyter.core.blocks import Mode
 from memshare_jupyter.core.ledger import runtime_directory
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._registry import Registry
+from memshare_jupyter.core.registry._turn import hold_while_forking
 
 _registry: Registry | None = None
 _making = threading.RLock()
@@ -72,6 +73,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _making  # noqa: PLW0603 -- another thread may have had it
+    _making = threading.RLock()
     if _registry is not None:
         _registry.after_fork_in_child()
 
@@ -82,3 +85,4 @@ os.register_at_fork(
     after_in_parent=_after_fork_in_parent,
     after_in_child=_after_fork_in_child,
 )
+hold_while_forking()

@@ -197,19 +197,15 @@ class Registry:
         return sorted(map(str, ended)), sorted(map(str, ended & left))
 
     def before_fork(self) -> None:
-        """Let no change be half done in the child's copy of this registry."""
-        self.turn.before_fork()
+        """Let no thread of ours run while this process forks; its pages are the child's, too."""
         for handle in self._handles.pages.values():
             handle.forked = True
         self._handles.reach.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        try:
-            self._handles.reach.after_fork_in_parent()
-        finally:
-            self.turn.after_fork()
-            self.turn.settle()
+        self._handles.reach.after_fork_in_parent()
+        self.turn.settle()
 
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views.
@@ -217,12 +213,8 @@ class Registry:
         What other threads of the parent were making or writing is nothing to the child, and
         nobody would ever let it go here.
         """
-        handles = self._handles
-        try:
-            begin_in_child(handles)
-        finally:
-            self.turn.after_fork()
-            self.turn.settle()
+        begin_in_child(self._handles, whole=self.turn.begin_in_child())
+        self.turn.settle()
 
 
 def _may_live(pid: int) -> bool:

@@ -15,6 +15,7 @@ begins again. And no value is built during a turn, since unpickling runs code of
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import time
@@ -30,6 +31,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _T = TypeVar("_T")
 
+LOCK: Final = threading.RLock()
+"""Of whoever's turn it is; of the process, so that its forks can take it by functions in C, between
+which no interrupt comes. See `hold_while_forking`."""
 PATIENCE_S: Final = 10.0
 """How long another process may keep a name locked."""
 
@@ -55,10 +59,9 @@ class Turn:
         untidy: Callable[[], bool],
         repair: Callable[[], None],
     ) -> None:
-        self._lock = threading.RLock()
+        self._lock = LOCK
         self._inside = False
         self._later: deque[Callable[[], Any]] = deque()
-        self._forking: list[bool] = []
         self._begin = begin
         self._tidy = tidy
         self._untidy = untidy
@@ -131,15 +134,33 @@ class Turn:
                 except Exception:  # noqa: BLE001 -- nobody who called is there to hear of it
                     sys.excepthook(*sys.exc_info())
 
-    def before_fork(self) -> None:
-        """Let no act be half done in the child's copy."""
-        self._forking.extend(map(self._lock.acquire, (True,)))
+    def begin_in_child(self) -> bool:
+        """Have no turn go on in a forked child; says whether none went on when it was forked."""
+        whole = _is_mine()
+        if not whole:
+            self._inside = False
+        return whole
 
-    def after_fork(self) -> None:
-        """Go on, in parent or child."""
-        while self._forking:
-            self._forking.pop()
-            self._lock.release()
+
+def hold_while_forking() -> None:
+    """Let no act be half done in a forked child's copy; called when all other hooks are in place.
+
+    The last hook is the first one called before a fork and the last one after it.
+    """
+    os.register_at_fork(
+        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_let_go_in_child
+    )
+
+
+def _let_go_in_child() -> None:
+    if _is_mine():
+        LOCK.release()
+    else:  # an interrupt kept the parent from waiting for whose turn it was
+        LOCK._at_fork_reinit()  # type: ignore[attr-defined]
+
+
+def _is_mine() -> bool:
+    return bool(LOCK._is_owned())  # type: ignore[attr-defined]
 
 
 def _nothing() -> Any:

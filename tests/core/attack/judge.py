@@ -14,7 +14,7 @@ from collections import Counter
 from multiprocessing.connection import Connection, wait
 
 import stamps
-from kernel import descendants, mapped, opened, stands_at
+from kernel import descendants, descriptors_of, mapped, opened, stands_at
 from stamps import SPACE
 
 import memshare_jupyter as ms
@@ -240,7 +240,8 @@ class Attack:
         if self.place.directory:
             there = {name.removesuffix(".page") for name in os.listdir(self.place.directory)}
             for uuid in {uuid for _, uuid in truth} - there:
-                self.report("lost", f"{when}: {uuid} has no file")
+                pids = {pid: descriptors_of(pid, uuid) for pid, one in truth if one == uuid}
+                self.report("lost", f"{when}: {names.get(uuid)} {uuid} has no file: {pids}")
             for uuid in there - {uuid for _, uuid in truth}:
                 self.report("leaked", f"{when}: nobody holds the file {uuid}")
 
@@ -251,7 +252,8 @@ class Attack:
             expected = Counter({uuid: n * FDS_EACH for (p, uuid), n in listed.items() if p == pid})
             if pages != expected:
                 more, less = dict(pages - expected), dict(expected - pages)
-                self.report("leaked", f"{when}: descriptors of {pid}: more {more}, less {less}")
+                shown = {uuid: descriptors_of(pid, uuid) for uuid in more}
+                self.report("leaked", f"{when}: descriptors of {pid}: {shown}, less {less}")
             odd = {name: n for name, n in files.items() if n > 1 or not _is_kept_open(name)}
             if odd:
                 self.report("leaked", f"{when}: files of {pid}: {odd}")

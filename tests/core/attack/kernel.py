@@ -53,6 +53,20 @@ def opened(pid, runtime):
     return pages, files
 
 
+def descriptors_of(pid, uuid):
+    """Return what a process has a page open as, number and flags, and how often it is mapped."""
+    found = []
+    for descriptor in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            if uuid in os.readlink(descriptor):
+                info = Path(descriptor.replace("/fd/", "/fdinfo/")).read_text().split()
+                found.append((int(descriptor.rpartition("/")[2]), info[3], "lock:" in info))
+    maps = ""
+    with contextlib.suppress(OSError):
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    return sorted(found), maps.count(uuid)
+
+
 def stands_at(pid):
     """Say where a process stands, as far as the kernel tells."""
     told = []

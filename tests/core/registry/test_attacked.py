@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.registry import _process as process
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,7 @@ AGAIN = {
     "release": "release_variables('n', 'x')",
     "replace": "register_variables('n', {'x': 1})",
 }
+WHEN = {"before": "call", "after": "return"}
 STEPS_OF_RELEASE = ["Handles.publish_view", "Ledger.withdraw", "Page.drop", "Page.mark"]
 MODULES = {"Handles": "registry._handles", "Ledger": "ledger._ledger", "Page": "registry._page"}
 
@@ -125,6 +129,128 @@ def test_a_child_forked_while_a_thread_opens_a_block_does_not_have_it(
         assert listed() == truth() == {}
     finally:
         os.kill(heir, 9)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "registry._process._before_fork",
+        "registry._process._after_fork_in_parent",
+        "registry._registry.Registry.before_fork",
+        "registry._registry.Registry.after_fork_in_parent",
+        "blocks._reach.Reach.after_fork_in_parent",
+        "blocks._forked._before_fork",
+        "blocks._forked._open_again",
+        "blocks._forked._after_fork_in_parent",
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fork_whose_hooks_are_interrupted_harms_neither(child, listed, truth, hook, when):
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    owner.run("y = ms.retrieve_views('n', 'x')['x']")
+    name = hook.rpartition(".")[2]
+    owner.run(
+        "def interrupting(frame, event, arg):\n"
+        f"    if frame.f_code.co_name == {name!r} and event == {WHEN[when]!r}:\n"
+        "        sys.settrace(None)\n"
+        "        raise KeyboardInterrupt\n"
+        "    return interrupting\n"
+        "sys.unraisablehook = lambda args: None\n"
+        "sys.settrace(interrupting)\n"
+        "heir = os.fork()\n"
+        "if heir == 0:\n"
+        "    y = None; ms.memshare_gc('n'); process.close(); os._exit(0)\n"
+        "sys.settrace(None); os.waitid(os.P_PID, heir, os.WEXITED | os.WNOWAIT)"
+    )
+    owner.run(
+        "done = []\n"
+        "thread = threading.Thread(target=lambda: done.append(ms.page_list()))\n"
+        "thread.start(); thread.join(5)\n"
+        "assert done == [['n.x']]"
+    )
+    ms.snapshot()
+    assert listed() == truth()
+    assert ms.retrieve_views("n", "x")["x"].tolist() == [0, 1, 2, 3, 4]
+    ms.release_views("n", "x")
+    owner.run("y = None; ms.release_views('n', 'x'); ms.release_variables('n', 'x')")
+    assert listed() == truth() == {}
+
+
+def test_what_was_put_off_is_done_before_what_comes_later(child):
+    owner = child("ms.register_variables('n', {'x': np.zeros(5), 'y': np.zeros(5)})")
+    owner.run(
+        "import signal\n"
+        "def strike(): raise KeyboardInterrupt\n"
+        "def release(): ms.release_variables('n', 'x')\n"
+        "at_call('memshare_jupyter.core.ledger._ledger.Ledger.publish', 1, 'after', release)\n"
+        "at_call('memshare_jupyter.core.registry._turn.Turn.settle', 2, 'before', strike)\n"
+        "with contextlib.suppress(KeyboardInterrupt):\n"
+        "    ms.register_variables('n', {'y': np.ones(5)})"
+    )
+    owner.run("ms.register_variables('n', {'x': np.ones(5)})")
+    assert owner.eval("ms.page_list()") == ["n.x", "n.y"]
+    assert ms.retrieve_views("n", "x")["x"].tolist() == [1] * 5
+    ms.release_views("n", "x")
+
+
+def test_what_a_dead_process_let_go_last_is_not_listed_for_ever(child):
+    owner = child("ms.register_variables('n', {'x': np.arange(5)})")
+    viewer = child("x = ms.retrieve_views('n', 'x')['x']")
+    owner.kill()
+    assert [page.state for page in ms.snapshot().pages] == ["orphaned"]
+    viewer.run("ms.register_variables('n', {'y': 1})")
+    assert len(ms.snapshot().pages) == 2
+    viewer.run("x = None; ms.release_views('n', 'x')")
+    assert ms.retrieve_metadata("n", "y")  # which looks, but not at everything
+    viewer.kill()
+    assert ms.snapshot().pages == ()
+
+
+def test_a_child_has_nothing_of_what_another_thread_is_at(child, truth):
+    owner = child("ms.view_list()")
+    owner.run(
+        "there, further = threading.Event(), threading.Event()\n"
+        "def stay(): there.set(); further.wait(10)\n"
+        "step = 'memshare_jupyter.core.registry._register.Owner._end_unowned'\n"
+        "at_call(step, 1, 'before', stay)\n"
+        "failing('memshare_jupyter.core.ledger._ledger.Ledger.publish')\n"
+        "def register():\n"
+        "    with contextlib.suppress(ms.NotEnoughMemoryError):\n"
+        "        ms.register_variables('n', {'x': np.arange(5)})\n"
+        "thread = threading.Thread(target=register); thread.start()\n"
+        "there.wait(10)\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+        "further.set(); thread.join()"
+    )
+    heir = owner.eval("heir")
+    try:
+        assert truth() == {}
+    finally:
+        os.kill(heir, 9)
+
+
+def test_a_full_runtime_directory_is_explained_and_keeps_nothing_of_its_callers(monkeypatch):
+    ms.register_variables("n", {"x": np.arange(5)})
+    handles = process.registry()._handles
+    refs = []
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    def caller():
+        mine = np.arange(3)
+        refs.append(weakref.ref(mine))
+        with pytest.raises(ms.NotEnoughMemoryError, match="runtime directory"):
+            ms.register_variables("n", {"y": mine})
+        ms.page_list()
+
+    process.registry().session_file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(handles.ledger, "relist", full)
+        caller()
+        assert refs[0]() is None
+    ms.release_variables("n", "x")
 
 
 def _is_dead(pid):

@@ -348,7 +348,9 @@ class Handles:
                 handle.page.drop()
         self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
         self.views = {key: h for key, h in self.views.items() if h.page.mapped}
-        handles = (*self.pages.values(), *self.views.values())
+        listed = self.ledger.mine.table.entry
+        refilled = [h for h, _ in self.refilling.values() if listed(h.slot) is h.entry]
+        handles = (*self.pages.values(), *self.views.values(), *refilled)
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         self._unsure = False
 

@@ -43,7 +43,20 @@ from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.registry import _page as page
 from memshare_jupyter.core.registry import _process as process
 
-FOR_TESTS = (api, ctypes, fcntl, gc, is_locked, ledger, ms, np, process, segment, session, threading)
+FOR_TESTS = (
+    api,
+    ctypes,
+    fcntl,
+    gc,
+    is_locked,
+    ledger,
+    ms,
+    np,
+    process,
+    segment,
+    session,
+    threading,
+)
 """What the code that tests send may use besides what this file does."""
 CORE = str(Path(page.__file__).parents[1])
 BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")

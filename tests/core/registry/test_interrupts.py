@@ -118,8 +118,10 @@ def test_an_interrupt_at_any_moment_loses_and_locks_nothing(child, rival, what, 
         one.run("process.registry().gc(); errors.clear(); gc.collect()")
         assert one.eval("(held_here(), listed_here())") == ([], []), event
         assert rival.eval("name_is_free()") == 0, event
-        names = one.eval("len([f for f in os.listdir(process.registry()._handles.ledger.directory)"
-                         " if f.startswith(f'{os.getpid()}-')])")
+        names = one.eval(
+            "len([f for f in os.listdir(process.registry()._handles.ledger.directory)"
+            " if f.startswith(f'{os.getpid()}-')])"
+        )
         assert names <= 1, event
     assert struck > count // step / 2  # the others came in callbacks, where they are lost
     ms.release_variables("m", ["a", "b"])

@@ -352,6 +352,9 @@ class Handles:
         refilled = [h for h, _ in self.refilling.values() if listed(h.slot) is h.entry]
         handles = (*self.pages.values(), *self.views.values(), *refilled)
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
+        for name, handle in list(self.pages.items()):
+            if handle.page.state == _format.RELEASED:  # nobody could attach what is listed
+                self.drop_page(name)
         self._unsure = False
 
 

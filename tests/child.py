@@ -68,6 +68,11 @@ def die() -> None:
     time.sleep(60)
 
 
+def with_parent() -> None:
+    """End when the parent does, in whatever way."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def stop() -> None:
     """Stand still until SIGCONT."""
     os.kill(os.getpid(), signal.SIGSTOP)

@@ -339,8 +339,13 @@ class Handles:
         self.ending = []
         self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
         self.views = {key: h for key, h in self.views.items() if h.page.mapped}
-        handles = (*self.pages.values(), *self.views.values())
+        listed = self.ledger.mine.table.entry
+        refilled = [h for h, _ in self.refilling.values() if listed(h.slot) is h.entry]
+        handles = (*self.pages.values(), *self.views.values(), *refilled)
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
+        for name, handle in list(self.pages.items()):
+            if handle.page.state == _format.RELEASED:  # nobody could attach what is listed
+                self.drop_page(name)
         self._unsure = False
 
     def _finish(self, handle: Handle) -> None:

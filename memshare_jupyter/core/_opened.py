@@ -9,6 +9,7 @@ callback is written in C, too, puts that list among the lost, and the next act c
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,7 +37,12 @@ class Opened:
     def open(self, call: Callable[..., int], *arguments: Any) -> int:
         """Keep the descriptor that a function written in C returns; its number."""
         _known[id(self._ref)] = self._ref
-        self._fds.extend(starmap(call, (arguments,)))
+        try:
+            self._fds.extend(starmap(call, (arguments,)))
+        except BaseException:
+            if not self._fds:
+                _known.pop(id(self._ref), None)
+            raise
         fd = self._fds[0]
         _descriptors.keep_spare(fd)
         return fd
@@ -60,6 +66,9 @@ _known: Final[dict[int, _Ref]] = {}
 _lost: Final[deque[_Ref]] = deque()
 
 
+_PATIENCE_S: Final = 0.02
+
+
 def _close(fds: list[int]) -> None:
     list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
 
@@ -76,6 +85,16 @@ def in_flight() -> bool:
     return any(not ref.fds for ref in tuple(_known.values()))
 
 
+def _await_calls() -> None:
+    """Before a fork, let other threads' calls return: the child could not tell what they opened.
+
+    Not for long, and not for certain; what is left, the child looks for (`blocks._forked`).
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while in_flight() and time.monotonic() < until:
+        time.sleep(0.0005)
+
+
 def lost() -> bool:
     """Say whether there is something for `close_lost` to do."""
     return bool(_lost)
@@ -88,3 +107,7 @@ def close_lost() -> None:
         _close(ref.fds)
         _known.pop(id(ref), None)
         _lost.popleft()  # last, so that an interrupt loses none
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_await_calls)  # the first hook is the last one called

@@ -6,6 +6,7 @@ import os
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import memshare_jupyter as ms

@@ -12,7 +12,7 @@ have a descriptor that is in no list yet, or no more.
 from __future__ import annotations
 
 import os
-import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -40,8 +40,12 @@ class Opened:
     def open(self, call: Callable[..., int], *arguments: Any) -> int:
         """Keep the descriptor that a function written in C returns; its number."""
         _known[id(self._ref)] = self._ref
-        with _calling:
+        try:
             self._fds.extend(starmap(call, (arguments,)))
+        except BaseException:
+            if not self._fds:
+                _known.pop(id(self._ref), None)
+            raise
         fd = self._fds[0]
         _descriptors.keep_spare(fd)
         return fd
@@ -63,24 +67,11 @@ class _Ref(weakref.ref[Opened]):
 
 _known: Final[dict[int, _Ref]] = {}
 _lost: Final[deque[_Ref]] = deque()
-_calling: Final = threading.RLock()
-"""Reentrant, for a signal handler that opens something, closes it, or forks."""
-_forking: Final[list[bool]] = []
+_PATIENCE_S: Final = 0.02
 
 
 def _close(fds: list[int]) -> None:
-    with _calling:
-        list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
-
-
-def _before_fork() -> None:
-    _forking.extend(map(_calling.acquire, (True,)))
-
-
-def _after_fork() -> None:
-    while _forking:
-        _forking.pop()
-        _calling.release()
+    list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
 
 
 def known() -> Iterator[Opened]:
@@ -93,6 +84,16 @@ def known() -> Iterator[Opened]:
 def in_flight() -> bool:
     """Say whether some thread may be between a call that opens or closes, and our knowing of it."""
     return any(not ref.fds for ref in tuple(_known.values()))
+
+
+def _await_calls() -> None:
+    """Before a fork, let other threads' calls return: the child could not tell what they opened.
+
+    Not for long, and not for certain; what is left, the child looks for (`blocks._forked`).
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while in_flight() and time.monotonic() < until:
+        time.sleep(0.0005)
 
 
 def lost() -> bool:
@@ -110,6 +111,4 @@ def close_lost() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )
+    os.register_at_fork(before=_await_calls)  # the first hook is the last one called

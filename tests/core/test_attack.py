@@ -18,7 +18,7 @@ ROUNDS = [
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("backend", ["memfd", "file"])
 def test_random_kills_never_make_counts_wrong_or_lose_or_leak(child_environment, backend, rounds):
-    script = str(Path(__file__).with_name("attack.py"))
+    script = str(Path(__file__).with_name("attack"))
     options = ["--seed", str(rounds), "--rounds", str(rounds), "--backend", backend]
     done = subprocess.run(
         [sys.executable, "-W", "error", script, *options],

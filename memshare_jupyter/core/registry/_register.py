@@ -221,6 +221,7 @@ class Owner:
                 for request in fresh:
                     plan, number = request.plan, uuid.uuid4().bytes
                     request.block = blocks.create(number, _format.page_bytes(plan), backend, place)
+                    _descriptors.keep_spare(2 * request.block.fd)  # its mapping may take another
                     blocks.fill(request.block, plan.layout, filled)
                     end = _format.tail(plan, number, 0)
                     blocks.write_at(request.block, end, plan.size_bytes)

@@ -185,7 +185,8 @@ def remove_own_file(actor):
 
 
 def remove_directory(actor):
-    with contextlib.suppress(OSError):  # interrupted, it closes a descriptor twice
+    calm()  # interrupted, it would close a descriptor twice, or not at all
+    with contextlib.suppress(OSError):
         shutil.rmtree(actor.worker.place.runtime, ignore_errors=True)
 
 

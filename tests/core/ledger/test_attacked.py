@@ -46,7 +46,7 @@ def test_a_process_that_can_open_no_file_does_not_take_another_one_for_dead(chil
 
 STRIKE = "def strike(): raise KeyboardInterrupt\n"
 MADE = [
-    ("ledger._session.SessionFile._begin", "after"),
+    ("ledger._session.SessionFile.begin", "after"),
     ("ledger._ledger.SessionFile", "after"),
     ("ledger._session.SessionFile.abandon", "before"),
     ("ledger._session.SessionFile.abandon", "after"),

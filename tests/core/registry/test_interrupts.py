@@ -99,7 +99,8 @@ def test_an_interrupt_at_any_moment_loses_and_locks_nothing(child, rival, what, 
     ms.register_variables("m", {"a": np.arange(4), "b": [np.ones(3)]})
     before, deed = DEEDS[what]
     one = child(BEFORE)
-    count = one.eval(f"counted({before}, {deed})")
+    # The first time more happens: names are checked and remembered.
+    count = min(one.eval(f"counted({before}, {deed})") for _ in range(2))
     assert count > 100
     struck = 0
     for event in range(1, count + 1, step):

@@ -21,7 +21,7 @@ SAME = "(x == 0).all()"
 
 
 @pytest.fixture(params=["memfd", "file on tmpfs"])
-def pages_as(request, pages_as):  # noqa: ARG001
+def pages_as(request, pages_as):
     return pages_as
 
 

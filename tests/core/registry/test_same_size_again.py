@@ -150,7 +150,7 @@ class TestOnEveryBackend:
         with pytest.raises(ms.PageNotFoundError):
             child().run(f"__import__('pickle').loads({sent!r})")
 
-    def test_what_a_child_of_the_owner_lists_is_not_written_anew(self, owner, child):
+    def test_what_a_child_of_the_owner_lists_is_not_written_anew(self, owner):
         owner.run(
             "wait, go = os.pipe()\n"
             "if (pid := os.fork()) == 0:\n"

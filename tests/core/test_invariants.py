@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ RELEASE = "ms.release_variables('n', 'x')"
 BEGUN = "process.registry()._handles.ledger.relist()"
 """A process whose session has begun; by itself it begins with the first handle."""
 
+PATIENCE_S = 10.0
+
 
 @pytest.fixture(autouse=True)
 def backend(pages_as):
@@ -35,7 +38,12 @@ def free_again(listed, truth):
     """No page is held or listed, no file is left, and others can use the names."""
     assert listed() == truth() == {}
     if directory := os.environ.get("MEMSHARE_DIR"):
-        assert not os.path.exists(directory) or os.listdir(directory) == []
+        # A directory is not listed at every look, if that takes long.
+        until = time.monotonic() + PATIENCE_S
+        while os.path.exists(directory) and os.listdir(directory):
+            assert time.monotonic() < until, os.listdir(directory)
+            time.sleep(0.02)
+            listed()
     ms.register_variables("n", {"x": np.ones(3)})
     assert ms.retrieve_metadata("n", "x")["x"].owner_pid == os.getpid()
     ms.release_variables("n", "x")

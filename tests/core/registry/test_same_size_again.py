@@ -94,10 +94,17 @@ class TestOnEveryBackend:
         reader.run("os.write(go, b'x'); said = os.read(told, 1); os.waitpid(pid, 0)")
         assert reader.eval("said") == b"1"
 
-    @pytest.mark.parametrize("fork", ["os.fork", "ctypes.CDLL(None).fork"])
-    def test_a_child_of_a_reader_that_let_go(self, owner, child, fork, pages_as):
-        if "ctypes" in fork and pages_as == "file":
-            pytest.skip("to let go of a file ends the lock of a child that C code forked")
+    # To let go of a file ends the lock of a child that C code forked: docs, "What files cannot do".
+    @pytest.mark.parametrize(
+        ("fork", "pages_as"),
+        [
+            ("os.fork", "memfd"),
+            ("os.fork", "file on tmpfs"),
+            ("ctypes.CDLL(None).fork", "memfd"),
+        ],
+        indirect=["pages_as"],
+    )
+    def test_a_child_of_a_reader_that_let_go(self, owner, child, fork):
         reader = child(READ)
         reader.run(
             "told, tell = os.pipe(); wait, go = os.pipe()\n"
@@ -401,8 +408,8 @@ def test_a_child_forked_while_another_thread_fills_keeps_nothing(child):
 from memshare_jupyter.core import blocks
 begun, go_on = threading.Event(), threading.Event()
 fill = blocks.fill
-def slowly(block, layout):
-    fill(block, layout); begun.set(); assert go_on.wait(30)
+def slowly(*arguments):
+    fill(*arguments); begun.set(); assert go_on.wait(30)
 blocks.fill = slowly
 thread = threading.Thread(target=lambda: ms.register_variables('n', {'x': np.ones(100_000)}))
 thread.start(); begun.wait(30)

@@ -49,7 +49,7 @@ def test_a_full_file_system_stops_no_look_and_no_view(child, listed, truth):
 def test_a_page_on_a_full_file_system_is_refused_with_its_directory(child, runtime_directory):
     # Memory has no limit of that kind; only what is no memfd has.
     one = child(f"{ON_A_FULL_DISK}failing('os.link', 1)")
-    with pytest.raises(ms.NotEnoughMemoryError, match=f"{runtime_directory} has no room"):
+    with pytest.raises(ms.NotEnoughMemoryError, match=f"{runtime_directory} is full"):
         one.run("ms.register_variables('n', {'x': np.ones(3)})")
     assert one.eval("ms.page_list(), held_here()") == ([], [])
     one.run("ms.register_variables('n', {'x': np.ones(3)})")

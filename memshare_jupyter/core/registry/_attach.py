@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, get_args
 
-from memshare_jupyter.core import _proc, blocks
+from memshare_jupyter.core import _descriptors, _proc, blocks
 from memshare_jupyter.core.ledger import Entry, Reader, Session
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
@@ -237,7 +237,11 @@ class Viewer:
             found = self._look(name, mode, find, keep=keep)
             if isinstance(found, Taken):
                 return found
-            opened = _open(found, mode, named=named)
+            try:
+                opened = _open(found, mode, named=named)
+            except OSError as error:
+                _descriptors.raise_if_run_out(error)
+                raise
             if opened.block is not None:
                 return self._map(name, mode, opened.block, opened.entry, keep=keep)
             waited_s = time.monotonic() - begun

@@ -156,7 +156,10 @@ class Worker:
         self.kinds = Counter()
         self.threads = []
         self.crashing = False
-        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected = socket.socket(socket.AF_UNIX)
+        except OSError:  # its parent could not open another file either
+            os._exit(0)
         connected.connect(self.place.address)
         self.connection = Connection(connected.detach())
         self.connection.send((os.getpid(), f"{name}, {self.temper.name}"))

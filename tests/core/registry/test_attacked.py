@@ -253,6 +253,24 @@ def test_a_full_runtime_directory_is_explained_and_keeps_nothing_of_its_callers(
     ms.release_variables("n", "x")
 
 
+def test_attaching_without_a_descriptor_left_says_so(child):
+    ms.register_variables("n", {"x": np.arange(5)})
+    other = child("import resource; time.sleep(0.1); ms.snapshot(); ms.snapshot()")
+    other.run("limits = resource.getrlimit(resource.RLIMIT_NOFILE)")
+    for free in range(4):
+        other.run(
+            "fd = os.dup(1); os.close(fd)\n"
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, (fd + {free}, limits[1]))\n"
+            "from memshare_jupyter.core import _descriptors; _descriptors._SPARE = 0\n"
+            "try: x = ms.retrieve_views('n', 'x')\n"
+            "except ms.TooManyFilesError as error: x = None\n"
+            "finally: resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+            "if x: ms.release_views('n', 'x')\n"
+            "x = None"
+        )
+    ms.release_variables("n", "x")
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

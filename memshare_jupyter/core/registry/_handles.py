@@ -280,6 +280,7 @@ class Handles:
         Such a page is given up: two pages of one name would be worse.
         """
         self._unlisted = None
+        self.ledger.unlist()  # its descriptor may be the only one to be had
         try:
             if (locked := self.names.try_lock(self.pages)) is not None:
                 return locked

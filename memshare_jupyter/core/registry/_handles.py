@@ -248,9 +248,9 @@ class Handles:
         for opened in _opened.known():
             if opened not in held:
                 opened.close()
-        if in_flight:
-            # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
-            blocks.close_strays({block.uuid for block in held} | {page.uuid for page in refilling})
+        if in_flight or refilling:
+            keep = {block.uuid for block in held}
+            blocks.close_strays(keep, {page.uuid for page in refilling})
 
     def _inherit(self, handle: Handle) -> None:
         """List a handle in the child, with everything else at once when all are known."""

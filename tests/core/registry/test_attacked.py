@@ -271,6 +271,30 @@ def test_attaching_without_a_descriptor_left_says_so(child):
     ms.release_variables("n", "x")
 
 
+def test_a_child_forked_during_a_refill_in_a_thread_keeps_none_of_its_memory(child, listed, truth):
+    owner = child("ms.register_variables('n', {'x': np.zeros(200_000)})")
+    owner.run(
+        "there, further = threading.Event(), threading.Event()\n"
+        "def stay(*args, real=np.copyto): there.set(); further.wait(10); real(*args)\n"
+        "np.copyto = stay\n"
+        "again = {'x': np.ones(200_000)}\n"
+        "thread = threading.Thread(target=ms.register_variables, args=('n', again))\n"
+        "thread.start(); there.wait(10)\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+        "further.set(); thread.join()"
+    )
+    heir = owner.eval("heir")
+    try:
+        assert ms.retrieve_views("n", "x")["x"].sum() == 200_000
+        ms.release_views("n", "x")
+        assert listed() == truth()
+        owner.run("ms.release_variables('n', 'x')")
+        assert listed() == truth() == {}
+    finally:
+        os.kill(heir, 9)
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -264,7 +264,9 @@ class Handles:
         if self._unsure:
             self.repair()
         try:
-            if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
+            if self.ledger.is_listed():
+                self._unlisted = None
+            elif (locked := self._list_again()) is not None:
                 return locked
             self._tidy()
         except BaseException:

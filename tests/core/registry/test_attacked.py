@@ -295,6 +295,21 @@ def test_a_child_forked_during_a_refill_in_a_thread_keeps_none_of_its_memory(chi
         os.kill(heir, 9)
 
 
+def test_who_could_not_be_listed_can_register_once_there_is_room(monkeypatch):
+    ms.register_variables("n", {"x": np.arange(5)})
+    handles = process.registry()._handles
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    process.registry().session_file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(handles.ledger, "relist", full)
+        ms.release_variables("n", "x")
+    ms.register_variables("n", {"x": np.arange(5)})
+    ms.release_variables("n", "x")
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -59,6 +59,13 @@ def refusal(error: OSError) -> TooManyFilesError:
     )
 
 
+def explained(error: Exception) -> Exception:
+    """Return the error that says that no descriptor is left, if that is what `error` says."""
+    if isinstance(error, OSError) and error.errno in RUN_OUT:
+        return refusal(error)
+    return error
+
+
 def raise_if_run_out(error: OSError) -> None:
     """Raise that no descriptor is left, if that is what `error` says.
 

@@ -67,7 +67,7 @@ class _Ref(weakref.ref[Opened]):
 
 _known: Final[dict[int, _Ref]] = {}
 _lost: Final[deque[_Ref]] = deque()
-_PATIENCE_S: Final = 0.02
+_PATIENCE_S: Final = 0.1
 
 
 def _close(fds: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: counts are right, nothing is lost, nothing is left."""
+"""Whatever is done to processes, and whenever: nothing is wrong, torn, lost, left, or stuck."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 ROUNDS = [
-    pytest.param(12, id="some rounds"),
+    pytest.param(6, id="some rounds"),
     pytest.param(100, id="many rounds", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("backend", ["memfd", "file"])
-def test_random_kills_never_make_counts_wrong_or_lose_or_leak(child_environment, backend, rounds):
+def test_no_attack_makes_values_or_counts_wrong_or_loses_or_leaks(
+    child_environment, backend, rounds
+):
     script = str(Path(__file__).with_name("attack"))
     options = ["--seed", str(rounds), "--rounds", str(rounds), "--backend", backend]
     done = subprocess.run(
@@ -26,7 +28,7 @@ def test_random_kills_never_make_counts_wrong_or_lose_or_leak(child_environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=380,
     )
     assert done.returncode == 0, done.stdout
     assert "0 wrong, 0 lost, 0 leaked, 0 errors, 0 stuck" in done.stdout

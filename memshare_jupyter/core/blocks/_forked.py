@@ -85,13 +85,25 @@ def _after_fork_in_child() -> None:
         block.locked = block in own
 
 
-def close_strays(keep: Container[bytes]) -> None:
-    """Close the blocks that a forked child has open and does not know of, but for those to keep."""
+def close_strays(keep: Container[bytes], blind: Container[bytes]) -> None:
+    """Close the blocks that a forked child has open and does not know of, but for those to keep.
+
+    `blind` are those whose mapping is another thread's work: it has a descriptor of its own, whose
+    number it may close some day, so that something else stands there from now on.
+    """
+    nothing = Opened()
     for fd in _numbers():
         with contextlib.suppress(OSError):
             found = _BLOCK.search(os.readlink(f"/proc/self/fd/{fd}"))
-            if found is not None and bytes.fromhex(found[1]) not in keep:
+            if found is None or (uuid := bytes.fromhex(found[1])) in keep:
+                continue
+            if uuid in blind:
+                if nothing.fd < 0:
+                    nothing.open(os.open, os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                os.dup2(nothing.fd, fd, inheritable=False)
+            else:
                 os.close(fd)
+    nothing.close()
 
 
 def _numbers() -> Iterable[int]:

@@ -74,13 +74,9 @@ def _create_unnamed(opened: Opened, path: Path, image: bytes) -> None:
     os.fchmod(fd, 0o600)  # whatever the umask took away
     _write(fd, image)
     try_lock(fd)  # step 2
-    directory = Opened()
-    try:
-        directory.open(os.open, path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # With a directory descriptor Python calls linkat(2), which can follow the link.
-        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory.fd)  # step 3
-    finally:
-        directory.close()
+    # With a descriptor, which an absolute path makes meaningless, Python calls linkat(2), which can
+    # follow the link.
+    os.link(f"/proc/self/fd/{fd}", path.absolute(), dst_dir_fd=fd)  # step 3
 
 
 def _create_hidden(opened: Opened, path: Path, image: bytes) -> None:

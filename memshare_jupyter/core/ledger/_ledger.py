@@ -86,6 +86,12 @@ class Ledger:
             return not self.mine.table.slots
         return self._file.is_there()
 
+    def unlist(self) -> None:
+        """Let go of the file, of which a removed one leaves just the descriptor."""
+        if self._file is not None:
+            self._file.end()
+            self._file = None
+
     def relist(self) -> None:
         """List everything of this process in a file of another name.
 
@@ -94,9 +100,7 @@ class Ledger:
         OSError, RegistryCorruptError
             It cannot be made; what there was before is gone, and this can be tried again.
         """
-        if self._file is not None:
-            self._file.end()
-            self._file = None
+        self.unlist()
         slots = self.mine.table.slots
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
         self._files += 1  # first, so that no interrupt gives two files one name
@@ -201,26 +205,33 @@ class Ledger:
                 raise
             self._close_others()  # what was kept open may be what is missing
             _descriptors.make_room()
-            return self._look()
+            return self._look(most_open=0)
 
-    def _look(self) -> list[Reader]:
+    def _look(self, most_open: int = _MOST_OPEN) -> list[Reader]:
         mine = self._file.path.name if self._file is not None else ""
         names = self._list()
         for gone in self._others.keys() - names:
             self._others.pop(gone).close()
         for name, other in list(self._others.items()):
-            if not other.refresh(self._on_dead):
-                self._others.pop(name).close()
+            self._refresh(name, other, most_open)
         for name in names - self._others.keys() - self._ignored - {mine}:
             reader = Reader.open(self.directory / name, self._on_dead)
             if reader is None:
                 self._ignored.add(name)  # dead and gone, or no session that this version knows
-            elif reader.refresh(self._on_dead):
-                self._others[name] = reader
-        if len(self._others) > _MOST_OPEN:
-            for other in list(self._others.values())[_MOST_OPEN:]:
-                other.close()
+            else:
+                self._refresh(name, reader, most_open)
+        for other in list(self._others.values())[most_open:]:
+            other.close()
         return list(self._others.values())
+
+    def _refresh(self, name: str, other: Reader, most_open: int) -> None:
+        if other.refresh(self._on_dead):
+            self._others[name] = other
+            if most_open:
+                return
+        else:
+            self._others.pop(name, None)
+        other.close()
 
     def _list(self) -> set[str]:
         """Return the names of the session files; sweep hidden ones."""

@@ -65,9 +65,9 @@ def _close_others_work(handles: Handles, refilling: Collection[Page]) -> None:
     for opened in _opened.known():
         if id(opened) not in held:
             opened.close()
-    if in_flight:
-        # Of a page whose mapping ends here, the mapping closes a descriptor of its own.
-        blocks.close_strays({page.uuid for page in (*mine, *refilling)})
+    if in_flight or refilling:
+        keep = {page.uuid for page in mine}
+        blocks.close_strays(keep, {page.uuid for page in refilling})
 
 
 def _inherit(handles: Handles, handle: Handle, slot: bytes, since: float) -> None:

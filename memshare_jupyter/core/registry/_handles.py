@@ -256,7 +256,9 @@ class Handles:
         if self._unsure:
             self.repair()
         try:
-            if not self.ledger.is_listed() and (locked := self._list_again()) is not None:
+            if self.ledger.is_listed():
+                self.unlisted = None
+            elif (locked := self._list_again()) is not None:
                 return locked
             self._tidy()
         except BaseException:
@@ -272,6 +274,7 @@ class Handles:
         Such a page is given up: two pages of one name would be worse.
         """
         self.unlisted = None
+        self.ledger.unlist()  # its descriptor may be the only one to be had
         try:
             if (directory := still(self.ledger.directory)) != self.ledger.directory:
                 self._move(directory)

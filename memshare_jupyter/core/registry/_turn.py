@@ -131,8 +131,9 @@ class Turn:
             if act is not None:
                 try:
                     self.take(act, _nothing)
-                except Exception:  # noqa: BLE001 -- nobody who called is there to hear of it
-                    sys.excepthook(*sys.exc_info())
+                except Exception as error:  # noqa: BLE001 -- nobody is there to hear of it
+                    told = _descriptors.explained(error)
+                    sys.excepthook(type(told), told, error.__traceback__)
 
     def begin_in_child(self) -> bool:
         """Have no turn go on in a forked child; says whether none went on when it was forked."""

@@ -257,8 +257,8 @@ class Temper:
             signal.signal(signal.SIGALRM, hostile.handler(worker))
         elif rng.random() < 0.5:
             hostile.choose_death(rng)
-        if rng.random() < 0.05:
-            hostile.few_files_for_life(worker, rng)
+        if rng.random() < 0.1:
+            hostile.few_files_for_life(rng)
 
     def arm(self, rng):
         if self.handle is not None and rng.random() < 0.7:

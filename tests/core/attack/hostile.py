@@ -206,15 +206,20 @@ def small_files(actor):
 
 
 def few_files(actor):
-    """Let this process open hardly another file, for a while."""
-    newest = max(map(int, os.listdir("/proc/self/fd")))
-    _limit(actor.worker, resource.RLIMIT_NOFILE, newest + actor.rng.randrange(4))
+    """Let this process open no other file, or just one, for a while."""
+    with contextlib.suppress(OSError):  # so it is already
+        _limit(actor.worker, resource.RLIMIT_NOFILE, _lowest() + actor.rng.randrange(2))
 
 
-def few_files_for_life(worker, rng):
-    newest = max(map(int, os.listdir("/proc/self/fd")))
-    most = newest + rng.randrange(6, 40)
+def few_files_for_life(rng):
+    most = _lowest() + rng.randrange(4, 24)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _lowest():
+    """Return the number that the next file would have."""
+    taken = set(map(int, os.listdir("/proc/self/fd")))
+    return min(set(range(len(taken) + 1)) - taken)
 
 
 def _limit(worker, kind, number):

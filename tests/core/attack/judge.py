@@ -124,7 +124,7 @@ class Attack:
         if self.lives:
             life = self.lives[rng.choice(sorted(self.lives))]
             life.signal(signal.SIGSTOP)
-            self.due.append((now + rng.random() ** 3, lambda *_: self.go_on(life)))
+            self.due.append((now + rng.random() ** 6, lambda *_: self.go_on(life)))
 
     def go_on(self, life):
         if self.lives.get(life.pid) is life:

@@ -27,6 +27,7 @@ from stamps import SPACE
 
 import memshare_jupyter as ms
 from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.core.registry import registry
 
 UNSURE = object()
 PROVOKED = (
@@ -156,7 +157,10 @@ class Worker:
         self.kinds = Counter()
         self.threads = []
         self.crashing = False
-        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected = socket.socket(socket.AF_UNIX)
+        except OSError:  # its parent could not open another file either
+            os._exit(0)
         connected.connect(self.place.address)
         self.connection = Connection(connected.detach())
         self.connection.send((os.getpid(), f"{name}, {self.temper.name}"))
@@ -289,6 +293,8 @@ class Worker:
         """Have this process see that its file is gone, if it is."""
         self.rest()
         ms.snapshot()
+        if (why := registry()._handles._unlisted) is not None:
+            self.tell("errors", f"not listed, because {why!r}")
 
     def verify(self):
         """Check all values held, and that what is owned is what was registered."""

@@ -252,6 +252,63 @@ def test_a_full_runtime_directory_is_explained_and_keeps_nothing_of_its_callers(
     ms.release_variables("n", "x")
 
 
+def test_attaching_without_a_descriptor_left_says_so(child):
+    ms.register_variables("n", {"x": np.arange(5)})
+    other = child("import resource; time.sleep(0.1); ms.snapshot(); ms.snapshot()")
+    other.run("limits = resource.getrlimit(resource.RLIMIT_NOFILE)")
+    for free in range(4):
+        other.run(
+            "fd = os.dup(1); os.close(fd)\n"
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, (fd + {free}, limits[1]))\n"
+            "from memshare_jupyter.core import _descriptors; _descriptors._SPARE = 0\n"
+            "try: x = ms.retrieve_views('n', 'x')\n"
+            "except ms.TooManyFilesError as error: x = None\n"
+            "finally: resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+            "if x: ms.release_views('n', 'x')\n"
+            "x = None"
+        )
+    ms.release_variables("n", "x")
+
+
+def test_a_child_forked_during_a_refill_in_a_thread_keeps_none_of_its_memory(child, listed, truth):
+    owner = child("ms.register_variables('n', {'x': np.zeros(200_000)})")
+    owner.run(
+        "there, further = threading.Event(), threading.Event()\n"
+        "def stay(*args, real=np.copyto): there.set(); further.wait(10); real(*args)\n"
+        "np.copyto = stay\n"
+        "again = {'x': np.ones(200_000)}\n"
+        "thread = threading.Thread(target=ms.register_variables, args=('n', again))\n"
+        "thread.start(); there.wait(10)\n"
+        "heir = os.fork()\n"
+        "if heir == 0: time.sleep(60)\n"
+        "further.set(); thread.join()"
+    )
+    heir = owner.eval("heir")
+    try:
+        assert ms.retrieve_views("n", "x")["x"].sum() == 200_000
+        ms.release_views("n", "x")
+        assert listed() == truth()
+        owner.run("ms.release_variables('n', 'x')")
+        assert listed() == truth() == {}
+    finally:
+        os.kill(heir, 9)
+
+
+def test_who_could_not_be_listed_can_register_once_there_is_room(monkeypatch):
+    ms.register_variables("n", {"x": np.arange(5)})
+    handles = process.registry()._handles
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    process.registry().session_file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(handles.ledger, "relist", full)
+        ms.release_variables("n", "x")
+    ms.register_variables("n", {"x": np.arange(5)})
+    ms.release_variables("n", "x")
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -24,7 +24,6 @@ from memshare_jupyter.core.ledger._slot import (
     SLOT_BYTES,
     VIEW,
     Entry,
-    TornSlot,
     is_whole,
     unpack,
 )

@@ -1,4 +1,4 @@
-"""Interrupts wherever Python lets them in: nothing is lost, nothing stays locked, and everything goes on."""
+"""Interrupts wherever Python lets them in: nothing is lost or locked, and everything goes on."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SAME = "(x == 0).all()"
 
 
 @pytest.fixture(params=["memfd", "file on tmpfs"])
-def pages_as(request, pages_as):  # noqa: ARG001
+def pages_as(request, pages_as):
     return pages_as
 
 
@@ -150,7 +150,7 @@ class TestOnEveryBackend:
         with pytest.raises(ms.PageNotFoundError):
             child().run(f"__import__('pickle').loads({sent!r})")
 
-    def test_what_a_child_of_the_owner_lists_is_not_written_anew(self, owner, child):
+    def test_what_a_child_of_the_owner_lists_is_not_written_anew(self, owner):
         owner.run(
             "wait, go = os.pipe()\n"
             "if (pid := os.fork()) == 0:\n"

@@ -1,4 +1,4 @@
-"""Turns: nobody's code runs in one, whoever comes back to us does not hang, nothing waits in one."""
+"""Turns: nobody's code runs in one, who comes back to us does not hang, nothing waits in one."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ DEEDS = {
     "detach": lambda: (ms.retrieve_views("other", "z"), ms.release_views("other", "z")),
     "collect": lambda: process.registry().gc("other"),
     "send": lambda: pickle.loads(pickle.dumps(ms.Namespace("n")["x"])),
-    "drop": lambda: gc.collect(),
+    "drop": gc.collect,
     "close": process.close,
 }
 
@@ -219,7 +219,7 @@ def test_rebuilding_a_value_may_call_everything(page, monkeypatch, deed):
     thread.start()
     thread.join(20)
     assert not thread.is_alive(), "hangs"
-    assert RAN == [deed]
+    assert [deed] == RAN
     assert done[0].x.sum() == 1225
     done.clear()
     gc.collect()
@@ -438,7 +438,8 @@ ms.register_variables('s', {{'y': np.arange(5), 'x': np.arange(9)}})
         time.sleep(delay_s)
         one.signal(signal.SIGTERM)
         if "sys" in ending:
-            with pytest.raises(SystemExit):
+            # An exit is lost where Python calls a weak reference's callback; pages are gone then.
+            with pytest.raises((SystemExit, ms.PageNotFoundError)):
                 one.result(20)
             one.exit()
         else:

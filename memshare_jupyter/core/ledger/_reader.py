@@ -99,7 +99,7 @@ class Reader:
             if who is not None and lives(fd, who):
                 return cls(path, opened, who)
             if who is not None:
-                _sweep(fd, path, on_dead)
+                _sweep(fd, path, who, on_dead)
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             pass
         except OSError as error:
@@ -127,7 +127,7 @@ class Reader:
             except FileNotFoundError:
                 return False
         if not lives(fd, self.who):
-            _sweep(fd, self._path, on_dead)
+            _sweep(fd, self._path, self.who, on_dead)
             return False
         header = os.pread(fd, HEADER_BYTES, 0)
         if header != self._header:
@@ -261,11 +261,10 @@ def _differing(image: bytes, before: bytes) -> list[int]:
     return [*differing, *range(both, max(slots))]
 
 
-def _sweep(fd: int, path: Path, on_dead: OnDead) -> None:
+def _sweep(fd: int, path: Path, who: Who, on_dead: OnDead) -> None:
     if os.fstat(fd).st_nlink:  # else it was swept already
-        with contextlib.suppress(OSError, ValueError):  # ValueError: its name is not one of ours
-            token = bytes.fromhex(path.name.removesuffix(SUFFIX).split("-")[1])
-            on_dead(path.parent, token, _last_entries(fd))
+        with contextlib.suppress(OSError):
+            on_dead(path.parent, who.token, _last_entries(fd))
         with contextlib.suppress(OSError):
             path.unlink()
 

@@ -343,7 +343,12 @@ class Handles:
         self.pages = {name: h for name, h in self.pages.items() if h.page.mapped}
         self.views = {key: h for key, h in self.views.items() if h.page.mapped}
         listed = self.ledger.mine.table.entry
-        refilled = [h for h, _ in self.refilling.values() if listed(h.slot) is h.entry]
+        done = {handle.page for handle in self.pages.values()}
+        refilled = [
+            handle
+            for page, (handle, _) in self.refilling.items()
+            if page not in done and listed(handle.slot) is handle.entry
+        ]
         handles = (*self.pages.values(), *self.views.values(), *refilled)
         self.ledger.rewrite({handle.slot: handle.entry for handle in handles})
         for name, handle in list(self.pages.items()):

@@ -297,6 +297,33 @@ def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, dead, 
     reader.end()
 
 
+def test_a_killed_process_that_nobody_has_waited_for_is_dead(child):
+    parent = child("""
+read, write = os.pipe()
+if (pid := os.fork()) == 0:
+    with_parent()
+    ms.register_variables('n', {'x': np.ones(3)})
+    os.write(write, b'x'); time.sleep(60)
+os.read(read, 1)
+""")
+    assert [page.name for page in ms.snapshot().pages] == ["n.x"]
+    parent.run("os.kill(pid, signal.SIGKILL)")
+    parent.run("os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)")  # it stays a zombie
+    assert ms.snapshot().pages == ()
+    parent.run("os.waitpid(pid, 0)")
+
+
+def test_a_dead_session_of_any_name_is_removed_with_its_socket(tmp_path, dead):
+    who = who_now(start_ticks=1)
+    path, socket = tmp_path / "copied by hand.session", tmp_path / f"{who.token.hex()}.socket"
+    path.write_bytes(image(1, who))
+    socket.touch()
+    reader = Ledger(tmp_path, dead.append)
+    assert numbers(reader) == []
+    assert list(tmp_path.iterdir()) == []
+    reader.end()
+
+
 def test_each_file_of_a_session_has_a_name_of_its_own(tmp_path):
     mine = Ledger(tmp_path / "m", print)
     paths = set()

@@ -438,7 +438,8 @@ ms.register_variables('s', {{'y': np.arange(5), 'x': np.arange(9)}})
         time.sleep(delay_s)
         one.signal(signal.SIGTERM)
         if "sys" in ending:
-            with pytest.raises(SystemExit):
+            # An exit is lost where Python calls a weak reference's callback; pages are gone then.
+            with pytest.raises((SystemExit, ms.PageNotFoundError)):
                 one.result(20)
             one.exit()
         else:

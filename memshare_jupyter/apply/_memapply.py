@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from memshare_jupyter.apply._call import apply
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from memshare_jupyter.engines import AnyCluster
 
 _MARGINS: Final[Mapping[Any, int]] = {1: 1, "rows": 1, 2: 2, "cols": 2}
@@ -22,11 +24,12 @@ def memapply(
     vars: Mapping[str, Any] | Sequence[str] | None = None,  # noqa: A002 -- the reference's name
     max_cores: int | None = None,
     *,
-    out: str = "list",
+    out: str | np.ndarray[Any, Any] = "list",
     on_error: Literal["raise", "return"] = "raise",
     batch: bool = False,
     block: bool = True,
     progress_after: float | None = 2.0,
+    seed: int | Sequence[int] | np.random.SeedSequence | None = None,
 ) -> Any:
     """Apply a function to each row or column of a shared matrix, on all engines.
 
@@ -137,6 +140,7 @@ def memapply(
         batch=batch,
         block=block,
         progress_after=progress_after,
+        seed=seed,
     )
 
 
@@ -148,10 +152,11 @@ def memlapply(
     vars: Mapping[str, Any] | Sequence[str] | None = None,  # noqa: A002 -- the reference's name
     max_cores: int | None = None,
     *,
-    out: str = "list",
+    out: str | np.ndarray[Any, Any] = "list",
     on_error: Literal["raise", "return"] = "raise",
     block: bool = True,
     progress_after: float | None = 2.0,
+    seed: int | Sequence[int] | np.random.SeedSequence | None = None,
 ) -> Any:
     """Apply a function to each element of a shared list of arrays, on all engines.
 
@@ -187,4 +192,5 @@ def memlapply(
         batch=False,
         block=block,
         progress_after=progress_after,
+        seed=seed,
     )

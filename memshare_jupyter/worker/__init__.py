@@ -8,7 +8,7 @@ from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._carrying import Pickled, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, unreadable
-from memshare_jupyter.worker._frames import columns_of
+from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
 from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
@@ -16,6 +16,7 @@ from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._work import run
 
 __all__ = [
+    "Columns",
     "Failure",
     "Pickled",
     "Place",

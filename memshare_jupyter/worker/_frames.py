@@ -18,6 +18,15 @@ class Columns(Sequence[Any]):
     def __init__(self, frame: Any) -> None:
         self._frame = frame
 
+    @property
+    def frame(self) -> Any:
+        """The frame itself."""
+        return self._frame
+
+    def raw(self, i: int) -> Any:
+        """Return a column as the frame has it, or as an array."""
+        return self._column(i)
+
     def __len__(self) -> int:
         return int(self._frame.shape[1])
 
@@ -62,6 +71,9 @@ class Columns(Sequence[Any]):
 
 
 class _Pandas(Columns):
+    def raw(self, i: int) -> Any:
+        return self._frame.iloc[:, i]
+
     def _column(self, i: int) -> Any:
         column = self._frame.iloc[:, i]
         # Of nullable numbers, which older versions of pandas give as objects.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,13 +75,11 @@ def warn_of_generators(found: Sequence[str]) -> None:
 
 def _depth() -> int:
     """Return how many frames are between here and the user's."""
-    import sys  # noqa: PLC0415
-
     frame, depth = sys._getframe(1), 1
     ours = __name__.partition(".")[0] + "."
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
         frame, depth = frame.f_back, depth + 1
-    return depth - 1
+    return depth
 
 
 def readable(view: View) -> View | None:

@@ -135,7 +135,7 @@ def select_features(
     if (k is None) == (threshold is None):
         raise ValueError("give either k (how many features) or threshold (how much at least)")
     if k is not None:
-        k = _whole(k, "k, the number of features,")
+        k = _whole(k, "k")
     permutations = _whole(permutations, "permutations")
     engines: dict[str, Any] = {
         "cluster": cluster,

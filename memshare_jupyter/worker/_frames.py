@@ -106,11 +106,13 @@ class _Pandas(Columns):
     @property
     def matrix(self) -> Any:
         kinds = set(self._frame.dtypes)
+        if not kinds:
+            return np.empty(self._frame.shape)
         if len(kinds) != 1 or not isinstance(kind := kinds.pop(), np.dtype) or kind.hasobject:
             return None
         matrix = self._frame.to_numpy()
         first = self._frame.iloc[:, 0].to_numpy()
-        return matrix if np.may_share_memory(matrix, first) else None
+        return matrix if not matrix.size or np.may_share_memory(matrix, first) else None
 
 
 class _Polars(Columns):

@@ -12,6 +12,7 @@ import io
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import cloudpickle
@@ -20,6 +21,8 @@ import numpy as np
 from memshare_jupyter.core.values import Elements, View
 
 _LENGTH: Final = struct.Struct("<Q")
+_SMALL_BYTES: Final = 4096
+_CONTAINERS: Final = frozenset({tuple, list, dict})
 _BUILTIN: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
@@ -93,14 +96,38 @@ def together(results: Sequence[Any] | np.ndarray[Any, Any]) -> Any:
     """
     if isinstance(results, np.ndarray):
         return None if results.dtype.hasobject or type(results) is not np.ndarray else results
-    kinds = {type(result) for result in results}
+    kinds = set(map(type, results))
     if len(kinds) == 1 and all(map(_is_number, kinds)):
         return np.array(results)
-    if kinds <= _BUILTIN or all(kind in _BUILTIN or _is_number(kind) for kind in kinds):
-        return results
-    if kinds <= {np.ndarray, View} and not any(result.dtype.hasobject for result in results):
-        return results
-    return None
+    if kinds <= {np.ndarray, View}:
+        return _arrays(results)
+    if kinds <= _BUILTIN | _CONTAINERS:
+        containers = [result for result in results if type(result) in _CONTAINERS]
+        mappings = [result for result in containers if type(result) is dict]
+        inside = chain(chain.from_iterable(containers), *(map(dict.values, mappings)))
+        kinds = (kinds - _CONTAINERS) | set(map(type, inside))
+    return results if all(kind in _BUILTIN or _is_number(kind) for kind in kinds) else None
+
+
+def _arrays(results: Sequence[Any]) -> Any:
+    """Return arrays as one, if they are small and of one form; None for arrays of objects."""
+    forms = {(result.dtype, result.shape) for result in results}
+    if any(dtype.hasobject for dtype, _ in forms):
+        return None
+    dtype, shape = next(iter(forms))
+    if len(forms) == 1 and len(shape) == 1 and shape[0] * dtype.itemsize <= _SMALL_BYTES:
+        return Rows(np.array(results, dtype))
+    return results
+
+
+class Rows:
+    """Arrays of one form: pickled as one, and each with memory of its own when iterated over."""
+
+    def __init__(self, rows: np.ndarray[Any, Any]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        return (row.copy() for row in self._rows)
 
 
 def _is_number(kind: type) -> bool:

@@ -107,8 +107,12 @@ def carried(value: Any) -> tuple[Any, list[str]]:
     That is the value itself, unless it has functions or classes in it that other processes
     cannot import.
     """
-    if type(value) in _SIMPLE or is_array(value) or _is_table(value):
+    if _is_simple(value) or _is_table(value):
         return value, []
+    if type(value) in (list, tuple, dict):
+        inside = value.values() if isinstance(value, dict) else value
+        if all(map(_is_simple, inside)):
+            return value, []
     buffers: list[pickle.PickleBuffer] = []
     try:
         data, pickler = pickled_by(_Noting, value, buffers)
@@ -118,6 +122,10 @@ def carried(value: Any) -> tuple[Any, list[str]]:
         return value, list(pickler.generators)
     arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
     return _Carried(data, arrays), list(pickler.generators)
+
+
+def _is_simple(value: Any) -> bool:
+    return type(value) in _SIMPLE or is_array(value)
 
 
 def _is_table(value: Any) -> bool:

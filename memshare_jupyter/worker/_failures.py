@@ -86,6 +86,8 @@ class Failure:
         label = None if first is None else label_of(first)
         if self.items is None:
             message = f"engine {self.engine} could not begin: {self.error}"
+            if "Can't get attribute" in self.error:
+                message += "; engines look for it by its name: define it in a module"
         else:
             message = (
                 f"fun failed {_place(self.items, label)} on engine {self.engine}: {self.error}"

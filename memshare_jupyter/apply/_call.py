@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memshare_jupyter.apply._collect import Results
+from memshare_jupyter.apply._frames import clear_our_frames
 from memshare_jupyter.apply._interrupts import uninterrupted
-from memshare_jupyter.apply._prepare import Prepared, prepare
+from memshare_jupyter.apply._prepare import Prepared, number_of_engines, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.engines import engines_of
+from memshare_jupyter.worker import unreadable
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster, Engine
+    from memshare_jupyter.errors import MemApplyError
 
 
 def apply(*arguments: Any, block: bool, **options: Any) -> Any:
@@ -33,7 +35,7 @@ def apply(*arguments: Any, block: bool, **options: Any) -> Any:
     except BaseException as error:
         # A notebook keeps the last traceback, whose frames would keep this call's views alive.
         # What this frame has stays, so it has none.
-        traceback.clear_frames(error.__traceback__)
+        clear_our_frames(error)
         raise
     threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
     return call.run
@@ -53,10 +55,11 @@ def _begun(
     **options: Any,
 ) -> _Call:
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
+    most = None if max_cores is None else number_of_engines(max_cores)
     with contextlib.ExitStack() as stack:
         prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
         count = prepared.count
-        engines = engines_of(cluster, max_cores)[:count] if count else []
+        engines = engines_of(cluster, most)[:count] if count else []
         return _Call(prepared, engines, progress_after if watched else None, stack)
 
 
@@ -87,6 +90,7 @@ class _Call:
         progress_after: float | None,
         stack: contextlib.ExitStack,
     ) -> None:
+        self._prepared = prepared
         self._out = prepared.out
         self._attached = prepared.attached
         self.run = Run(prepared.title, prepared.count, [engine.number for engine in engines])
@@ -109,7 +113,9 @@ class _Call:
                 if self.run.total:
                     self._rounds.work()
                 result = self._out.made_of(
-                    self._results, self._rounds.regions, self._rounds.given_up()
+                    *(self._results, self._rounds.regions, self._rounds.given_up()),
+                    *(self._unreadable, self._prepared.labels, self._prepared.task.margin),
+                    keep_going=self._prepared.task.keep_going,
                 )
             finally:
                 with uninterrupted():
@@ -117,11 +123,15 @@ class _Call:
             self._attached.clear()
         except BaseException as error:
             self._attached.clear()
-            traceback.clear_frames(error.__traceback__)
+            clear_our_frames(error)
             self.run.set_exception(error)
             raise
         self.run.set_result(result)
         return result
+
+    def _unreadable(self, region: int, index: int, error: Exception) -> MemApplyError:
+        engine = self._rounds.engine_of(region)
+        return unreadable(index, self._prepared.label_of(index), engine, error)
 
     def finish_in_thread(self) -> None:
         """Do the same where nobody waits."""

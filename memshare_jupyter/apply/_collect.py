@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
-from memshare_jupyter.worker import layout
+from memshare_jupyter.worker import Failure, layout, payload
 
 
 class Results:
@@ -54,8 +54,23 @@ class Results:
         """Return the items of which a worker left results."""
         return [items for _, ranges, _ in self._records([region]) for items in ranges]
 
-    def put(self, results: list[Any], regions: int) -> None:
+    def put(
+        self,
+        results: list[Any],
+        regions: int,
+        unreadable: Callable[[int, int, Exception], Any] | None = None,
+    ) -> None:
         """Put all results into their places in a list.
+
+        Parameters
+        ----------
+        results : list
+            The places.
+        regions : int
+            How many workers left results.
+        unreadable : callable, optional
+            Called as ``unreadable(region, index, error)`` for what to put in the place of a
+            result that cannot be unpickled here. Without it that is an error.
 
         Raises
         ------
@@ -63,14 +78,22 @@ class Results:
             Whatever unpickling a result raises.
         """
         form = self.form
-        for kind, ranges, place in self._records(range(regions)):
-            if kind == layout.IN_AREA:
-                assert form is not None  # noqa: S101 -- it was declared before
-                found = [self._read_area(form, items) for items in ranges]
-            else:
-                found = pickle.loads(os.pread(self._block.fd, *place))  # noqa: S301 -- our engines'
-            for items, some in zip(ranges, found, strict=True):
-                results[items.start : items.stop] = some
+        for region in range(regions):
+            replace = unreadable and partial(unreadable, region)
+            for kind, ranges, place in layout.records(self._block.fd, region):
+                found: Iterable[Iterable[Any]]
+                if kind == layout.IN_AREA:
+                    assert form is not None  # noqa: S101 -- it was declared before
+                    found = [self._read_area(form, items) for items in ranges]
+                elif kind == layout.PICKLED:
+                    found = payload.load(os.pread(self._block.fd, *place))
+                else:
+                    found = _each(os.pread(self._block.fd, *place), ranges, replace)
+                for items, some in zip(ranges, found, strict=True):
+                    each = list(some)
+                    if len(each) != len(items):
+                        raise RuntimeError(f"{len(each)} results were left for {len(items)} items")
+                    results[items.start : items.stop] = each
 
     @property
     def form(self) -> layout.Form | None:
@@ -123,3 +146,21 @@ class Results:
 
     def _records(self, regions: Iterable[int]) -> Iterator[layout.Record]:
         return chain.from_iterable(layout.records(self._block.fd, region) for region in regions)
+
+
+def _each(
+    pickles: bytes, ranges: Sequence[range], replace: Callable[[int, Exception], Any] | None
+) -> Iterator[list[Any]]:
+    """Unpickle results one by one, so that one that fails is the only one."""
+    following = payload.loads(pickles)
+    for items in ranges:
+        some = []
+        for index in items:
+            try:
+                result = payload.load(next(following))
+            except Exception as error:
+                if replace is None:
+                    raise
+                result = replace(index, error)
+            some.append(result.as_result() if isinstance(result, Failure) else result)
+        yield some

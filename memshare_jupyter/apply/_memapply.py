@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from memshare_jupyter.apply._call import apply
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from memshare_jupyter.engines import AnyCluster
 
 _MARGINS: Final[Mapping[Any, int]] = {1: 1, "rows": 1, 2: 2, "cols": 2}
@@ -22,11 +24,12 @@ def memapply(
     vars: Mapping[str, Any] | Sequence[str] | None = None,  # noqa: A002 -- the reference's name
     max_cores: int | None = None,
     *,
-    out: str = "list",
+    out: str | np.ndarray[Any, Any] = "list",
     on_error: Literal["raise", "return"] = "raise",
     batch: bool = False,
     block: bool = True,
     progress_after: float | None = 2.0,
+    seed: int | Sequence[int] | np.random.SeedSequence | None = None,
 ) -> Any:
     """Apply a function to each row or column of a shared matrix, on all engines.
 
@@ -58,11 +61,15 @@ def memapply(
         are registered in `namespace` already.
     max_cores : int, optional
         Use at most so many engines; by default all, and of a local cluster the cores less one.
-    out : str, default: "list"
+    out : str or ndarray, default: "list"
         ``"list"``: return a list. ``"array"``: the results are numbers, or arrays of one shape;
-        return them as one array, which the engines wrote. Anything else is a name, as a variable
-        of `namespace` or as ``"namespace.variable"``: that array stays registered under it, and
-        a view is returned.
+        return them as one array, which the engines wrote. ``"series"``, ``"frame"``: a Series of
+        the results, or a DataFrame of results that have several values each, with the labels of
+        the frame `X`; as with ``DataFrame.apply``, what becomes of a column is a column. An array
+        that can be written to, as ``ns.empty("s", n)`` is, with a place for each item: when all
+        results are there they are written to it, and it is returned. Anything else is a name, as
+        a variable of `namespace` or as ``"namespace.variable"``: the array stays registered under
+        it, and a view is returned. Of no items the array has shape ``(0,)`` and dtype float64.
     on_error : {"raise", "return"}, default: "raise"
         Whether an exception of `fun` ends the call, or stands in the place of the item's result.
     batch : bool, default: False
@@ -77,10 +84,14 @@ def memapply(
     progress_after : float or None, default: 2.0
         After so many seconds show a bar of the items done, in a notebook or a terminal; None for
         never.
+    seed : int, sequence of int or SeedSequence, optional
+        Give `fun` a further argument `rng`, a `numpy.random.Generator` for each item, made of
+        ``SeedSequence(seed, spawn_key=(index,))``: the results depend neither on how many engines
+        there are nor on how often they die. With `batch` it is a list of them, one for each item.
 
     Returns
     -------
-    list, ndarray of shape (n_items, ...), View or Run
+    list, ndarray of shape (n_items, ...), View, Series, DataFrame or Run
         The results in the order of the rows or columns, as `out` and `block` say.
 
     Raises
@@ -90,7 +101,14 @@ def memapply(
         the row, the column or the range of them, and the engine's traceback is shown. The other
         engines stop at once. Also if an item killed two engines.
     TypeError
-        `fun` does not take what `vars` gives. Nothing was run.
+        `fun` does not take what `vars` gives, or cannot be sent to engines: the message names what
+        of it cannot. Nothing was run. Also if the results fit no array; they are then in the
+        error's attribute `results`, as whenever something fails after the last item.
+    UnsupportedValueError
+        `X` would lose something as an array, such as a mask, a unit or missing values, or is
+        sparse; the message says what to do.
+    PageExistsError
+        `out` names a page of another process. Nothing was run.
     PageNotFoundError
         `X` or `vars` names a page that does not exist.
     NotEnoughMemoryError
@@ -102,11 +120,15 @@ def memapply(
 
     Warns
     -----
+    UserWarning
+        `fun` or `vars` have a generator of random numbers in them. Each engine gets a copy of it,
+        and they all draw the same numbers: pass `seed`.
     RuntimeWarning
         Engines died. The others did their work, and the results are complete.
 
     Notes
     -----
+    Results own their memory: none of them refers to a page, so they can be written to and pickled.
     What the call registered it releases, also when it fails. Interrupting it stops the engines:
     before their next item or batch, and those that are in a long one by a signal. Half a second
     later they are idle. During a call each engine uses one BLAS thread.
@@ -125,6 +147,8 @@ def memapply(
     >>> memapply(X, "rows", np.sort, out="array")
     array([[0., 1., 2.],
            [3., 4., 5.]])
+    >>> memapply(X, "cols", lambda column, rng: int(rng.integers(100)), seed=7)
+    [30, 68, 39]
     """
     try:
         which = _MARGINS[margin]
@@ -137,6 +161,7 @@ def memapply(
         batch=batch,
         block=block,
         progress_after=progress_after,
+        seed=seed,
     )
 
 
@@ -148,24 +173,26 @@ def memlapply(
     vars: Mapping[str, Any] | Sequence[str] | None = None,  # noqa: A002 -- the reference's name
     max_cores: int | None = None,
     *,
-    out: str = "list",
+    out: str | np.ndarray[Any, Any] = "list",
     on_error: Literal["raise", "return"] = "raise",
     block: bool = True,
     progress_after: float | None = 2.0,
+    seed: int | Sequence[int] | np.random.SeedSequence | None = None,
 ) -> Any:
     """Apply a function to each element of a shared list of arrays, on all engines.
 
     Parameters
     ----------
-    X : list of arrays, or str
-        The list, or the name of a page that holds one; as in `memapply`.
-    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after
+    X : list of arrays, dict of them, or str
+        The list, or the name of a page that holds one; as in `memapply`. Of a dict the values are
+        the elements, and the keys what errors and ``out="series"`` call them.
+    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after, seed
         As in `memapply`; `fun` gets one element, a read-only array. An engine reads the elements
         that it works on and no others.
 
     Returns
     -------
-    list, ndarray of shape (n_items, ...), View or Run
+    list, ndarray of shape (n_items, ...), View, Series, DataFrame or Run
         The results in the order of the elements, as `out` and `block` say.
 
     Raises
@@ -187,4 +214,5 @@ def memlapply(
         batch=False,
         block=block,
         progress_after=progress_after,
+        seed=seed,
     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
-from memshare_jupyter.apply._interrupts import uninterrupted
+from memshare_jupyter.apply._carry import Labels, warn_of_generators
 from memshare_jupyter.apply._names import Names
 from memshare_jupyter.apply._out import Out
 from memshare_jupyter.apply._share import Shared, share, share_items
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.errors import InvalidNameError
-from memshare_jupyter.worker import Task, matrix_of
+from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, pickled
 
 _KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
 _BATCH_BYTES: Final = 16 << 20
@@ -35,8 +36,8 @@ class Prepared:
         What to send to every engine.
     count : int
         How many items there are.
-    labels : sequence of str or None
-        What people call them.
+    labels : Labels or None
+        What they are called.
     out : Out
         What becomes of the results.
     attached : list of Shared
@@ -46,7 +47,7 @@ class Prepared:
     title: str
     task: Task
     count: int
-    labels: Sequence[str] | None
+    labels: Labels | None
     out: Out
     attached: list[Shared]
 
@@ -62,9 +63,10 @@ def prepare(
     namespace: str | None,
     variables: Mapping[str, Any] | Sequence[str] | None,
     *,
-    out: str,
+    out: Any,
     on_error: str,
     batch: bool,
+    seed: Any,
     call: contextlib.ExitStack,
 ) -> Prepared:
     """Check the arguments of `memapply` and share what it works on until the end of `call`.
@@ -79,28 +81,49 @@ def prepare(
     page = items if isinstance(items, PageName) else None
     where = _namespace(namespace, page, fun, variables)
     given = names.variables(variables, where)
-    _check_parameters(fun, given)
+    seeds = None if seed is None else Seeds.of(seed)
+    if seeds is not None and "rng" in given:
+        raise ValueError("with seed= the function gets its generator as rng; rename that of vars")
+    _check_parameters(fun, [*given, "rng"] if seeds is not None else given)
     becomes = Out(out, namespace or (None if "." in str(out) else where))
-    becomes.check_on_error(on_error)
-    with uninterrupted():
-        shared, count, labels = share_items(items, margin, where, call)
-        known = share(given, where, call)
+    becomes.check(on_error)
+    sent, generators = pickled(fun)
+    warn_of_generators(generators)
+    shared, count, labels = share_items(items, margin, where, call)
+    known = share(given, where, call)
+    becomes.check(on_error, count)
     whose = page or getattr(shared.value, "page", None) or "X"
     return Prepared(
         title=f"{_name_of(fun)} over {count:,} {_KINDS[margin]} of {whose}",
         task=Task(
             value=shared.sent,
             margin=margin,
-            fun=fun,
+            fun=cast("Callable[..., Any]", sent),
             variables={name: one.sent for name, one in known.items()},
             batch=_batch_items(shared.value, count) if batch else 0,
             keep_going=on_error == "return",
+            seeds=seeds,
         ),
         count=count,
         labels=labels,
         out=becomes,
         attached=[shared, *known.values()],
     )
+
+
+def number_of_engines(given: Any) -> int:
+    """Return `max_cores` as an int: any whole number may be given, also one of numpy's.
+
+    Raises
+    ------
+    ValueError
+        It is none, or less than one.
+    """
+    if not isinstance(given, bool | np.bool_):
+        with contextlib.suppress(TypeError):
+            if (number := operator.index(given)) >= 1:
+                return number
+    raise ValueError(f"max_cores must be a whole number of at least 1, not {given!r}")
 
 
 def _namespace(
@@ -147,6 +170,8 @@ def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None
         signature.bind(None, **dict.fromkeys(given))
     except TypeError as error:
         gives = f"with {', '.join(given)} from vars" if given else "with no vars"
+        if "'rng'" in str(error) and "rng" not in given:
+            error = TypeError(f"{error}; seed= gives it the generator rng")
         raise TypeError(
             f"{_name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
             "the item, and its others are named in vars"
@@ -157,8 +182,7 @@ def _batch_items(value: Any, count: int) -> int:
     """Return how many rows or columns a batch may have."""
     matrix = matrix_of(value)
     if matrix is None:
-        raise TypeError(
-            "batch=True needs a matrix, and the columns of this frame are not one; pass "
-            "df.to_numpy(), or leave batch out"
-        )
+        columns = columns_of(value)
+        why = "" if columns is None else columns.why_no_matrix
+        raise TypeError(f"batch=True needs a matrix, and this frame is none: {why}, or leave batch")
     return max(1, count * _BATCH_BYTES // max(np.asarray(matrix).nbytes, 1))

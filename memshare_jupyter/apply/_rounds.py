@@ -104,6 +104,10 @@ class Rounds:
             self._refuse_if_hopeless(died, sum(map(len, left)))
             ranges = self._recovery.ranges(recorded, len(self._engines))
 
+    def engine_of(self, region: int) -> int:
+        """Return which engine left the results of a region."""
+        return self._worked[region]
+
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
         return {

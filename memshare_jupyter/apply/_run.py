@@ -68,6 +68,9 @@ class Run(Future[Any]):
     def __len__(self) -> int:
         return self.total
 
+    def __bool__(self) -> bool:
+        return True  # also a run of nothing is a run
+
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.wrap_future(self).__await__()
 

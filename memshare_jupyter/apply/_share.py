@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from memshare_jupyter.apply._carry import Labels, carry, readable
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import registry
-from memshare_jupyter.core.values import Elements, View
-from memshare_jupyter.errors import NotOwnerError, PageExistsError, PageNotFoundError
+from memshare_jupyter.core.values import Elements, View, as_plain, what_is_lost
+from memshare_jupyter.errors import (
+    NotOwnerError,
+    PageExistsError,
+    PageNotFoundError,
+    UnsupportedValueError,
+)
 from memshare_jupyter.worker import columns_of
-
-_NAME_ATTEMPTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Shared:
 
 def share_items(
     X: Any, margin: int | None, namespace: str, call: contextlib.ExitStack
-) -> tuple[Shared, int, Sequence[str] | None]:
+) -> tuple[Shared, int, Labels | None]:
     """Share what a call works on, as `share` does.
 
     Returns
@@ -45,33 +50,72 @@ def share_items(
         The matrix, frame or list.
     int
         How many rows, columns or elements it has.
-    sequence of str or None
-        Their labels.
+    Labels or None
+        What they are called.
     """
     named = isinstance(X, PageName)
-    if margin is None and isinstance(X, Iterable) and not named:
-        X = list(X)
-    if margin is not None and not named and columns_of(X) is None and np.ndim(X) != 2:
-        raise TypeError(f"memapply works on a matrix of two dimensions; X has {np.ndim(X)}")
+    if margin is None:
+        X, keys = (X, None) if named else _elements(X)
+        shared = share({"X": X}, namespace, call)["X"]
+        if not isinstance(shared.value, Elements):
+            raise TypeError(
+                "memlapply works on a list of arrays, or a dict; use memapply for a matrix"
+            )
+        return shared, len(shared.value), Labels.of(keys)
+    if not named and columns_of(X) is None:
+        X = _matrix(X)
     shared = share({"X": X}, namespace, call)["X"]
     items = shared.value
-    if margin is None:
-        if not isinstance(items, Elements):
-            raise TypeError("memlapply works on a list of arrays; use memapply for a matrix")
-        return shared, len(items), None
     columns = columns_of(items)
     if columns is not None:
+        columns.check()
         if margin == 1 and columns.matrix is None:
-            raise TypeError(
-                "the rows of this frame are no arrays, because its columns differ in dtype; "
-                "take those of one dtype (as in df.select_dtypes('float64')) or df.to_numpy(float)"
-            )
-        labels = columns.labels if margin == 2 else None
+            raise TypeError(f"the rows of this frame are no arrays: {columns.why_no_matrix}")
+        labels = Labels(columns.names, True) if margin == 2 else Labels.of(columns.rows, True)
         return shared, int(items.shape[margin - 1]), labels
+    if (lost := what_is_lost(items)) is not None:
+        raise UnsupportedValueError(f"memapply cannot work on {_described(items)}: {lost}")
     if getattr(items, "ndim", None) != 2:
         what = _described(items)
         raise TypeError(f"memapply works on a matrix of two dimensions; X is {what}")
     return shared, int(items.shape[margin - 1]), None
+
+
+def _elements(X: Any) -> tuple[Any, list[Any] | None]:
+    """Return what memlapply works on as a list, and the keys if it is a dict's."""
+    if isinstance(X, Elements):
+        return X, None
+    if columns_of(X) is not None:
+        raise TypeError(
+            f"memlapply works on a list of arrays, not on a {type(X).__name__}, of which it would "
+            "be the columns' names; use memapply(df, 'cols', fun)"
+        )
+    if isinstance(X, Mapping):
+        return list(X.values()), list(X)
+    if isinstance(X, set | frozenset | str | bytes) or not isinstance(X, Iterable):
+        raise TypeError(f"memlapply works on a list of arrays, not on {_described(X)}")
+    if (lost := what_is_lost(X)) is not None:
+        raise UnsupportedValueError(f"memlapply cannot work on {_described(X)}: {lost}")
+    return list(X), None
+
+
+def _matrix(X: Any) -> Any:
+    """Return a value as the matrix it is, or say why it is none."""
+    if isinstance(X, View):
+        matrix: np.ndarray[Any, Any] = X
+    elif isinstance(X, list | tuple | str | bytes | Mapping | Elements):
+        raise TypeError(
+            f"memapply works on a matrix of two dimensions; X is {_described(X)}; use memlapply "
+            "for its elements, or pass np.array(X)"
+        )
+    else:
+        try:
+            matrix = as_plain(X)
+        except UnsupportedValueError as error:
+            raise UnsupportedValueError(f"memapply cannot work on this X: {error}") from None
+    if matrix.ndim != 2:
+        raise TypeError(f"memapply works on a matrix of two dimensions; X has {matrix.ndim}")
+    return matrix
 
 
 def share(
@@ -81,6 +125,8 @@ def share(
 
     A name that is taken, by a page of the user's or by the same call in another notebook, gets a
     number behind it: the function sees the values under the names it asked for all the same.
+
+    An interrupt is heard at any time: a page is on the list of those to release before it is.
     """
     shared = {}
     pages: list[str] = []
@@ -90,12 +136,14 @@ def share(
             shared[variable] = Shared(*registry().refer(*value))
             continue
         if isinstance(value, View) and value.shared:
-            shared[variable] = Shared(value, value)
-            continue
-        if not isinstance(value, np.ndarray) and (attached := registry().refer_to(value)):
+            if (same := readable(value)) is not None:
+                shared[variable] = Shared(same, same)
+                continue
+        elif not isinstance(value, np.ndarray) and (attached := registry().refer_to(value)):
             shared[variable] = Shared(*attached)
             continue
-        page = _register_free(namespace, variable, value, pages)
+        known = carry(value)
+        page = _register_free(namespace, variable, known, pages)
         shared[variable] = Shared(*registry().refer(namespace, page))
     return shared
 
@@ -108,23 +156,19 @@ def _release(namespace: str, pages: list[str]) -> None:
 
 def _register_free(namespace: str, variable: str, value: Any, pages: list[str]) -> str:
     """Register a value under a free name, which is added to `pages` before it can be taken."""
-    for candidate in _candidates(variable):
+    while True:
         taken = {p.variable for p in registry().snapshot().pages if p.namespace == namespace}
-        if candidate not in taken:
-            pages.append(candidate)
-            with contextlib.suppress(PageExistsError):  # taken since we looked
-                registry().register(namespace, {candidate: value}, replace=False)
-                return candidate
-            pages.remove(candidate)
-    raise PageExistsError(
-        f"cannot register {variable!r} for the call: namespace {namespace!r} has "
-        f"{_NAME_ATTEMPTS} pages of that name; release them, or name another namespace"
-    )
+        free = next(name for name in _candidates(variable) if name not in taken)
+        pages.append(free)
+        with contextlib.suppress(PageExistsError):  # taken since we looked
+            registry().register(namespace, {free: value}, replace=False)
+            return free
+        pages.remove(free)
 
 
 def _candidates(variable: str) -> Iterator[str]:
     yield variable
-    for number in range(2, _NAME_ATTEMPTS + 1):
+    for number in itertools.count(2):
         yield f"{variable}~{number}"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from memshare_jupyter.information._density import on_grid
 from memshare_jupyter.information._estimates import MOST_BINS, continuous_discrete
 from memshare_jupyter.information._inputs import (
+    as_array,
     as_codes,
     as_numbers,
     as_vector,
@@ -79,7 +80,7 @@ class ColumnMutualInfo:
         Any real dtype and memory layout; nothing is copied but one part of the columns at a time.
         Errors count the columns from `first`.
         """
-        columns = np.asarray(block)
+        columns = as_array(block, "X")
         self.check(columns.shape)
         found = np.empty(columns.shape[1])
         step = max(1, _BLOCK_BYTES // (8 * max(self._y.size, 1)))
@@ -88,7 +89,9 @@ class ColumnMutualInfo:
             if self._tabular:
                 found[start : start + step] = self._by_tables(part, first + start)
             else:
-                found[start : start + step] = [self._one(column) for column in part.T]
+                found[start : start + step] = [
+                    self._one(column, first + start + place) for place, column in enumerate(part.T)
+                ]
         return found
 
     def permuter(self, block: NDArray[Any]) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:
@@ -118,8 +121,12 @@ class ColumnMutualInfo:
                 f"but has shape {shape}"
             )
 
-    def _one(self, column: NDArray[Any]) -> float:
-        return pair_mutualinfo(np.ascontiguousarray(column), self._y, self._options)
+    def _one(self, column: NDArray[Any], number: int) -> float:
+        try:
+            return pair_mutualinfo(np.ascontiguousarray(column), self._y, self._options)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"in column {number} of X")
+            raise
 
     def _by_tables(self, part: NDArray[Any], first: int) -> NDArray[np.float64]:
         """Return those of a few continuous columns with the classes."""
@@ -138,7 +145,7 @@ class ColumnMutualInfo:
             if not np.isfinite(column).all():
                 if not self._options.na_rm:
                     raise_missing(**{f"column {first + place} of X": ~np.isfinite(column)})
-                by_itself.append((place, self._one(numbers[:, place])))
+                by_itself.append((place, self._one(numbers[:, place], first + place)))
                 continue
             variables[place] = on_grid(column, self._options.eps)
         found = self._from_grids(variables, self._codes)

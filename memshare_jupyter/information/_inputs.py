@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -13,13 +14,47 @@ if TYPE_CHECKING:
 
 def as_vector(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return the values as a plain vector of any dtype; a view when they are an array."""
-    vector = np.asarray(values)
+    vector = as_array(values, name)
     if vector.ndim != 1:
         raise ValueError(
             f"{name} must be one-dimensional, one value per sample; it has shape {vector.shape}: "
             f"pass one row or column, or {name}.ravel()"
         )
     return vector
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return values as a plain array without changing what they mean; a view of an array.
+
+    What is masked, and what pandas calls missing, becomes NaN among numbers and None among others.
+
+    Raises
+    ------
+    TypeError
+        They are a sparse matrix.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        plain = np.asarray(np.ma.getdata(values))
+        if not np.ma.is_masked(values):
+            return plain
+        numbers = plain.dtype.kind in "biuf"
+        plain = plain.astype(np.float64 if numbers else object)
+        plain[np.ma.getmaskarray(values)] = np.nan if numbers else None
+        return plain
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is not None and sparse.issparse(values):
+        raise TypeError(f"{name} is a sparse matrix; pass {name}.toarray()")
+    return _numbers_of_pandas(values)
+
+
+def _numbers_of_pandas(values: Any) -> NDArray[Any]:
+    dtype = getattr(values, "dtype", None)
+    numbers = getattr(dtype, "numpy_dtype", None)  # of nullable and Arrow-backed columns
+    if not isinstance(numbers, np.dtype) or numbers.kind not in "biuf":
+        return np.asarray(values)
+    if values.isna().any():
+        return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(values.to_numpy(dtype=numbers))
 
 
 def as_numbers(vector: NDArray[Any], name: str, *, remedy: str = "") -> NDArray[np.float64]:
@@ -37,11 +72,18 @@ def as_numbers(vector: NDArray[Any], name: str, *, remedy: str = "") -> NDArray[
 
 
 def missing(vector: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which values are no values: NaN or infinite; None or NaN among objects."""
+    """Say which values are no values: NaN, NaT or infinite; None, NaN or NA among objects."""
     if vector.dtype.kind == "f":
         return np.asarray(~np.isfinite(vector), dtype=np.bool_)
+    if vector.dtype.kind in "mM":
+        return np.asarray(np.isnat(vector), dtype=np.bool_)
     if vector.dtype.kind == "O":
-        absent = (v is None or (isinstance(v, float) and not math.isfinite(v)) for v in vector)
+        pandas = sys.modules.get("pandas")
+        nothing = (None,) if pandas is None else (None, pandas.NA, pandas.NaT)
+        absent = (
+            any(v is no for no in nothing) or (isinstance(v, float) and not math.isfinite(v))
+            for v in vector
+        )
         return np.fromiter(absent, dtype=np.bool_, count=vector.size)
     return np.zeros(vector.size, dtype=bool)
 

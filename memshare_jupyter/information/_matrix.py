@@ -12,11 +12,14 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import MemApplyError
 from memshare_jupyter.information._columns import ColumnMutualInfo
+from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector
+from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from memshare_jupyter.engines import AnyCluster
+    from memshare_jupyter.worker import Columns
 
 
 def mutual_info_matrix(
@@ -95,16 +98,18 @@ def mutual_info_matrix(
     """
     options |= {"x_discrete": x_discrete, "y_discrete": y_discrete}
     score = ColumnMutualInfo(value_of(y, namespace), **options)
-    if not on_engines(X, cluster, max_cores):
-        return score(X)
     if isinstance(X, str):
         X, namespace = str(parse(X, namespace)), None
-    else:
-        X = X if isinstance(X, View) else np.asarray(X)
-        namespace = namespace or "mutual_info_matrix"
     matrix = value_of(X)
-    if hasattr(matrix, "shape"):  # else memapply says what a page must hold
-        score.check(matrix.shape)
+    shape = getattr(matrix, "shape", None)
+    columns = columns_of(matrix)
+    if columns is not None:
+        score.check((shape[0], len(columns)))  # type: ignore[index]  # frames have one
+    if not on_engines(X, cluster, max_cores):
+        return score(matrix) if columns is None else _by_columns(columns, score)
+    X, namespace = _for_engines(X, matrix, columns, namespace)
+    if shape is not None:  # else memapply says what a page must hold
+        score.check(shape)
     try:
         found = memapply(
             *(X, "cols", score, namespace, cluster, None, max_cores),
@@ -115,10 +120,63 @@ def mutual_info_matrix(
         if error.items is None or not isinstance(error.__cause__, ValueError | TypeError):
             raise
         refused = error.items
+        reason: BaseException = error
     else:
         return np.array(found, dtype=np.float64)
     # An engine knows a column by its place in the batch; here it gets its number in X.
-    return score(np.asarray(matrix)[:, refused.start : refused.stop], refused.start)
+    plain = as_array(value_of(X), "X")
+    score(plain[:, refused.start : refused.stop], refused.start)
+    raise reason  # what an engine refuses, and this process does not
+
+
+def _for_engines(
+    X: Any, matrix: Any, columns: Columns | None, namespace: str | None
+) -> tuple[Any, str | None]:
+    """Return what engines can read in batches of columns: a page or view, or a matrix to share."""
+    if columns is not None:
+        whole = columns.matrix
+        numbers = whole is not None and whole.dtype.kind in "biuf"
+        if isinstance(X, str) and numbers:
+            return X, namespace
+        X = np.asarray(whole) if numbers else numbers_of(matrix, np.arange(len(columns)))
+    elif isinstance(matrix, np.ma.MaskedArray) or not isinstance(X, str | View):
+        X = as_array(matrix, "X")
+    if isinstance(X, str):
+        return X, namespace
+    return X, namespace or "mutual_info_matrix"
+
+
+def numbers_of(table: Any, chosen: NDArray[np.intp]) -> NDArray[Any]:
+    """Return some columns of a matrix or frame as a matrix, each column contiguous."""
+    columns = columns_of(table)
+    if columns is None:
+        return np.asfortranarray(as_array(table, "X")[:, chosen])
+    return np.column_stack([_column(columns, int(i)) for i in chosen]).copy(order="F")
+
+
+def _column(columns: Columns, i: int) -> NDArray[Any]:
+    try:
+        column = as_vector(columns.raw(i), "X")
+        return column if column.dtype.kind in "biuf" else as_numbers(column, "X")
+    except (TypeError, ValueError) as error:
+        raise _named(error, columns.names[i]) from None
+
+
+def _by_columns(columns: Columns, score: ColumnMutualInfo) -> NDArray[np.float64]:
+    """Return the mutual information of the columns of a frame, whatever their dtypes."""
+    if (matrix := columns.matrix) is not None and matrix.dtype.kind in "biuf":
+        return score(matrix)
+    found = np.empty(len(columns))
+    for i in range(len(columns)):
+        try:
+            found[i] = score(as_vector(columns.raw(i), "X")[:, None], i)[0]
+        except (TypeError, ValueError) as error:
+            raise _named(error, columns.names[i]) from error
+    return found
+
+
+def _named(error: Exception, label: Any) -> Exception:
+    return type(error)(f"column {label!r}: {error}")
 
 
 def mutual_info_score_func(

@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 class Permuted:
     """Says which columns have as much mutual information with a permutation of y as with y."""
 
-    def __init__(
-        self, y: NDArray[Any], values: NDArray[np.float64], seed: int | None, options: Any
-    ) -> None:
+    def __init__(self, y: NDArray[Any], values: NDArray[np.float64], options: Any) -> None:
         self._y = y
         self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
         # Values equal but for rounding count as equal.
         self._values = values * (1 - 1e-12)
-        self._seed: Any = np.random.SeedSequence(seed).entropy
         self._options = options
 
-    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> NDArray[np.bool_]:
-        """Do so for a permutation by its number, whichever process it falls to."""
-        rng = np.random.default_rng([self._seed, int(number[0])])
+    def __call__(
+        self, _: NDArray[np.intp], X: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[np.bool_]:
+        """Do so for one permutation, whichever process it falls to."""
         if self._score is None:  # once in each process, which sees one X only
             self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
         return self._score(rng.permutation(self._y.size)) >= self._values

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from memshare_jupyter.apply import memapply
-from memshare_jupyter.information._matrix import mutual_info_matrix, on_engines, value_of
+from memshare_jupyter.information._inputs import as_vector
+from memshare_jupyter.information._matrix import (
+    mutual_info_matrix,
+    numbers_of,
+    on_engines,
+    value_of,
+)
 from memshare_jupyter.information._permuted import Permuted
+from memshare_jupyter.worker import Seeds, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +115,8 @@ def select_features(
     Raises
     ------
     ValueError
-        Neither `k` nor `threshold` is given, or both; or `names` are not as many as the columns.
+        Neither `k` nor `threshold` is given, or both; `k` or `permutations` is negative; or
+        `names` are not as many as the columns.
     ValueError, TypeError, PageNotFoundError, ClusterError
         As in `mutual_info_matrix`.
 
@@ -125,6 +134,9 @@ def select_features(
     """
     if (k is None) == (threshold is None):
         raise ValueError("give either k (how many features) or threshold (how much at least)")
+    if k is not None:
+        k = _whole(k, "k")
+    permutations = _whole(permutations, "permutations")
     engines: dict[str, Any] = {
         "cluster": cluster,
         "max_cores": max_cores,
@@ -133,7 +145,8 @@ def select_features(
     options["y_discrete"] = y_discrete
     values = mutual_info_matrix(X, y, namespace=namespace, **engines, **options)
     table, labels = value_of(X, namespace), value_of(y, namespace)
-    names = getattr(table, "columns", None) if names is None else names
+    if names is None and (columns := columns_of(table)) is not None:
+        names = columns.names
     if names is not None and len(names) != values.size:
         raise ValueError(f"there are {len(names)} names for the {values.size} columns of X")
     order = np.argsort(-values, kind="stable")
@@ -143,13 +156,30 @@ def select_features(
     ranks = np.searchsorted(-values[order], -found) + 1
     p_values = None
     if permutations and chosen.size:
-        part = np.asfortranarray(np.asarray(table)[:, chosen])
-        reached = Permuted(np.asarray(labels), found, seed, options)
+        part = numbers_of(table, chosen)
+        reached = Permuted(as_vector(labels, "y"), found, options)
+        seeds = Seeds.of(np.random.SeedSequence(seed))
         numbers = np.arange(permutations)[:, None]
         if on_engines(X, cluster, max_cores):
-            each = memapply(numbers, 1, reached, "select_features", vars={"X": part}, **engines)
+            each = memapply(
+                *(numbers, 1, reached, "select_features"),
+                vars={"X": part},
+                seed=np.random.SeedSequence(seeds.entropy),
+                **engines,
+            )
         else:
-            each = [reached(number, part) for number in numbers]
+            each = [reached(n, part, seeds.generator(i)) for i, n in enumerate(numbers)]
         p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
     chosen_names = [int(c) if names is None else names[c] for c in chosen]
     return SelectedFeatures(chosen_names, chosen, found, ranks, p_values)
+
+
+def _whole(number: Any, what: str) -> int:
+    """Return a number that must be a whole one, and not negative."""
+    try:
+        whole = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {number!r}") from None
+    if whole < 0:
+        raise ValueError(f"{what} must not be negative, but is {number}")
+    return whole

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memshare_jupyter.magics._engines import Engines
     from memshare_jupyter.magics._notebook import Notebook
 
-_FORMS: Final = ("list", "array")
+_FORMS: Final = ("list", "array", "series", "frame")
 _INSTALLED: Final = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
 """Where modules are that nobody edits."""
 
@@ -60,6 +60,7 @@ class Applying:
             "out": _form(arguments.out),
             "on_error": arguments.on_error,
             "block": arguments.block,
+            "seed": arguments.seed,
             "progress_after": arguments.progress_after,
         }
         fun = self._function(magic, arguments, cell)
@@ -111,7 +112,8 @@ class Applying:
             )
         if cell is None:
             return self._notebook.function(arguments.fn)
-        return cells.function(self._shell, cell, [arguments.item, *arguments.vars])
+        rng = [] if arguments.seed is None else ["rng"]
+        return cells.function(self._shell, cell, [arguments.item, *arguments.vars, *rng])
 
 
 def _form(text: str) -> str:
@@ -121,7 +123,7 @@ def _form(text: str) -> str:
             parse(text)
         except InvalidNameError as error:
             raise UsageError(
-                f"--out takes list, array or a page such as rna.{text}; to store the results in "
-                f"the notebook: -o {text}"
+                f"--out takes list, array, series, frame or a page such as rna.{text}; to store "
+                f"the results in the notebook: -o {text}"
             ) from error
     return text

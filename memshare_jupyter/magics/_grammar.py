@@ -185,9 +185,15 @@ def apply_parser(magic: str) -> MagicArgumentParser:
     parser.add_argument(
         *("--out",),
         default="list",
-        metavar="list|array|PAGE",
-        help="form of the results: a list (the default), one array, or a page to register, as "
-        "rna.scores",
+        metavar="list|array|series|frame|PAGE",
+        help="form of the results: a list (the default), one array, pandas' Series or DataFrame "
+        "with the labels of a frame, or a page to register, as rna.scores",
+    )
+    parser.add_argument(
+        *("--seed",),
+        type=int,
+        metavar="N",
+        help="give the function a generator of random numbers, rng, seeded for each item",
     )
     parser.add_argument(
         *("--on-error",),

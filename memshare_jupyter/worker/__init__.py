@@ -5,21 +5,31 @@ which sends them here (`run`) and shares with them the `Task` and the layout of 
 """
 
 from memshare_jupyter.worker import _layout as layout
-from memshare_jupyter.worker._failures import Failure, killed
-from memshare_jupyter.worker._frames import columns_of
+from memshare_jupyter.worker import _payload as payload
+from memshare_jupyter.worker._carrying import Pickled, carried, pickled
+from memshare_jupyter.worker._failures import Failure, killed, unreadable
+from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
 from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._work import run
 
 __all__ = [
+    "Columns",
     "Failure",
+    "Pickled",
     "Place",
+    "Seeds",
     "Task",
+    "carried",
     "columns_of",
     "dumps",
     "killed",
     "layout",
     "matrix_of",
+    "payload",
+    "pickled",
     "run",
+    "unreadable",
 ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 
-import cloudpickle
-
 from memshare_jupyter.errors import MemApplyError
+from memshare_jupyter.worker import _payload as payload
 
+_OURS: Final = __name__.partition(".")[0] + "."
 _MOST_LINES: Final = 60
 _MOST_CHARACTERS: Final = 2000
+
+_READ_ONLY: Final = "; items and vars are shared by all engines: work on a copy (v = v.copy())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Failure:
         shown = traceback.format_exception(type(error), error, frames)
         lines = "".join(shown).splitlines()
         said = "".join(traceback.format_exception_only(error)).strip()
+        if isinstance(error, ValueError) and str(error).endswith("read-only"):
+            said += _READ_ONLY
         if len(lines) > _MOST_LINES:
             half = _MOST_LINES // 2
             lines[half:-half] = [f"  ... {len(lines) - 2 * half} lines ..."]
@@ -59,8 +63,22 @@ class Failure:
         return f"\non engine {self.engine}:\n{self.remote_traceback}\n"
 
     def exception(self) -> BaseException | None:
-        """Return the exception itself, if it could be sent."""
-        return pickle.loads(self.pickled) if self.pickled else None  # noqa: S301 -- our own engines'
+        """Return the exception itself, if it could be sent and can be rebuilt here."""
+        if self.pickled is None:
+            return None
+        try:
+            found = payload.load(self.pickled)
+        except Exception:  # noqa: BLE001 -- of a module that only the engine has, for example
+            return None
+        return found if isinstance(found, BaseException) else None
+
+    def as_result(self, label_of: Callable[[int], str | None] = lambda _: None) -> BaseException:
+        """Return the exception for the place of the item's result."""
+        plain = self.exception()
+        if not isinstance(plain, Exception):
+            return self.as_error(label_of)
+        plain.add_note(self.note)
+        return plain
 
     def as_error(self, label_of: Callable[[int], str | None] = lambda _: None) -> MemApplyError:
         """Return the error that the caller of a memapply gets."""
@@ -68,6 +86,8 @@ class Failure:
         label = None if first is None else label_of(first)
         if self.items is None:
             message = f"engine {self.engine} could not begin: {self.error}"
+            if "Can't get attribute" in self.error:
+                message += "; engines look for it by its name: define it in a module"
         else:
             message = (
                 f"fun failed {_place(self.items, label)} on engine {self.engine}: {self.error}"
@@ -83,6 +103,31 @@ class Failure:
         error.add_note(self.note)
         error.__cause__ = self.exception()
         return error
+
+
+def unreadable(index: int, label: str | None, engine: int, error: Exception) -> MemApplyError:
+    """Return the error of an item whose result cannot be rebuilt in this process."""
+    items = range(index, index + 1)
+    said = "".join(traceback.format_exception_only(error)).strip()
+    shown = traceback.format_exception(type(error), error, _behind_ours(error))
+    made = MemApplyError(
+        f"the result of fun {_place(items, label)} on engine {engine} cannot be rebuilt here: "
+        f"{_shortened(said)}",
+        index=index,
+        items=items,
+        label=label,
+        engine=engine,
+        remote_traceback="".join(shown),
+    )
+    made.__cause__ = error
+    return made
+
+
+def _behind_ours(error: Exception) -> TracebackType | None:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        frames = frames.tb_next
+    return frames
 
 
 def killed(items: range, engines: Sequence[int], label: str | None) -> MemApplyError:
@@ -108,8 +153,8 @@ def _place(items: range, label: str | None) -> str:
 
 def _pickled(error: BaseException) -> bytes | None:
     try:
-        pickled: bytes = cloudpickle.dumps(error)
-        cloudpickle.loads(pickled)
+        pickled = payload.dumps(error)
+        payload.load(pickled)
     except Exception:  # noqa: BLE001 -- an exception class may refuse in any way it likes
         return None
     return pickled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -52,7 +51,7 @@ class Gathering:
         length = lines.shape[1]
         self._least = max(2, _LINE_BYTES // lines.itemsize)  # fewer share no line of the cache
         self._at_once = max(self._least, min(_STEP, _BLOCK_BYTES // (length * lines.itemsize)))
-        self._buffers = [np.empty((0, length), lines.dtype)] * 2
+        self._buffers = [bytearray(), bytearray()]
         self._possible = self._at_once * length * lines.itemsize <= 4 * _BLOCK_BYTES
         self._samples: list[float] = []
         self._strided_s = 0.0
@@ -119,12 +118,36 @@ class Gathering:
         # Two buffers in turn, since whoever iterates still has the last line of the one before.
         self._buffers.reverse()
         buffer = self._buffers.pop()
-        # The function may have kept what it was given, or returned it.
-        if len(buffer) < len(some) or sys.getrefcount(buffer) > 2:
-            buffer = np.empty((self._at_once, self._lines.shape[1]), self._lines.dtype)
+        length = self._lines.shape[1]
+        if not _is_free(buffer):  # the function may have kept what it was given, or returned it
+            buffer = bytearray(self._at_once * length * self._lines.itemsize)
         self._buffers.append(buffer)
-        source, target = self._lines[some.start : some.stop], buffer[: len(some)]
+        source = self._lines[some.start : some.stop]
+        flat = np.frombuffer(buffer, np.uint8, source.nbytes)
+        target: np.ndarray[Any, Any] = flat.view(self._lines.dtype).reshape(len(some), length)
         for start in range(0, source.shape[1], _TILE):
             target[:, start : start + _TILE] = source[:, start : start + _TILE]
         target.flags.writeable = False
         return target
+
+
+def is_gathered(memory: Any) -> bool:
+    """Say whether this is memory of ours, as opposed to a page's."""
+    base = getattr(memory, "base", None)
+    return isinstance(base, memoryview) and isinstance(base.obj, bytearray)
+
+
+def _is_free(buffer: bytearray) -> bool:
+    """Say whether nothing uses the memory of a buffer; one that is empty was never used.
+
+    A bytearray may not change its length while anything is built on it, and says so. That is a
+    contract, whereas the number of references to an array is not: Python 3.14 counts fewer. One
+    byte less and one more leave the memory where it is.
+    """
+    if not buffer:
+        return False
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True

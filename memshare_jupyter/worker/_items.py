@@ -43,6 +43,8 @@ class Items:
         if self._gathering is not None:
             return self._gathering(chunk)
         lines = self._lines
+        if isinstance(lines, np.ndarray):
+            return iter(lines[chunk.start : chunk.stop])
         return (lines[index] for index in chunk)
 
     def batch(self, some: range) -> Any:

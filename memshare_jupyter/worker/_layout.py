@@ -52,6 +52,8 @@ RANGE: Final = struct.Struct("<QQ")
 LENGTH: Final = struct.Struct("<Q")
 IN_AREA: Final = 1
 PICKLED: Final = 2
+EACH: Final = 3
+"""What a record has: nothing, for its results are in the area; a pickle of all; or one of each."""
 
 Form = tuple[np.dtype[Any], tuple[int, ...]]
 Record = tuple[int, list[range], tuple[int, int]]

@@ -9,22 +9,33 @@ of this host can read as well: a cell, mostly. What is sent by name needs neithe
 
 from __future__ import annotations
 
+import functools
 import io
 import linecache
 import os
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import cloudpickle
 
+_Cached: Final = type(functools.cache(len))
+P = TypeVar("P", bound="Pickler")
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+    """Pickles code with the name of its file, and functions that remember their results."""
+
+    def __init__(self, file: io.BytesIO, **options: Any) -> None:
+        super().__init__(file, **options)
         self._sources: dict[str, str] = {}  # the pickle has each text once, since it is one object
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _Cached):
+            # By its own pickling a name, which engines have not if it is one of the notebook.
+            fun = obj.__wrapped__
+            if not cloudpickle.cloudpickle._should_pickle_by_reference(fun):
+                return _remembering, (fun, obj.cache_parameters())
         if not isinstance(obj, CodeType):
             return super().reducer_override(obj)
         make, parts = self.dispatch_table[CodeType](obj)
@@ -36,9 +47,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unt
 
 def dumps(value: Any) -> bytes:
     """Pickle a value by cloudpickle; `pickle.loads` gives code its file's name and its source."""
+    return pickled_by(Pickler, value)[0]
+
+
+def pickled_by(kind: Callable[..., P], value: Any, *options: Any) -> tuple[bytes, P]:
+    """Pickle a value by a pickler of a kind; return the pickle and the pickler."""
     with io.BytesIO() as file:
-        _Pickler(file).dump(value)
-        return file.getvalue()
+        pickler = kind(file, *options)
+        pickler.dump(value)
+        return file.getvalue(), pickler
+
+
+def _remembering(fun: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(fun)
 
 
 def _source(name: str) -> str:

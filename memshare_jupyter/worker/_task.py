@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memshare_jupyter.worker._layout import Address
+from memshare_jupyter.worker._seeds import Seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Task:
         Give `fun` up to so many rows or columns at once, as a matrix; 0 for one at a time.
     keep_going : bool
         Put an exception into the place of the result, and go on.
+    seeds : Seeds or None
+        What makes the generator `rng` that `fun` gets as well.
     """
 
     value: Any
@@ -35,6 +38,7 @@ class Task:
     variables: dict[str, Any]
     batch: int
     keep_going: bool
+    seeds: Seeds | None = None
 
 
 @dataclass(frozen=True, slots=True)

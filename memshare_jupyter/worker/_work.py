@@ -9,11 +9,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._failures import Failure
+from memshare_jupyter.worker._frames import columns_of
+from memshare_jupyter.worker._gathering import is_gathered
 from memshare_jupyter.worker._items import Items
 from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._threads import one_blas_thread
@@ -29,7 +32,9 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
     worker = _Worker()
     failure = None
     try:
-        worker.work(pickle.loads(pickled_task), pickle.loads(pickled_place))  # noqa: S301 -- from the caller
+        place: Place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
+        worker.engine = place.engine  # before anything that may fail
+        worker.work(pickle.loads(pickled_task), place)  # noqa: S301 -- from the caller
     except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
         failure = Failure.of(error, worker.items, worker.engine, __file__)
     failed = failure is not None or worker.failed
@@ -50,7 +55,6 @@ class _Worker:
         self._at = self._width = 0
 
     def work(self, task: Task, place: Place) -> None:
-        self.engine = place.engine
         registry().label(f"engine {place.engine}")
         self._task = task
         self._variables = {
@@ -88,22 +92,27 @@ class _Worker:
 
     def _one_by_one(self, chunk: range) -> None:
         # What this costs is what an item costs if the function does nothing.
-        fun, variables = self._task.fun, self._variables
+        fun, variables, seeds = self._task.fun, self._variables, self._task.seeds
         stop, count, results = self._claims.stop, self._claims.done, self._results
         self._width = 1
         done, enough = results.begin(chunk.start), 1
+        counted = count[0] - chunk.start + 1
         for index, item in zip(chunk, self._items.each(chunk), strict=True):
             if stop[0]:
                 break
             self._at = index
             try:
+                if seeds is not None:
+                    variables["rng"] = seeds.generator(index)
                 result = fun(item, **variables)
             except Exception as error:
                 if not self._task.keep_going:
                     raise
                 result = _as_result(error, self)
+            if type(result) is ndarray and result.base is not None:
+                result = own_part(result, item)
             done.append(result)
-            count[0] += 1
+            count[0] = counted + index
             if len(done) >= enough:
                 enough = at_once(result)
                 if len(done) >= enough:
@@ -118,6 +127,8 @@ class _Worker:
             self._at, self._width = start, len(some)
             found: Sequence[Any] | np.ndarray[Any, Any]
             try:
+                if self._task.seeds is not None:
+                    self._variables["rng"] = [self._task.seeds.generator(i) for i in some]
                 given = self._task.fun(self._items.batch(some), **self._variables)
                 found = _one_each(given, len(some))
             except Exception as error:
@@ -127,7 +138,7 @@ class _Worker:
             self._write(self._results.add, start, found)
             self._claims.done[0] += len(some)
 
-    def _substitute(self, index: int, error: Exception) -> Exception:
+    def _substitute(self, index: int, error: Exception) -> Failure:
         self._at, self._width = index, 1
         return _as_result(error, self)
 
@@ -139,21 +150,24 @@ class _Worker:
             raise refused.error from None
 
 
-def _as_result(error: Exception, worker: _Worker) -> Exception:
+def _as_result(error: Exception, worker: _Worker) -> Failure:
     """Return what stands for a result that could not be had, traceback included."""
     worker.failed = True
-    failure = Failure.of(error, worker.items, worker.engine, __file__)
-    plain = failure.exception()  # without the frames of this process
-    if not isinstance(plain, Exception):
-        return failure.as_error()
-    plain.add_note(failure.note)
-    return plain
+    return Failure.of(error, worker.items, worker.engine, __file__)
 
 
 def _one_each(found: Any, count: int) -> Sequence[Any] | np.ndarray[Any, Any]:
     """Check that these are so many results, and let go of the memory that they are views of."""
+    if columns_of(found) is not None:
+        raise ValueError(
+            f"with batch=True the function returned a {type(found).__name__}, which is a sequence "
+            "of its columns' names; return its rows, as in df.to_numpy(), or a list"
+        )
     try:
         number = None if isinstance(found, str | bytes | Mapping | AbstractSet) else len(found)
+        if number is not None and not isinstance(found, np.ndarray):
+            found = list(found)
+            number = len(found)
     except TypeError:  # no container, or an array of no dimension
         number = None
     if number != count:
@@ -169,3 +183,17 @@ def _one_each(found: Any, count: int) -> Sequence[Any] | np.ndarray[Any, Any]:
 
 def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array if array.base is None else array.copy()
+
+
+def own_part(result: np.ndarray[Any, Any], item: Any) -> np.ndarray[Any, Any]:
+    """Return a result that keeps no more memory than it needs, until it is written down.
+
+    A part of an array of the function's own would keep all of that; one of the item's, as it is
+    in shared memory, keeps nothing. A part of a gathered item is copied if it is small.
+    """
+    base: Any = result.base
+    if not isinstance(base, ndarray) or 2 * result.nbytes >= base.nbytes:
+        return result
+    if base is getattr(item, "base", None) and not is_gathered(base):
+        return result
+    return result.copy()

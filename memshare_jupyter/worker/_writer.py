@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import cloudpickle
 import numpy as np
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.values import what_is_lost
+from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._layout import (
+    EACH,
     HEAD_BYTES,
     IN_AREA,
     LENGTH,
@@ -36,6 +38,8 @@ from memshare_jupyter.worker._layout import (
 _FLUSH_BYTES: Final = 8 << 20
 _FLUSH_S: Final = 0.05
 """So much work is lost with a worker that is killed. A record takes a tenth of a millisecond."""
+
+_NUMBERS: Final = (int, float, complex, np.generic)
 
 _Some = tuple[int, Any]
 """The first of some items that follow each other, and their results."""
@@ -116,15 +120,19 @@ class Writer:
             if inside:
                 self._record(IN_AREA, inside, b"")
             pending = [some for some in pending if not any(some is one for one in inside)]
-        if not pending:
-            return
-        try:
-            payload = cloudpickle.dumps([_compact(results) for _, results in pending], protocol=5)
-        except Exception:  # noqa: BLE001 -- an object may refuse in any way it likes
-            for start, results in pending:
-                self._write_each(start, results)
-        else:
-            self._record(PICKLED, pending, payload)
+        together: list[tuple[_Some, Any]] = []
+        apart: list[_Some] = []
+        for some in pending:
+            compact = payload.together(some[1])
+            if compact is None:
+                apart.append(some)
+            else:
+                together.append((some, compact))
+        if together:
+            pickled = payload.dumps([compact for _, compact in together])
+            self._record(PICKLED, [some for some, _ in together], pickled)
+        if apart:
+            self._write_each(apart)
 
     def close(self) -> None:
         """Let go of the blocks."""
@@ -132,17 +140,21 @@ class Writer:
         if self._area is not None:
             self._area.close()
 
-    def _write_each(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> None:
-        for index, result in enumerate(results, start):
-            try:
-                payload = cloudpickle.dumps([[result]], protocol=5)
-            except Exception as error:
-                refused = NotPicklable(index, result, error)
-                if self._substitute is None:
-                    raise refused from error
-                instead = self._substitute(index, refused.error)
-                payload = cloudpickle.dumps([[instead]], protocol=5)
-            self._record(PICKLED, [(index, [result])], payload)
+    def _write_each(self, pending: Sequence[_Some]) -> None:
+        each, done = payload.Each(), list[_Some]()
+        for start, results in pending:
+            for index, result in enumerate(results, start):
+                try:
+                    each.add(result)
+                except Exception as error:
+                    refused = NotPicklable(index, result, error)
+                    if self._substitute is None:
+                        done.append((start, results[: index - start]))
+                        self._record(EACH, [some for some in done if len(some[1])], each.payload)
+                        raise refused from error
+                    each.add(self._substitute(index, refused.error))
+            done.append((start, results))
+        self._record(EACH, done, each.payload)
 
     def _record(self, kind: int, what: Sequence[_Some], payload: bytes) -> None:
         ranges = b"".join(RANGE.pack(start, start + len(results)) for start, results in what)
@@ -155,6 +167,8 @@ class Writer:
         self._at = end
 
     def _wrote_to_area(self, start: int, results: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
+        if not _keeps_its_meaning(results):
+            return False
         try:
             some = np.ascontiguousarray(results)
         except ValueError:  # of several shapes
@@ -182,14 +196,19 @@ def at_once(result: Any) -> int:
     return max(1, _FLUSH_BYTES // max(1, getattr(result, "nbytes", _FLUSH_BYTES >> 10)))
 
 
-def _compact(results: Sequence[Any] | np.ndarray[Any, Any]) -> Any:
-    """Return what gives the same results when iterated over, and pickles a lot faster."""
-    if isinstance(results, np.ndarray):
-        return results
-    kinds = {type(result) for result in results}
-    kind = kinds.pop() if len(kinds) == 1 else object
-    numbers = issubclass(kind, np.generic) and np.dtype(kind).kind in "biufc"
-    return np.array(results) if numbers else results
+def _keeps_its_meaning(results: Any) -> bool:
+    """Say whether results lose nothing, as a mask, when they are numbers in an array.
+
+    Others are sent as they are; whoever asked for the array will say what would be lost.
+    """
+    if isinstance(results, list | tuple):
+        kinds = {type(result) for result in results}
+        if any(issubclass(kind, list | tuple) for kind in kinds):
+            return all(map(_keeps_its_meaning, results))
+        if all(issubclass(kind, _NUMBERS) or kind is np.ndarray for kind in kinds):
+            return True
+        return all(what_is_lost(result) is None for result in results)
+    return what_is_lost(results) is None
 
 
 def _declared(fd: int, mine: Form, require: Callable[[Form], None]) -> Form | None:

@@ -39,6 +39,22 @@ def test_memapply_takes_the_notebooks_arrays_as_well(rna):
     assert (ms.page_list(), ms.view_list()) == ([], [])
 
 
+def test_a_seed_gives_the_function_a_generator_also_in_a_cell(rna):
+    rna("draw = lambda column, rng: int(rng.integers(10**9))")
+    found = rna("%memapply rna.X --fn draw --seed 3")
+    assert len(set(found)) == 4
+    rna("%%memapply rna.X --seed 3 -o again\nint(rng.integers(10**9))")
+    assert rna("again") == found
+
+
+def test_the_form_of_the_results_may_be_pandas(rna):
+    rna("import pandas\nframe = pandas.DataFrame(X, columns=list('abcd'))")
+    assert rna("%memapply frame --fn np.sum --out series").to_dict() == dict(
+        zip("abcd", [12.0, 15.0, 18.0, 21.0], strict=True)
+    )
+    assert list(rna("%memapply frame --fn np.cumsum --out frame").columns) == list("abcd")
+
+
 def test_a_list_on_a_page_is_not_shared_a_second_time(rna):
     rna("%%memshare register rna parts -q\nparts = [np.ones(2), np.zeros(3)]")
     rna("del parts\nw = 1.0\nimport memshare_jupyter as ms")

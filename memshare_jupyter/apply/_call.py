@@ -7,18 +7,24 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memshare_jupyter.apply._collect import Results
+from memshare_jupyter.apply._heard import outputs, show, warn_again
 from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.engines import engines_of
+from memshare_jupyter.apply._share import Shared, share
+from memshare_jupyter.engines import engines_of, replacements
+from memshare_jupyter.worker import dumps
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from memshare_jupyter.engines import AnyCluster, Engine
 
 
@@ -50,6 +56,7 @@ def _begun(
     *,
     watched: bool,
     progress_after: float | None,
+    quiet: bool = False,
     **options: Any,
 ) -> _Call:
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
@@ -57,7 +64,20 @@ def _begun(
         prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
         count = prepared.count
         engines = engines_of(cluster, max_cores)[:count] if count else []
-        return _Call(prepared, engines, progress_after if watched else None, stack)
+        task = dumps(prepared.task, partial(_shared_for_the_call, prepared.attached, stack))
+        replace = partial(replacements, cluster)
+        after = progress_after if watched else None
+        return _Call(prepared, task, engines, replace, after, stack, quiet=quiet)
+
+
+def _shared_for_the_call(
+    attached: list[Shared], call: contextlib.ExitStack, array: np.ndarray[Any, Any]
+) -> Any:
+    """Share a large array that the function mentions; return what to send instead."""
+    with uninterrupted():
+        shared = share({"array": array}, "closures", call)["array"]
+        attached.append(shared)
+    return shared.sent
 
 
 class _Call:
@@ -67,12 +87,18 @@ class _Call:
     ----------
     prepared : Prepared
         What to do.
+    task : bytes
+        The same as it is sent.
     engines : sequence of Engine
         Who shall do it.
+    replace : callable
+        Starts engines for those that died.
     progress_after : float or None
         Show a bar after so many seconds; None for never.
     stack : ExitStack
         What has to be undone at the end, which the call takes over.
+    quiet : bool
+        Show nothing of what the function says.
 
     Attributes
     ----------
@@ -83,10 +109,15 @@ class _Call:
     def __init__(
         self,
         prepared: Prepared,
+        task: bytes,
         engines: Sequence[Engine],
+        replace: Callable[[Sequence[int]], list[Engine]],
         progress_after: float | None,
         stack: contextlib.ExitStack,
+        *,
+        quiet: bool,
     ) -> None:
+        self._quiet = quiet
         self._out = prepared.out
         self._attached = prepared.attached
         self.run = Run(prepared.title, prepared.count, [engine.number for engine in engines])
@@ -98,7 +129,12 @@ class _Call:
         progress = Progress(self.run, progress_after)
         stack.callback(progress.close)
         self._rounds = Rounds(
-            *(self.run, engines, prepared.task, self._results, prepared.label_of, progress.update)
+            *(self.run, engines, task, self._results),
+            batch=prepared.task.batch,
+            keep_going=prepared.task.keep_going,
+            label_of=prepared.label_of,
+            watch=progress.update,
+            replace=replace,
         )
         self._stack = stack.pop_all()
 
@@ -114,6 +150,9 @@ class _Call:
             finally:
                 with uninterrupted():
                     self._stack.close()
+                self.run.output = outputs(self._rounds.said)
+                if not self._quiet:
+                    show(self._rounds.said)
             self._attached.clear()
         except BaseException as error:
             self._attached.clear()
@@ -130,7 +169,9 @@ class _Call:
             self.warn_of_losses(stacklevel=2)
 
     def warn_of_losses(self, stacklevel: int) -> None:
-        """Say which engines died, if any did."""
+        """Say which engines died, if any did; warn of what the function warned of."""
+        if not self._quiet:
+            warn_again(self._rounds.said)
         if lost := self._rounds.lost:
             warnings.warn(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "

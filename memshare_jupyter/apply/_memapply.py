@@ -27,6 +27,7 @@ def memapply(
     batch: bool = False,
     block: bool = True,
     progress_after: float | None = 2.0,
+    quiet: bool = False,
 ) -> Any:
     """Apply a function to each row or column of a shared matrix, on all engines.
 
@@ -57,7 +58,8 @@ def memapply(
         Further arguments of `fun`: values to register for the call, or names of variables that
         are registered in `namespace` already.
     max_cores : int, optional
-        Use at most so many engines; by default all, and of a local cluster the cores less one.
+        Use at most so many engines in this call; by default all. A local cluster has one less than
+        this process may use cores, but two where there are two.
     out : str, default: "list"
         ``"list"``: return a list. ``"array"``: the results are numbers, or arrays of one shape;
         return them as one array, which the engines wrote. Anything else is a name, as a variable
@@ -77,6 +79,9 @@ def memapply(
     progress_after : float or None, default: 2.0
         After so many seconds show a bar of the items done, in a notebook or a terminal; None for
         never.
+    quiet : bool, default: False
+        Show nothing of what `fun` prints, logs or warns of. Otherwise it appears here at the end,
+        with its engine and item; a warning once for each place, with how often it came.
 
     Returns
     -------
@@ -96,7 +101,8 @@ def memapply(
     NotEnoughMemoryError
         What is to be shared, or the array of the results, does not fit.
     ClusterError
-        There are no engines, or all of them died.
+        There are no engines, all of them died, or the cluster is gone. Or an engine differs from
+        this process in what a call needs: Python, this package, host or runtime directory.
     concurrent.futures.CancelledError
         The run was cancelled, from the panel or by its `Run.cancel`.
 
@@ -108,8 +114,14 @@ def memapply(
     Notes
     -----
     What the call registered it releases, also when it fails. Interrupting it stops the engines:
-    before their next item or batch, and those that are in a long one by a signal. Half a second
-    later they are idle. During a call each engine uses one BLAS thread.
+    before their next item or batch, and those that are in a long one inside it. Half a second
+    later they are idle; what else they have to do is not touched. They stop as well when this
+    process is gone. During a call each engine uses one thread for linear algebra.
+
+    Engines of the local cluster follow this process: its ``sys.path``, its working directory. One
+    that dies is replaced. A module whose file was saved since this process began is sent as it is
+    here. An array of 1 MB or more that `fun` mentions is shared for the call, and read-only there.
+    In a function that engines work on, a call without `cluster` is done by that engine itself.
 
     Examples
     --------
@@ -137,6 +149,7 @@ def memapply(
         batch=batch,
         block=block,
         progress_after=progress_after,
+        quiet=quiet,
     )
 
 
@@ -152,6 +165,7 @@ def memlapply(
     on_error: Literal["raise", "return"] = "raise",
     block: bool = True,
     progress_after: float | None = 2.0,
+    quiet: bool = False,
 ) -> Any:
     """Apply a function to each element of a shared list of arrays, on all engines.
 
@@ -159,7 +173,7 @@ def memlapply(
     ----------
     X : list of arrays, or str
         The list, or the name of a page that holds one; as in `memapply`.
-    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after
+    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after, quiet
         As in `memapply`; `fun` gets one element, a read-only array. An engine reads the elements
         that it works on and no others.
 
@@ -187,4 +201,5 @@ def memlapply(
         batch=False,
         block=block,
         progress_after=progress_after,
+        quiet=quiet,
     )

@@ -39,6 +39,8 @@ class Run(Future[Any]):
         Ids of the engines it was shared out to.
     began : float
         When it began, in seconds since the epoch.
+    output : tuple of (engine, item, stream, text)
+        What the function wrote to ``"stdout"`` and ``"stderr"``, once the call is over.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Run(Future[Any]):
         self.total = total
         self.engines = tuple(engines)
         self.began = time.time()
+        self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
         self._watching = threading.Lock()
         self._done_by_engine: Callable[[], list[int]] = lambda: [0] * len(self.engines)

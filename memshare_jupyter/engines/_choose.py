@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from memshare_jupyter.engines.local import LocalCluster, local_cluster
+from memshare_jupyter.engines._alive import why_gone
+from memshare_jupyter.engines.local import LocalCluster, local_cluster, running_cluster
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -14,14 +15,24 @@ if TYPE_CHECKING:
 AnyCluster: TypeAlias = "Client | DirectView | Cluster | LocalCluster | None"
 """In words, for ipyparallel is not loaded before it is needed."""
 
-_clients: weakref.WeakKeyDictionary[Any, Client] = weakref.WeakKeyDictionary()
+_OURS: Final = "_memshare_client"
 
 
 class Engine(NamedTuple):
-    """An engine: the client that reaches it, and its number there."""
+    """An engine: the client that reaches it, and its number there.
 
-    client: Client
+    Without a client it is this process itself, which works for an engine and is in a call of its
+    own.
+    """
+
+    client: Client | None
     number: int
+
+    @property
+    def follows(self) -> bool:
+        """Whether it goes where this process goes: those of the local cluster do."""
+        running = running_cluster()
+        return running is not None and running.client is self.client
 
 
 def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list[Engine]:
@@ -42,13 +53,45 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
     ClusterError
         The cluster has no engines.
     """
+    # Imported here, because it brings cloudpickle, which those who detach views need not load.
+    from memshare_jupyter.worker import engine_of_this_call  # noqa: PLC0415
+
+    if cluster is None and (own := engine_of_this_call()) is not None:
+        return [Engine(None, own)]
     client, ids = _client_and_ids(started(cluster, max_cores))
+    if why := why_gone(client):
+        raise ClusterError(
+            f"the cluster cannot be used: {why}; connect a new client, or call local_cluster()"
+        )
     if not ids:
         raise ClusterError(
             "the cluster has no engines; start some (cluster.start_engines()), or wait for them "
             "(client.wait_for_engines(n))"
         )
     return [Engine(client, number) for number in ids[:max_cores]]
+
+
+def replacements(cluster: AnyCluster, used: Iterable[int]) -> list[Engine]:
+    """Start engines for those that died, if they were the local cluster's; return the new ones.
+
+    Parameters
+    ----------
+    cluster : Client, DirectView, Cluster, LocalCluster or None
+        What the user named. The engines of a view were chosen, and are not replaced.
+    used : iterable of int
+        The engines that the call had so far.
+
+    Raises
+    ------
+    ClusterError
+        None could be started.
+    """
+    if cluster is None:
+        cluster = running_cluster()
+    if not isinstance(cluster, LocalCluster) or not cluster.running:
+        return []
+    cluster.grow(0, quiet=True)
+    return [Engine(cluster.client, n) for n in sorted({*cluster.client.ids} - {*used})]
 
 
 def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = False) -> Any:
@@ -71,9 +114,7 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
     if isinstance(cluster, LocalCluster):
         cluster = cluster.view()
     if isinstance(cluster, ipp.Cluster):
-        if cluster not in _clients:
-            _clients[cluster] = cluster.connect_client_sync()
-        cluster = _clients[cluster]
+        cluster = _client_of(cluster)
     if isinstance(cluster, ipp.Client):
         return cluster, list(cluster.ids)
     if isinstance(cluster, ipp.DirectView):
@@ -85,3 +126,21 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
         f"cluster must be an ipyparallel Client, DirectView or Cluster, not {cluster!r}; "
         "pass the client, or client[:]"
     )
+
+
+def _client_of(cluster: Cluster) -> Client:
+    """Return our client of a cluster, which lives as long as that, or until it is restarted."""
+    # Kept there and not here: the client knows its cluster, and a dictionary would keep both.
+    client = getattr(cluster, _OURS, None)
+    if client is not None and why_gone(client):
+        client.close(linger=0)
+        client = None
+    if client is None:
+        try:
+            client = cluster.connect_client_sync()
+        except Exception as error:
+            raise ClusterError(
+                f"the cluster cannot be reached ({error}); start it (cluster.start_cluster_sync())"
+            ) from error
+        setattr(cluster, _OURS, client)
+    return client

@@ -104,7 +104,8 @@ class Engines:
             return found
         engines = engines_of(found)
         ids = chosen_ids(targets, [engine.number for engine in engines])
-        return engines[0].client.direct_view(ids)
+        client: Any = engines[0].client
+        return client.direct_view(ids)
 
     def on_each(
         self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool

@@ -8,16 +8,20 @@ from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker._failures import Failure, killed
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._sources import dumps
-from memshare_jupyter.worker._task import Place, Task
-from memshare_jupyter.worker._work import run
+from memshare_jupyter.worker._task import Place, Task, World
+from memshare_jupyter.worker._work import engine_of_this_call, run
 
 __all__ = [
     "Failure",
     "Place",
+    "Said",
     "Task",
+    "World",
     "columns_of",
     "dumps",
+    "engine_of_this_call",
     "killed",
     "layout",
     "matrix_of",

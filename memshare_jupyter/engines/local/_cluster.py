@@ -14,7 +14,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from memshare_jupyter.engines.local._cores import default_engines
 from memshare_jupyter.engines.local._link import TetherLink
+from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +47,8 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     ----------
     n : int, optional
         How many engines are needed at least. By default as many as the cluster has, or one
-        less than this process may use cores, but at least one. If more engines are running
-        they stay: take ``.view(n)``.
+        less than this process may use cores, but two where there are two; a control group's
+        quota and its memory count. If more engines are running they stay: take ``.view(n)``.
     quiet : bool, default False
         Do not write the line of progress to standard error.
 
@@ -59,7 +61,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     ------
     ValueError
         If `n` is less than 1.
-    RuntimeError
+    ClusterError
         If the cluster, or an engine that was missing, did not start; the end of the log is
         in the message. Nothing of what failed is left running. Also on any system but Linux.
 
@@ -96,15 +98,6 @@ def running_cluster() -> LocalCluster | None:
     return cluster if cluster is not None and cluster.running else None
 
 
-def default_engines() -> int:
-    """How many engines a local cluster gets: one less than the usable cores, at least one."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, cores - 1)
-
-
 class LocalCluster:
     """A controller and engines on this host. Made by `local_cluster`, not directly.
 
@@ -121,7 +114,7 @@ class LocalCluster:
     def __init__(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
         if sys.platform != "linux":
             message = "local_cluster() needs Linux; start an ipyparallel.Cluster and use its client"
-            raise RuntimeError(message)
+            raise ClusterError(message)
         self._owner = os.getpid()
         self._numbered = 0  # engines are numbered from 0 and no number is used twice
         self.target = 0
@@ -161,19 +154,18 @@ class LocalCluster:
 
         Raises
         ------
-        ValueError
-            If fewer than `n` engines are alive.
-        RuntimeError
-            If the cluster has stopped, or belongs to the parent of this process.
+        ClusterError
+            If fewer than `n` engines are alive, the cluster has stopped, or it belongs to the
+            parent of this process.
         """
         if not self.running:
             why = self._link.end or f"it belongs to process {self._owner}"
             message = f"this local cluster cannot be used: {why}; call local_cluster() again"
-            raise RuntimeError(message)
+            raise ClusterError(message)
         engines = sorted(self._link.engines)
         if n is not None and not 1 <= n <= len(engines):
             message = f"no view of {n} engines in a cluster of {len(engines)}"
-            raise ValueError(message)
+            raise ClusterError(message)
         return self.client.direct_view(targets=engines[:n])
 
     def stop(self) -> None:

@@ -6,7 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from memshare_jupyter.engines._alive import why_gone
-from memshare_jupyter.engines.local import LocalCluster, local_cluster, running_cluster
+from memshare_jupyter.engines.local import (
+    LocalCluster,
+    cluster_for_call,
+    default_engines,
+    running_cluster,
+)
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -58,7 +63,9 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
 
     if cluster is None and (own := engine_of_this_call()) is not None:
         return [Engine(None, own)]
-    client, ids = _client_and_ids(started(cluster, max_cores))
+    client, ids = _client_and_ids(found := started(cluster, max_cores))
+    if cluster is None and max_cores is None:
+        max_cores = found.usual or default_engines()  # more were started for a call that said so
     if why := why_gone(client):
         raise ClusterError(
             f"the cluster cannot be used: {why}; connect a new client, or call local_cluster()"
@@ -104,7 +111,7 @@ def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = 
     """
     if max_cores is not None and (not isinstance(max_cores, int) or max_cores < 1):
         raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
-    return local_cluster(max_cores, quiet=quiet) if cluster is None else cluster
+    return cluster_for_call(max_cores, quiet=quiet) if cluster is None else cluster
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

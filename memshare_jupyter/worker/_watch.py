@@ -109,6 +109,10 @@ _watcher: _Watcher | None = None
 def watched(claims: Claims) -> Iterator[Watched]:
     """Watch over a call of this thread until the end of the block.
 
+    SIGTERM ends the process meanwhile. What an engine does on it is to stop its event loop, which
+    does not run before the call is over, and never in the processes of a pool that the function
+    makes: it would wait for them for ever. They inherit what is set here, from their first moment.
+
     Outside the main thread, where no signals are handled, items are not interrupted.
     """
     global _watcher  # noqa: PLW0603 -- one process, one thread
@@ -116,7 +120,10 @@ def watched(claims: Claims) -> Iterator[Watched]:
         _watcher = _Watcher()
     call = Watched(claims)
     in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, call.interrupted) if in_main else None
+    before = {}
+    if in_main:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, call.interrupted)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     watcher = _watcher
     outer = watcher.turn_to(call)
     call.armed = in_main
@@ -125,16 +132,13 @@ def watched(claims: Claims) -> Iterator[Watched]:
     finally:
         call.armed = False
         watcher.turn_to(outer)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            if handler is not None:  # else it is not one of Python's
+                signal.signal(number, handler)
 
 
 def _after_fork() -> None:
-    """Forget the thread, which a forked child has not, and what engines do on signals.
-
-    An engine that is told to end stops its event loop, which a child does not run: a pool that the
-    function made would wait for such a child for ever.
-    """
+    """Forget the thread, which a forked child has not, and what the call does on an interrupt."""
     global _watcher  # noqa: PLW0603
     if _watcher is None:
         return
@@ -142,7 +146,6 @@ def _after_fork() -> None:
     _watcher = None
     if in_call and threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -78,6 +78,27 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     if n is not None and n < 1:
         message = f"a cluster needs at least one engine, not {n}"
         raise ValueError(message)
+    cluster = _running(n, quiet=quiet)
+    cluster.usual = max(cluster.usual, n or cluster.n)
+    return cluster
+
+
+def cluster_for_call(max_cores: int | None, *, quiet: bool = False) -> LocalCluster:
+    """Return the local cluster, with as many engines as a call needs that has no other.
+
+    Parameters
+    ----------
+    max_cores : int, optional
+        So many; by default as many as `local_cluster` was asked for, if it was.
+    quiet : bool, default False
+        As there.
+    """
+    current = running_cluster()
+    usual = current.usual if current is not None else 0
+    return _running(max_cores or usual or default_engines(), quiet=quiet)
+
+
+def _running(n: int | None, *, quiet: bool) -> LocalCluster:
     with _state.lock:
         cluster, lost = _state.cluster, ""
         if cluster is not None:
@@ -87,8 +108,10 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
                 return cluster
             if lost:  # rather than stopped by the user
                 n = max(n or 0, cluster.target)
+        usual = cluster.usual if cluster is not None and lost else 0
         _state.cluster = None
         _state.cluster = LocalCluster(n or default_engines(), lost, quiet=quiet)
+        _state.cluster.usual = usual
         return _state.cluster
 
 
@@ -107,6 +130,8 @@ class LocalCluster:
         Connected to the cluster; closed when the cluster stops.
     target : int
         How many engines there are when none has died.
+    usual : int
+        How many of them a call uses that does not say; 0 if that was not said either.
     """
 
     client: Client
@@ -117,7 +142,7 @@ class LocalCluster:
             raise ClusterError(message)
         self._owner = os.getpid()
         self._numbered = 0  # engines are numbered from 0 and no number is used twice
-        self.target = 0
+        self.target = self.usual = 0
         self._stopped = False
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
             self._link = TetherLink()

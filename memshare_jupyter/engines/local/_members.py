@@ -136,6 +136,7 @@ def run_controller(directory: str, ready: int) -> None:
         # Only who has the key may connect: others can neither hear what engines print nor fill
         # the queues of the controller.
         f"--IPController.enable_curve={zmq.has('curve')}",
+        f"--Session.key={secrets.token_hex(32)}",  # with CURVE there would be none, and a warning
         f"--HeartMonitor.period={_HEARTBEAT_MS}",
         f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}",
     ]

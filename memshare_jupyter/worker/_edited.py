@@ -66,26 +66,29 @@ def _began() -> float:
         return time.time() - _MARGIN_S
 
 
-_candidates: tuple[int, list[ModuleType]] = (0, [])
+_candidates: tuple[tuple[int, str], list[str]] = ((0, ""), [])
+"""The names of modules that people edit, and as of how many modules and which last one."""
 
 
 def edited_modules() -> tuple[tuple[str, int], ...]:
     """Return the modules that are edited, each with a number that changes when it is saved."""
     global _candidates  # noqa: PLW0603 -- one process, one set of modules
-    if _candidates[0] != len(sys.modules):
-        modules = [module for module in [*sys.modules.values()] if _is_candidate(module)]
-        _candidates = len(sys.modules), modules
-    return tuple((m.__name__, _saved(m)) for m in _candidates[1] if was_edited(m))
+    state = len(sys.modules), next(reversed(sys.modules))
+    if _candidates[0] != state:
+        names = [name for name, module in [*sys.modules.items()] if _is_candidate(name, module)]
+        _candidates = state, names
+    modules = [(name, sys.modules.get(name)) for name in _candidates[1]]
+    return tuple((name, _saved(module)) for name, module in modules if was_edited(module))
 
 
-def _is_candidate(module: Any) -> bool:
-    file, name = getattr(module, "__file__", None), getattr(module, "__name__", None)
-    return isinstance(file, str) and isinstance(name, str) and _may_be_edited(name, file)
+def _is_candidate(name: str, module: Any) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and _may_be_edited(name, file)
 
 
-def _saved(module: ModuleType) -> int:
+def _saved(module: Any) -> int:
     try:
-        return os.stat(module.__file__ or "").st_mtime_ns
+        return os.stat(module.__file__).st_mtime_ns
     except OSError:
         return 0
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memshare_jupyter.apply._collect import Results
-from memshare_jupyter.apply._heard import outputs, show, warn_again
+from memshare_jupyter.apply._heard import display, outputs, show, warn_again
 from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, prepare
 from memshare_jupyter.apply._progress import Progress
@@ -153,6 +153,7 @@ class _Call:
                 self.run.output = outputs(self._rounds.said)
                 if not self._quiet:
                     show(self._rounds.said)
+                    display(self._rounds.said)
             self._attached.clear()
         except BaseException as error:
             self._attached.clear()

@@ -6,7 +6,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from memshare_jupyter.worker import Said
 
@@ -33,6 +33,19 @@ def show(said: list[Said]) -> None:
     parts = [f"{more:,} lines more" * (more > 0), f"{left_out:,} characters more" * (left_out > 0)]
     if rest := " and ".join(filter(None, parts)):
         print(f"[engines] ... {rest}")  # noqa: T201
+
+
+def display(said: Iterable[Said]) -> None:
+    """Show figures and other displays, each under a line with its engine and item."""
+    found = [(one.engine, *shown) for one in said for shown in one.shown]
+    for engine, item, data, metadata in sorted(found, key=lambda shown: shown[1]):
+        module: Any = sys.modules.get("IPython")
+        print(f"[engine {engine}, item {item}]", end=" ")  # noqa: T201
+        if getattr(module, "get_ipython", lambda: None)() is None:
+            print(data.get("text/plain", ""))  # noqa: T201
+        else:
+            print()  # noqa: T201
+            module.display.display(data, metadata=metadata, raw=True)
 
 
 def warn_again(said: Iterable[Said]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
+from memshare_jupyter.worker._displays import Displays, Shown, displaying
+
 MOST_CHARACTERS: Final = 20_000
 """So much of one worker is kept, and the rest counted."""
 _MOST_WARNINGS: Final = 200
@@ -32,15 +34,18 @@ class Said:
         How many characters more there were.
     warned : dict of (category, text, file, line) to list
         How many items warned so, and the first of them. The category is pickled.
+    shown : list of (item, data, metadata)
+        Figures and other displays, as messages have them.
     """
 
     engine: int = -1
     texts: list[tuple[int, str, str]] = field(default_factory=list)
     left_out: int = 0
     warned: dict[tuple[bytes, str, str, int], list[int]] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.texts or self.warned)
+        return bool(self.texts or self.warned or self.shown)
 
 
 class Listener:
@@ -57,10 +62,15 @@ class Listener:
         self._item = item
         self._room = MOST_CHARACTERS
         self._last: tuple[int, str] = (-1, "")
+        self.displays = Displays(self.said.shown, self.item)
+
+    def item(self) -> int:
+        """Return the item that the worker is at, -1 for none."""
+        return self._item()
 
     def hear(self, stream: str, text: str) -> None:
         """Take down what was written to a stream."""
-        item, texts = self._item(), self.said.texts
+        item, texts = self.item(), self.said.texts
         before = self._last[1] if self._last[0] == item else ""
         self._last = item, (before + text)[-_LAST_CHARACTERS:]
         kept = text[: self._room]
@@ -140,7 +150,7 @@ def listening(listener: Listener) -> Iterator[None]:
         setattr(sys, name, _streams[name])
     _listener = listener
     try:
-        with warnings.catch_warnings():
+        with displaying(listener.displays), warnings.catch_warnings():
             # Whether it is shown is for the filters of the caller to say, where it is warned anew.
             warnings.simplefilter("always")
             warnings.showwarning = listener.warn

@@ -122,6 +122,7 @@ class _Worker:
         work = self._one_by_one if self._task.batch == 0 else self._in_batches
         for chunk in self._claims:
             work(chunk)
+            self._listener.displays.look()
             self._write(self._results.flush_if_due)
         self._write(self._results.flush)
         self._width = 0
@@ -149,6 +150,7 @@ class _Worker:
                 enough = at_once(result)
                 if len(done) >= enough or due[0]:
                     due[0] = 0
+                    self._listener.displays.look()
                     self._write(results.flush)
                     done = results.begin(index + 1)
 

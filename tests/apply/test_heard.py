@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -98,3 +99,24 @@ def test_handlers_of_loggers_are_heard_in_later_calls(capsys):
     for _ in range(2):
         ms.memapply(X[:1], "rows", set_up, max_cores=1)
         assert capsys.readouterr().err.count("heard") >= 1
+
+
+def test_figures_and_displays_come_with_engine_and_item(capsys):
+    pytest.importorskip("matplotlib")
+
+    def plot(row):
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        time.sleep(0.06)  # figures are looked for after each item that takes as long
+        plt.plot(row)
+        display({"text/plain": f"shown {row[0]}"}, raw=True)
+        return len(plt.get_fignums())
+
+    found = ms.memapply(X, "rows", plot)
+    assert set(found) == {1}
+    said = capsys.readouterr().out
+    assert said.count("] <Figure") == 8
+    assert all(f", item {i}] shown {i}.0" in said for i in range(8))
+    ms.memapply(X, "rows", plot, quiet=True)
+    assert capsys.readouterr().out == ""

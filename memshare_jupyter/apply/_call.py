@@ -159,6 +159,8 @@ class _Call:
             self._attached.clear()
             traceback.clear_frames(error.__traceback__)
             self.run.set_exception(error)
+            with contextlib.suppress(Warning):  # where it would be raised, this error is the better
+                self._warn_again()
             raise
         self.run.set_result(result)
         return result
@@ -169,10 +171,13 @@ class _Call:
             self.finish()
             self.warn_of_losses(stacklevel=2)
 
-    def warn_of_losses(self, stacklevel: int) -> None:
-        """Say which engines died, if any did; warn of what the function warned of."""
+    def _warn_again(self) -> None:
         if not self._quiet:
             warn_again(self._rounds.said)
+
+    def warn_of_losses(self, stacklevel: int) -> None:
+        """Say which engines died, if any did; warn of what the function warned of."""
+        self._warn_again()
         if lost := self._rounds.lost:
             warnings.warn(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "

@@ -119,7 +119,9 @@ class Rounds:
             if not left:
                 return
             if died:
-                self._engines += self._replace(self._worked)[: len(died)]
+                new = self._replace(self._worked)[: len(died)]
+                self._engines += new
+                self._run.engines += tuple(engine.number for engine in new)
             self._refuse_if_hopeless(died, sum(map(len, left)))
             ranges = self._recovery.ranges(recorded, len(self._engines))
 

@@ -19,7 +19,7 @@ from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._share import Shared, share
-from memshare_jupyter.engines import engines_of, replacements
+from memshare_jupyter.engines import are_replaced, engines_of, replacements
 from memshare_jupyter.worker import dumps
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _begun(
         count = prepared.count
         engines = engines_of(cluster, max_cores)[:count] if count else []
         task = dumps(prepared.task, partial(_shared_for_the_call, prepared.attached, stack))
-        replace = partial(replacements, cluster)
+        replace = partial(replacements, cluster) if are_replaced(cluster) else None
         after = progress_after if watched else None
         return _Call(prepared, task, engines, replace, after, stack, quiet=quiet)
 
@@ -91,7 +91,7 @@ class _Call:
         The same as it is sent.
     engines : sequence of Engine
         Who shall do it.
-    replace : callable
+    replace : callable or None
         Starts engines for those that died.
     progress_after : float or None
         Show a bar after so many seconds; None for never.
@@ -111,7 +111,7 @@ class _Call:
         prepared: Prepared,
         task: bytes,
         engines: Sequence[Engine],
-        replace: Callable[[Sequence[int]], list[Engine]],
+        replace: Callable[[Sequence[int]], list[Engine]] | None,
         progress_after: float | None,
         stack: contextlib.ExitStack,
         *,

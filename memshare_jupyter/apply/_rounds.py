@@ -53,8 +53,8 @@ class Rounds:
         Returns what people call an item, or None.
     watch : callable
         Called every twentieth of a second.
-    replace : callable
-        Given the engines that there were, starts others for those that died, if it can.
+    replace : callable or None
+        Given the engines that there were, starts others for those that died.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Rounds:
         keep_going: bool,
         label_of: Callable[[int], str | None],
         watch: Callable[[], None],
-        replace: Callable[[Sequence[int]], list[Engine]],
+        replace: Callable[[Sequence[int]], list[Engine]] | None,
     ) -> None:
         self._run = run
         self._engines = list(engines)
@@ -118,12 +118,22 @@ class Rounds:
             left = self._recovery.left(recorded)
             if not left:
                 return
-            if died:
-                new = self._replace(self._worked)[: len(died)]
-                self._engines += new
-                self._run.engines += tuple(engine.number for engine in new)
+            if died and self._replace is not None:
+                self._take_on(len(died))
             self._refuse_if_hopeless(died, sum(map(len, left)))
             ranges = self._recovery.ranges(recorded, len(self._engines))
+
+    def _take_on(self, number: int) -> None:
+        """Have so many new engines in the next round."""
+        assert self._replace is not None  # noqa: S101 -- asked before
+        try:
+            new = self._replace(self._worked)[:number]
+        except ClusterError:
+            if not self._engines:
+                raise
+            return  # those that are left do it
+        self._engines += new
+        self._run.engines += tuple(engine.number for engine in new)
 
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
@@ -192,12 +202,20 @@ class Rounds:
             if self._run.stopping.is_set():
                 done, total = self._run.progress, self._run.total
                 raise CancelledError(f"cancelled after {done:,} of {total:,} items")
-            if self._all_there(queue):
+            early = bool(messages.died) and self._replace is not None
+            if early:
+                queue.cancel()  # the next round has as many engines as this one had
+            if self._all_there(queue) or (early and not self._working(queue, messages)):
                 # An engine that has not answered is stopped, or has something else to do first.
                 queue.cancel()
                 if not messages.wait_for_all(_GRACE_S):
                     messages.give_up()
                 return
+
+    def _working(self, queue: Queue, messages: Messages) -> set[int]:
+        """Return the workers that are in the call, and alive."""
+        dead = [w for w, engine in enumerate(self._engines) if engine in messages.died]
+        return {*queue.working()} - {*dead}
 
     def _all_there(self, queue: Queue) -> bool:
         if sum(queue.done()) < queue.items:
@@ -224,8 +242,7 @@ class Rounds:
         while time.monotonic() < deadline:
             with contextlib.suppress(ClusterError):
                 messages.wait(_STEP_S)
-            dead = [w for w, engine in enumerate(self._engines) if engine in messages.died]
-            if not messages.pending or not {*queue.working()} - {*dead}:
+            if not messages.pending or not self._working(queue, messages):
                 break
             time.sleep(_STEP_S)
         else:

@@ -1,5 +1,6 @@
 from ._choose import AnyCluster as AnyCluster
 from ._choose import Engine as Engine
+from ._choose import are_replaced as are_replaced
 from ._choose import engines_of as engines_of
 from ._choose import replacements as replacements
 from ._choose import started as started

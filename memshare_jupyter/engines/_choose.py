@@ -78,13 +78,21 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
     return [Engine(client, number) for number in ids[:max_cores]]
 
 
+def are_replaced(cluster: AnyCluster) -> bool:
+    """Say whether engines that die are replaced: those of the local cluster.
+
+    Not if the user named a client or a view: its engines were chosen.
+    """
+    return cluster is None or isinstance(cluster, LocalCluster)
+
+
 def replacements(cluster: AnyCluster, used: Iterable[int]) -> list[Engine]:
-    """Start engines for those that died, if they were the local cluster's; return the new ones.
+    """Start engines of the local cluster for those that died; return the new ones.
 
     Parameters
     ----------
-    cluster : Client, DirectView, Cluster, LocalCluster or None
-        What the user named. The engines of a view were chosen, and are not replaced.
+    cluster : LocalCluster or None
+        What the user named.
     used : iterable of int
         The engines that the call had so far.
 

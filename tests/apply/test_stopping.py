@@ -166,6 +166,19 @@ def test_an_engine_that_dies_is_replaced_also_the_only_one_and_its_item_named(cl
         ms.memapply(ROWS, "rows", fun)
 
 
+def test_a_replacement_does_its_share_of_what_is_left(cluster, eventually):
+    run = ms.memapply(np.zeros((120, 1)), "rows", slow(0.05), cluster=cluster, block=False)
+    began(run, eventually)
+    victim, survivor = cluster.view(2).client.ids
+    os.kill(_pid(cluster, victim), signal.SIGKILL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run.result(60) == [0.0] * 120
+    assert run.engines == (victim, survivor, survivor + 1)
+    assert run.progress == 120
+    assert min(run.done_by_engine()[1:]) > 20
+
+
 @pytest.mark.parametrize("item_s", [0.05, 60])
 def test_workers_stop_when_their_caller_is_gone(cluster, tmp_path, child_environment, item_s):
     log = tmp_path / "log"
@@ -222,6 +235,10 @@ def test_a_call_inside_a_function_is_done_by_its_engine(cluster):
         ms.memapply(
             ROWS[:4], "rows", lambda r: ms.memapply(np.ones((2, 1)), 1, lambda _: 1 / 0, "inner")
         )
+
+
+def _pid(cluster, engine):
+    return next(p for p in _members(cluster) if _name(p) == f"ms-engine{engine}\n")
 
 
 def _members(cluster):

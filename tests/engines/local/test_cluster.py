@@ -125,6 +125,37 @@ def test_engines_draw_different_random_numbers(shared):
     assert len({number for pair in draws for number in pair}) == 2 * shared.n
 
 
+def test_who_has_no_key_hears_nothing_and_fills_nothing(shared):
+    import zmq
+
+    processes = processes_of(shared)
+    controller = next(p for p in processes if p.name() == "ms-controller")
+    ports = {c.laddr for p in processes for c in p.net_connections() if c.status == "LISTEN"}
+    before, log = controller.memory_info().rss, os.fstat(shared._link._log.fileno()).st_size
+    with zmq.Context() as context:
+        poller, sockets = zmq.Poller(), []
+        for host, port in ports:
+            for kind in (zmq.SUB, zmq.DEALER):
+                sockets.append(socket := context.socket(kind))
+                socket.linger = 0
+                socket.connect(f"tcp://{host}:{port}")
+                if kind == zmq.SUB:
+                    socket.subscribe(b"")
+                    poller.register(socket, zmq.POLLIN)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            for socket in sockets:
+                if socket.type == zmq.DEALER:
+                    with contextlib.suppress(zmq.Again):
+                        socket.send_multipart([b"x" * 10_000] * 4, zmq.NOBLOCK)
+            shared.view(1).apply_sync(print, "secret")
+            assert poller.poll(1) == []
+        for socket in sockets:
+            socket.close()
+    assert controller.memory_info().rss - before < 20 << 20
+    assert os.fstat(shared._link._log.fileno()).st_size - log < 100_000
+
+
 def test_files_are_private_and_sockets_authenticated_on_loopback(shared):
     assert Path(shared._link.directory).stat().st_mode & 0o777 == 0o700
     assert Path(shared._link.directory).parent == Path(tempfile.gettempdir())

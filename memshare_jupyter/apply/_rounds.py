@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -19,19 +18,13 @@ from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._queue import Queue
 from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._stopping import GRACE_S, stop, working
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
 from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
-_GRACE_S: Final = 0.2
-"""Engines stop by themselves before their next item; one that has not by then gets a signal."""
-
-_GIVE_UP_S: Final = 0.25
-_STEP_S: Final = 0.005
-_ANSWER_S: Final = 0.1
-"""So long takes the answer of an engine that has stopped, at most; it says what was printed."""
 
 
 class Rounds:
@@ -169,11 +162,11 @@ class Rounds:
                 self._wait(queue, messages)
             except BaseException:
                 if queue is not None:
-                    self._stop(queue, messages)
+                    stop(queue, messages, engines)
                 self._listen(messages)
                 raise
             if self._listen(messages):
-                self._stop(queue, messages)
+                stop(queue, messages, engines)
                 raise min(self._listen(messages), key=_rank).as_error(self._label_of)
             claimed, done = queue.claimed(), queue.done()
         for worker, engine in enumerate(engines):
@@ -205,17 +198,12 @@ class Rounds:
             early = bool(messages.died) and self._replace is not None
             if early:
                 queue.cancel()  # the next round has as many engines as this one had
-            if self._all_there(queue) or (early and not self._working(queue, messages)):
+            if self._all_there(queue) or (early and not working(queue, messages, self._engines)):
                 # An engine that has not answered is stopped, or has something else to do first.
                 queue.cancel()
-                if not messages.wait_for_all(_GRACE_S):
+                if not messages.wait_for_all(GRACE_S):
                     messages.give_up()
                 return
-
-    def _working(self, queue: Queue, messages: Messages) -> set[int]:
-        """Return the workers that are in the call, and alive."""
-        dead = [w for w, engine in enumerate(self._engines) if engine in messages.died]
-        return {*queue.working()} - {*dead}
 
     def _all_there(self, queue: Queue) -> bool:
         if sum(queue.done()) < queue.items:
@@ -224,32 +212,6 @@ class Rounds:
 
     def _recorded(self) -> list[range]:
         return [r for region in range(self.regions) for r in self._results.recorded(region)]
-
-    def _stop(self, queue: Queue, messages: Messages) -> None:
-        """Stop the engines that are in this round. A second interrupt of the user's hurries."""
-        queue.cancel()
-        with contextlib.suppress(KeyboardInterrupt):
-            self._while_working(queue, messages, _GRACE_S)
-        queue.cancel(at_once=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            self._while_working(queue, messages, _GIVE_UP_S)
-        with uninterrupted():
-            messages.give_up()
-
-    def _while_working(self, queue: Queue, messages: Messages, seconds: float) -> None:
-        """Wait for the engines that are in an item; others have nothing to stop."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ClusterError):
-                messages.wait(_STEP_S)
-            if not messages.pending or not self._working(queue, messages):
-                break
-            time.sleep(_STEP_S)
-        else:
-            return
-        # What they have to say is on its way.
-        with contextlib.suppress(ClusterError):
-            messages.wait_for_all(_ANSWER_S)
 
     def _listen(self, messages: Messages) -> list[Failure]:
         """Take in what engines have answered; return the failures of this round."""

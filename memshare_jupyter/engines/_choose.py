@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -63,6 +65,7 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
 
     if cluster is None and (own := engine_of_this_call()) is not None:
         return [Engine(None, own)]
+    max_cores = _whole(max_cores)
     client, ids = _client_and_ids(found := started(cluster, max_cores))
     if cluster is None and max_cores is None:
         max_cores = found.usual or default_engines()  # more were started for a call that said so
@@ -117,9 +120,18 @@ def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = 
     ValueError
         `max_cores` is no number of engines.
     """
-    if max_cores is not None and (not isinstance(max_cores, int) or max_cores < 1):
-        raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
+    max_cores = _whole(max_cores)
     return cluster_for_call(max_cores, quiet=quiet) if cluster is None else cluster
+
+
+def _whole(max_cores: int | None) -> int | None:
+    """Return a number of engines as Python's own; numpy's are taken, too, and no truth values."""
+    if max_cores is None:
+        return None
+    with contextlib.suppress(TypeError):
+        if not isinstance(max_cores, bool) and (number := operator.index(max_cores)) >= 1:
+            return number
+    raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

@@ -53,7 +53,7 @@ def test_one_error_says_which_engine_differs_in_what(client, as_if, fact, said):
 
 
 def test_after_that_engines_are_asked_no_more(client, as_if):
-    ms.memapply(X, "rows", np.sum, cluster=client)
+    ms.memshare_gc("nothing", cluster=client)  # waits for every engine
     as_if(Python="3.99")
     assert ms.memapply(X, "rows", np.sum, cluster=client) == [3.0, 12.0]
 

@@ -150,10 +150,12 @@ class Rounds:
                     this.enter_context(self._progress_of(queue))
                     blocks = queue.address, self._results.address, self._results.area_address
                     address = layout.Address(*blocks, total, workers, tuple(ranges))
+                    # All engines of a call are of one cluster.
+                    world = World.of_this_process() if engines[0].follows else None
                     places = []
                     for worker, engine in enumerate(engines):
                         self._worked.append(engine.number)
-                        places.append(self._place(address, worker, first + worker, engine))
+                        places.append(self._place(address, worker, first + worker, engine, world))
                     here = engines[0].client is None
                     if not here:
                         self._send(messages, engines, task, places)
@@ -176,8 +178,10 @@ class Rounds:
         self.lost += (died := [engine.number for engine in messages.died])
         return died
 
-    def _place(self, address: layout.Address, worker: int, region: int, engine: Engine) -> bytes:
-        world = World.of_this_process() if engine.follows else None
+    @staticmethod
+    def _place(
+        address: layout.Address, worker: int, region: int, engine: Engine, world: World | None
+    ) -> bytes:
         here = engine.client is None
         return pickle.dumps(Place(address, worker, region, engine.number, world, here))
 

@@ -45,14 +45,12 @@ class Messages:
         if engine.client is None:
             self.answers.append(function(*arguments))
             return
-        if why := why_gone(engine.client):
-            raise _gone(engine, why)
         if engine.number not in engine.client.ids:
             self.died.append(engine)  # since it was listed
             return
         try:
             sent = engine.client[engine.number].apply_async(*request(engine, function, arguments))
-        except (RuntimeError, OSError) as error:  # closed at this moment
+        except (RuntimeError, OSError) as error:  # its client was closed
             raise _gone(engine, str(error)) from error
         self._pending[sent] = engine
 

@@ -77,7 +77,7 @@ class World:
             importlib.invalidate_caches()
         if self.directory:
             with contextlib.suppress(OSError):
-                if not os.path.samefile(self.directory, "."):
+                if os.getcwd() != self.directory:
                     os.chdir(self.directory)
         forget(self.edited)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -72,11 +73,15 @@ def test_what_is_sent_names_functions_and_has_no_code(client, as_if):
 def test_a_closed_client_and_one_without_a_controller_are_errors_that_say_so(client, monkeypatch):
     from memshare_jupyter.engines import _alive as alive
 
-    engine = Engine(client, client.ids[0])
     monkeypatch.setattr(alive, "running_cluster", lambda: None)
     alive._looked.pop(client, None)
     assert alive.why_gone(client) == ""
     monkeypatch.setattr(alive, "_address_of", lambda _: "tcp://127.0.0.1:1")
     alive._looked.pop(client, None)
+    with pytest.raises(ms.ClusterError, match="cannot be used: its controller has ended"):
+        ms.memapply(X, "rows", np.sum, cluster=client)
+    messages = Messages()
+    messages.send(Engine(client, client.ids[0]), time.sleep, 1)
+    alive._looked.pop(client, None)
     with pytest.raises(ms.ClusterError, match="cannot be reached: its controller has ended"):
-        Messages().send(engine, os.getpid)
+        messages.wait_for_all(10)

@@ -10,11 +10,9 @@ from typing import Any, Final
 
 from threadpoolctl import ThreadpoolController
 
-_VARIABLES: Final = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
-    *("BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
-)
-"""What libraries read that are loaded in the call, by the function itself."""
+_VARIABLE: Final = "OMP_NUM_THREADS"
+"""What libraries read that are loaded in the call, by the function itself. OpenBLAS, MKL, BLIS and
+numexpr read it unless the user has set one of their own."""
 
 _found: tuple[int, ThreadpoolController] | None = None
 
@@ -26,15 +24,15 @@ def one_thread() -> Iterator[None]:
     The numbers of those that were loaded before are restored at the end. One that is loaded inside
     the block reads the environment and keeps to one thread; so do processes that are started there.
     """
-    missing = [name for name in _VARIABLES if name not in os.environ]
+    ours = _VARIABLE not in os.environ
     with _libraries().limit(limits=1):
-        for name in missing:
-            os.environ[name] = "1"
+        if ours:
+            os.environ[_VARIABLE] = "1"
         try:
             yield
         finally:
-            for name in missing:
-                os.environ.pop(name, None)
+            if ours:
+                os.environ.pop(_VARIABLE, None)
 
 
 def _libraries() -> Any:

@@ -6,18 +6,20 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._frames import clear_our_frames
+from memshare_jupyter.apply._heard import display, outputs, show, warn_again
 from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, number_of_engines, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.engines import engines_of
-from memshare_jupyter.worker import unreadable
+from memshare_jupyter.engines import are_replaced, engines_of, replacements
+from memshare_jupyter.worker import dumps, unreadable
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster, Engine
@@ -52,6 +54,7 @@ def _begun(
     *,
     watched: bool,
     progress_after: float | None,
+    quiet: bool = False,
     **options: Any,
 ) -> _Call:
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
@@ -60,7 +63,9 @@ def _begun(
         prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
         count = prepared.count
         engines = engines_of(cluster, most)[:count] if count else []
-        return _Call(prepared, engines, progress_after if watched else None, stack)
+        replace = partial(replacements, cluster) if are_replaced(cluster) else None
+        after = progress_after if watched else None
+        return _Call(prepared, engines, replace, after, stack, quiet=quiet)
 
 
 class _Call:
@@ -72,10 +77,14 @@ class _Call:
         What to do.
     engines : sequence of Engine
         Who shall do it.
+    replace : callable or None
+        Starts engines for those that died.
     progress_after : float or None
         Show a bar after so many seconds; None for never.
     stack : ExitStack
         What has to be undone at the end, which the call takes over.
+    quiet : bool
+        Show nothing of what the function says.
 
     Attributes
     ----------
@@ -87,10 +96,14 @@ class _Call:
         self,
         prepared: Prepared,
         engines: Sequence[Engine],
+        replace: Callable[[Sequence[int]], list[Engine]] | None,
         progress_after: float | None,
         stack: contextlib.ExitStack,
+        *,
+        quiet: bool,
     ) -> None:
         self._prepared = prepared
+        self._quiet = quiet
         self._out = prepared.out
         self._attached = prepared.attached
         self.run = Run(prepared.title, prepared.count, [engine.number for engine in engines])
@@ -102,7 +115,12 @@ class _Call:
         progress = Progress(self.run, progress_after)
         stack.callback(progress.close)
         self._rounds = Rounds(
-            *(self.run, engines, prepared.task, self._results, prepared.label_of, progress.update)
+            *(self.run, engines, dumps(prepared.task), self._results),
+            batch=prepared.task.batch,
+            keep_going=prepared.task.keep_going,
+            label_of=prepared.label_of,
+            watch=progress.update,
+            replace=replace,
         )
         self._stack = stack.pop_all()
 
@@ -120,11 +138,17 @@ class _Call:
             finally:
                 with uninterrupted():
                     self._stack.close()
+                self.run.output = outputs(self._rounds.said)
+                if not self._quiet:
+                    show(self._rounds.said)
+                    display(self._rounds.said)
             self._attached.clear()
         except BaseException as error:
             self._attached.clear()
             clear_our_frames(error)
             self.run.set_exception(error)
+            with contextlib.suppress(Warning):  # where it would be raised, this error is the better
+                self._warn_again()
             raise
         self.run.set_result(result)
         return result
@@ -139,8 +163,13 @@ class _Call:
             self.finish()
             self.warn_of_losses(stacklevel=2)
 
+    def _warn_again(self) -> None:
+        if not self._quiet:
+            warn_again(self._rounds.said)
+
     def warn_of_losses(self, stacklevel: int) -> None:
-        """Say which engines died, if any did."""
+        """Say which engines died, if any did; warn of what the function warned of."""
+        self._warn_again()
         if lost := self._rounds.lost:
             warnings.warn(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "

@@ -30,6 +30,7 @@ def memapply(
     block: bool = True,
     progress_after: float | None = 2.0,
     seed: int | Sequence[int] | np.random.SeedSequence | None = None,
+    quiet: bool = False,
 ) -> Any:
     """Apply a function to each row or column of a shared matrix, on all engines.
 
@@ -60,7 +61,8 @@ def memapply(
         Further arguments of `fun`: values to register for the call, or names of variables that
         are registered in `namespace` already.
     max_cores : int, optional
-        Use at most so many engines; by default all, and of a local cluster the cores less one.
+        Use at most so many engines in this call; by default all. A local cluster has one less than
+        this process may use cores, but two where there are two.
     out : str or ndarray, default: "list"
         ``"list"``: return a list. ``"array"``: the results are numbers, or arrays of one shape;
         return them as one array, which the engines wrote. ``"series"``, ``"frame"``: a Series of
@@ -88,6 +90,9 @@ def memapply(
         Give `fun` a further argument `rng`, a `numpy.random.Generator` for each item, made of
         ``SeedSequence(seed, spawn_key=(index,))``: the results depend neither on how many engines
         there are nor on how often they die. With `batch` it is a list of them, one for each item.
+    quiet : bool, default: False
+        Show nothing of what `fun` prints, logs or warns of. Otherwise it appears here at the end,
+        with its engine and item; a warning once for each place, with how often it came.
 
     Returns
     -------
@@ -114,7 +119,8 @@ def memapply(
     NotEnoughMemoryError
         What is to be shared, or the array of the results, does not fit.
     ClusterError
-        There are no engines, or all of them died.
+        There are no engines, all of them died, or the cluster is gone. Or an engine differs from
+        this process in what a call needs: Python, this package, host or runtime directory.
     concurrent.futures.CancelledError
         The run was cancelled, from the panel or by its `Run.cancel`.
 
@@ -130,8 +136,14 @@ def memapply(
     -----
     Results own their memory: none of them refers to a page, so they can be written to and pickled.
     What the call registered it releases, also when it fails. Interrupting it stops the engines:
-    before their next item or batch, and those that are in a long one by a signal. Half a second
-    later they are idle. During a call each engine uses one BLAS thread.
+    before their next item or batch, and those that are in a long one inside it. Half a second
+    later they are idle; what else they have to do is not touched. They stop as well when this
+    process is gone. During a call each engine uses one thread for linear algebra.
+
+    Engines of the local cluster follow this process: its ``sys.path``, its working directory. One
+    that dies is replaced. A module whose file was saved since this process began is sent as it is
+    here. An array of 1 MB or more that `fun` mentions is shared for the call, and read-only there.
+    In a function that engines work on, a call without `cluster` is done by that engine itself.
 
     Examples
     --------
@@ -162,6 +174,7 @@ def memapply(
         block=block,
         progress_after=progress_after,
         seed=seed,
+        quiet=quiet,
     )
 
 
@@ -178,6 +191,7 @@ def memlapply(
     block: bool = True,
     progress_after: float | None = 2.0,
     seed: int | Sequence[int] | np.random.SeedSequence | None = None,
+    quiet: bool = False,
 ) -> Any:
     """Apply a function to each element of a shared list of arrays, on all engines.
 
@@ -186,7 +200,7 @@ def memlapply(
     X : list of arrays, dict of them, or str
         The list, or the name of a page that holds one; as in `memapply`. Of a dict the values are
         the elements, and the keys what errors and ``out="series"`` call them.
-    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after, seed
+    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after, seed, quiet
         As in `memapply`; `fun` gets one element, a read-only array. An engine reads the elements
         that it works on and no others.
 
@@ -215,4 +229,5 @@ def memlapply(
         block=block,
         progress_after=progress_after,
         seed=seed,
+        quiet=quiet,
     )

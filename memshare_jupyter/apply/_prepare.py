@@ -7,11 +7,13 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 import numpy as np
 
 from memshare_jupyter.apply._carry import Labels, warn_of_generators
+from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._names import Names
 from memshare_jupyter.apply._out import Out
 from memshare_jupyter.apply._share import Shared, share, share_items
@@ -87,7 +89,8 @@ def prepare(
     _check_parameters(fun, [*given, "rng"] if seeds is not None else given)
     becomes = Out(out, namespace or (None if "." in str(out) else where))
     becomes.check(on_error)
-    sent, generators = pickled(fun)
+    closures: list[Shared] = []
+    sent, generators = pickled(fun, partial(_shared_for_the_call, closures, call))
     warn_of_generators(generators)
     shared, count, labels = share_items(items, margin, where, call)
     known = share(given, where, call)
@@ -107,8 +110,18 @@ def prepare(
         count=count,
         labels=labels,
         out=becomes,
-        attached=[shared, *known.values()],
+        attached=[shared, *known.values(), *closures],
     )
+
+
+def _shared_for_the_call(
+    attached: list[Shared], call: contextlib.ExitStack, array: np.ndarray[Any, Any]
+) -> Any:
+    """Share a large array that the function mentions; return what to send instead."""
+    with uninterrupted():
+        shared = share({"array": array}, "closures", call)["array"]
+        attached.append(shared)
+    return shared.sent
 
 
 def number_of_engines(given: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Sequence
@@ -32,13 +33,28 @@ class Queue:
         self._block = blocks.create(uuid.uuid4().bytes, size_bytes, *blocks.anonymous())
         # Never sealed: workers write to it, and its log grows.
         self._control = blocks.map_block(self._block, mode="r+")
+        # Closing any descriptor of the block would let it go: only `close` does.
+        fcntl.lockf(self._block.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
         self._workers = workers
         self._chunks = chunks
         self.address = registry().address(self._block)
 
-    def cancel(self) -> None:
-        """Tell the workers to stop before their next item."""
-        self._control[0] = 1
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Tell the workers to stop before their next item, or in the one they are at."""
+        self._control[0] = layout.STOP_NOW if at_once else layout.STOP
+
+    def working(self) -> list[int]:
+        """Return the workers that are in the call at this moment."""
+        return [
+            worker
+            for worker in range(self._workers)
+            if self._control[layout.state_at(worker)] == layout.WORKING
+        ]
+
+    @property
+    def items(self) -> int:
+        """How many items there are to do."""
+        return sum(stop - start for start, stop in self._chunks)
 
     def done(self) -> list[int]:
         """Return how many items each worker has done so far."""

@@ -18,16 +18,13 @@ from memshare_jupyter.apply._interrupts import uninterrupted
 from memshare_jupyter.apply._queue import Queue
 from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._stopping import GRACE_S, stop, working
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import Failure, Place, Task, dumps, killed, layout
+from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
 from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
-_GRACE_S: Final = 0.2
-"""Engines stop by themselves before their next item; one that has not by then gets a signal."""
-
-_GIVE_UP_S: Final = 0.25
 
 
 class Rounds:
@@ -39,29 +36,39 @@ class Rounds:
         Whether it shall stop; told how far it is.
     engines : sequence of Engine
         Who shall work.
-    task : Task
-        What to do.
+    task : bytes
+        What to do: a pickled `Task`.
+    batch, keep_going
+        As that says.
     results : Results
         Where the results go.
     label_of : callable
         Returns what people call an item, or None.
     watch : callable
         Called every twentieth of a second.
+    replace : callable or None
+        Given the engines that there were, starts others for those that died.
 
     Attributes
     ----------
     lost : list of int
         The engines that died.
+    said : list of Said
+        What the function printed and warned of, by engine.
     """
 
     def __init__(
         self,
         run: Run,
         engines: Sequence[Engine],
-        task: Task,
+        task: bytes,
         results: Results,
+        *,
+        batch: int,
+        keep_going: bool,
         label_of: Callable[[int], str | None],
         watch: Callable[[], None],
+        replace: Callable[[Sequence[int]], list[Engine]] | None,
     ) -> None:
         self._run = run
         self._engines = list(engines)
@@ -69,7 +76,11 @@ class Rounds:
         self._results = results
         self._label_of = label_of
         self._watch = watch
-        self._recovery = Recovery(run.total, task.batch)
+        self._replace = replace
+        self._keep_going = keep_going
+        self._recovery = Recovery(run.total, batch)
+        self._failures: list[Failure] = []
+        self.said: list[Said] = []
         self._worked: list[int] = []  # in region i, engine number self._worked[i] left results
         self.lost: list[int] = []
 
@@ -90,23 +101,36 @@ class Rounds:
         concurrent.futures.CancelledError
             The run was cancelled.
         """
-        task = dumps(self._task)
         ranges: Sequence[tuple[int, int]] = ()
         while True:
-            died = self._round(task, ranges)
-            if not self._task.keep_going:
+            died = self._round(self._task, ranges)
+            if not self._keep_going:
                 for error in self.given_up().values():
                     raise error
-            recorded = [r for region in range(self.regions) for r in self._results.recorded(region)]
+            recorded = self._recorded()
             left = self._recovery.left(recorded)
             if not left:
                 return
+            if died and self._replace is not None:
+                self._take_on(len(died))
             self._refuse_if_hopeless(died, sum(map(len, left)))
             ranges = self._recovery.ranges(recorded, len(self._engines))
 
     def engine_of(self, region: int) -> int:
         """Return which engine left the results of a region."""
         return self._worked[region]
+
+    def _take_on(self, number: int) -> None:
+        """Have so many new engines in the next round."""
+        assert self._replace is not None  # noqa: S101 -- asked before
+        try:
+            new = self._replace(self._worked)[:number]
+        except ClusterError:
+            if not self._engines:
+                raise
+            return  # those that are left do it
+        self._engines += new
+        self._run.engines += tuple(engine.number for engine in new)
 
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
@@ -119,6 +143,7 @@ class Rounds:
         """Have the engines work on a queue until it is empty; return those that died."""
         engines, first = self._engines, self.regions
         messages = Messages()
+        self._failures = []
         queue: Queue | None = None
         with contextlib.ExitStack() as this:
             try:
@@ -129,18 +154,26 @@ class Rounds:
                     this.enter_context(self._progress_of(queue))
                     blocks = queue.address, self._results.address, self._results.area_address
                     address = layout.Address(*blocks, total, workers, tuple(ranges))
+                    # All engines of a call are of one cluster.
+                    world = World.of_this_process() if engines[0].follows else None
+                    places = []
                     for worker, engine in enumerate(engines):
                         self._worked.append(engine.number)
-                        place = Place(address, worker, first + worker, engine.number)
-                        messages.send(engine, run_on_engine, task, pickle.dumps(place))
-                self._wait(messages)
+                        places.append(self._place(address, worker, first + worker, engine, world))
+                    here = engines[0].client is None
+                    if not here:
+                        self._send(messages, engines, task, places)
+                if here:  # where it can be interrupted
+                    self._send(messages, engines, task, places)
+                self._wait(queue, messages)
             except BaseException:
                 if queue is not None:
-                    self._stop(queue, messages)
+                    stop(queue, messages, engines)
+                self._listen(messages)
                 raise
-            if _failures(messages):
-                self._stop(queue, messages)
-                raise min(_failures(messages), key=_rank).as_error(self._label_of)
+            if self._listen(messages):
+                stop(queue, messages, engines)
+                raise min(self._listen(messages), key=_rank).as_error(self._label_of)
             claimed, done = queue.claimed(), queue.done()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
@@ -149,23 +182,53 @@ class Rounds:
         self.lost += (died := [engine.number for engine in messages.died])
         return died
 
-    def _wait(self, messages: Messages) -> None:
-        """Wait for all answers, or the first failure."""
-        while not messages.wait(_POLL_S) and not _failures(messages):
+    @staticmethod
+    def _place(
+        address: layout.Address, worker: int, region: int, engine: Engine, world: World | None
+    ) -> bytes:
+        here = engine.client is None
+        return pickle.dumps(Place(address, worker, region, engine.number, world, here))
+
+    @staticmethod
+    def _send(
+        messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
+    ) -> None:
+        for engine, place in zip(engines, places, strict=True):
+            messages.send(engine, run_on_engine, task, place)
+
+    def _wait(self, queue: Queue, messages: Messages) -> None:
+        """Wait for all answers, or the first failure, or all results."""
+        while not messages.wait(_POLL_S) and not self._listen(messages):
             self._watch()
             if self._run.stopping.is_set():
                 done, total = self._run.progress, self._run.total
                 raise CancelledError(f"cancelled after {done:,} of {total:,} items")
-
-    def _stop(self, queue: Queue, messages: Messages) -> None:
-        """Stop the engines. A second interrupt of the user's signals them at once."""
-        queue.cancel()
-        with contextlib.suppress(KeyboardInterrupt, ClusterError):
-            if messages.wait_for_all(_GRACE_S):
+            early = bool(messages.died) and self._replace is not None
+            if early:
+                queue.cancel()  # the next round has as many engines as this one had
+            if self._all_there(queue) or (early and not working(queue, messages, self._engines)):
+                # An engine that has not answered is stopped, or has something else to do first.
+                queue.cancel()
+                if not messages.wait_for_all(GRACE_S):
+                    messages.give_up()
                 return
-        with contextlib.suppress(KeyboardInterrupt, ClusterError):
-            messages.interrupt()
-            messages.wait_for_all(_GIVE_UP_S)
+
+    def _all_there(self, queue: Queue) -> bool:
+        if sum(queue.done()) < queue.items:
+            return False
+        return not self._recovery.left(self._recorded())
+
+    def _recorded(self) -> list[range]:
+        return [r for region in range(self.regions) for r in self._results.recorded(region)]
+
+    def _listen(self, messages: Messages) -> list[Failure]:
+        """Take in what engines have answered; return the failures of this round."""
+        for answer in messages.take():
+            failure, said = pickle.loads(answer)  # noqa: S301 -- our engines'
+            self.said.append(said)
+            if failure is not None:
+                self._failures.append(failure)
+        return self._failures
 
     @contextlib.contextmanager
     def _progress_of(self, queue: Queue) -> Iterator[None]:
@@ -201,11 +264,6 @@ class Rounds:
                 "may have run out of memory; start engines again, and use fewer or smaller items",
                 engine=died[-1],
             )
-
-
-def _failures(messages: Messages) -> list[Failure]:
-    found = [pickle.loads(answer) for answer in messages.answers]  # noqa: S301 -- our engines'
-    return [failure for failure in found if failure is not None]
 
 
 def _rank(failure: Failure) -> tuple[bool, bool, int]:

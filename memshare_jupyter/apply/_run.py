@@ -36,9 +36,11 @@ class Run(Future[Any]):
     total : int
         How many items it has.
     engines : tuple of int
-        Ids of the engines it was shared out to.
+        Ids of the engines it was shared out to, and of those that replaced some that died.
     began : float
         When it began, in seconds since the epoch.
+    output : tuple of (engine, item, stream, text)
+        What the function wrote to ``"stdout"`` and ``"stderr"``, once the call is over.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Run(Future[Any]):
         self.total = total
         self.engines = tuple(engines)
         self.began = time.time()
+        self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
         self._watching = threading.Lock()
         self._done_by_engine: Callable[[], list[int]] = lambda: [0] * len(self.engines)
@@ -82,7 +85,8 @@ class Run(Future[Any]):
     def done_by_engine(self) -> list[int]:
         """Return how many items each of `engines` has done."""
         with self._watching:
-            return self._done_by_engine()
+            done = self._done_by_engine()
+        return done + [0] * (len(self.engines) - len(done))  # one that is to begin
 
     def cancel(self) -> bool:
         """Stop the engines before their next item, or in it if it takes long.

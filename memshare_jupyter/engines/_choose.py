@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+import contextlib
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from memshare_jupyter.engines.local import LocalCluster, local_cluster
+from memshare_jupyter.engines._alive import why_gone
+from memshare_jupyter.engines.local import (
+    LocalCluster,
+    cluster_for_call,
+    default_engines,
+    running_cluster,
+)
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -14,14 +22,24 @@ if TYPE_CHECKING:
 AnyCluster: TypeAlias = "Client | DirectView | Cluster | LocalCluster | None"
 """In words, for ipyparallel is not loaded before it is needed."""
 
-_clients: weakref.WeakKeyDictionary[Any, Client] = weakref.WeakKeyDictionary()
+_OURS: Final = "_memshare_client"
 
 
 class Engine(NamedTuple):
-    """An engine: the client that reaches it, and its number there."""
+    """An engine: the client that reaches it, and its number there.
 
-    client: Client
+    Without a client it is this process itself, which works for an engine and is in a call of its
+    own.
+    """
+
+    client: Client | None
     number: int
+
+    @property
+    def follows(self) -> bool:
+        """Whether it goes where this process goes: those of the local cluster do."""
+        running = running_cluster()
+        return running is not None and running.client is self.client
 
 
 def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list[Engine]:
@@ -42,13 +60,56 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
     ClusterError
         The cluster has no engines.
     """
-    client, ids = _client_and_ids(started(cluster, max_cores))
+    # Imported here, because it brings cloudpickle, which those who detach views need not load.
+    from memshare_jupyter.worker import engine_of_this_call  # noqa: PLC0415
+
+    if cluster is None and (own := engine_of_this_call()) is not None:
+        return [Engine(None, own)]
+    max_cores = _whole(max_cores)
+    client, ids = _client_and_ids(found := started(cluster, max_cores))
+    if cluster is None and max_cores is None:
+        max_cores = found.usual or default_engines()  # more were started for a call that said so
+    if why := why_gone(client):
+        raise ClusterError(
+            f"the cluster cannot be used: {why}; connect a new client, or call local_cluster()"
+        )
     if not ids:
         raise ClusterError(
             "the cluster has no engines; start some (cluster.start_engines()), or wait for them "
             "(client.wait_for_engines(n))"
         )
     return [Engine(client, number) for number in ids[:max_cores]]
+
+
+def are_replaced(cluster: AnyCluster) -> bool:
+    """Say whether engines that die are replaced: those of the local cluster.
+
+    Not if the user named a client or a view: its engines were chosen.
+    """
+    return cluster is None or isinstance(cluster, LocalCluster)
+
+
+def replacements(cluster: AnyCluster, used: Iterable[int]) -> list[Engine]:
+    """Start engines of the local cluster for those that died; return the new ones.
+
+    Parameters
+    ----------
+    cluster : LocalCluster or None
+        What the user named.
+    used : iterable of int
+        The engines that the call had so far.
+
+    Raises
+    ------
+    ClusterError
+        None could be started.
+    """
+    if cluster is None:
+        cluster = running_cluster()
+    if not isinstance(cluster, LocalCluster) or not cluster.running:
+        return []
+    cluster.grow(0, quiet=True)
+    return [Engine(cluster.client, n) for n in sorted({*cluster.client.ids} - {*used})]
 
 
 def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = False) -> Any:
@@ -59,9 +120,18 @@ def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = 
     ValueError
         `max_cores` is no number of engines.
     """
-    if max_cores is not None and (not isinstance(max_cores, int) or max_cores < 1):
-        raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
-    return local_cluster(max_cores, quiet=quiet) if cluster is None else cluster
+    max_cores = _whole(max_cores)
+    return cluster_for_call(max_cores, quiet=quiet) if cluster is None else cluster
+
+
+def _whole(max_cores: int | None) -> int | None:
+    """Return a number of engines as Python's own; numpy's are taken, too, and no truth values."""
+    if max_cores is None:
+        return None
+    with contextlib.suppress(TypeError):
+        if not isinstance(max_cores, bool) and (number := operator.index(max_cores)) >= 1:
+            return number
+    raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
@@ -71,9 +141,7 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
     if isinstance(cluster, LocalCluster):
         cluster = cluster.view()
     if isinstance(cluster, ipp.Cluster):
-        if cluster not in _clients:
-            _clients[cluster] = cluster.connect_client_sync()
-        cluster = _clients[cluster]
+        cluster = _client_of(cluster)
     if isinstance(cluster, ipp.Client):
         return cluster, list(cluster.ids)
     if isinstance(cluster, ipp.DirectView):
@@ -85,3 +153,21 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
         f"cluster must be an ipyparallel Client, DirectView or Cluster, not {cluster!r}; "
         "pass the client, or client[:]"
     )
+
+
+def _client_of(cluster: Cluster) -> Client:
+    """Return our client of a cluster, which lives as long as that, or until it is restarted."""
+    # Kept there and not here: the client knows its cluster, and a dictionary would keep both.
+    client = getattr(cluster, _OURS, None)
+    if client is not None and why_gone(client):
+        client.close(linger=0)
+        client = None
+    if client is None:
+        try:
+            client = cluster.connect_client_sync()
+        except Exception as error:
+            raise ClusterError(
+                f"the cluster cannot be reached ({error}); start it (cluster.start_cluster_sync())"
+            ) from error
+        setattr(cluster, _OURS, client)
+    return client

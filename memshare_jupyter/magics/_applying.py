@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import sysconfig
 from argparse import Namespace as Arguments
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cloudpickle
 from IPython.core.error import UsageError
 
-from memshare_jupyter.apply import Run, memapply, memlapply
+from memshare_jupyter.apply import memapply, memlapply
 from memshare_jupyter.core.names import parse
 from memshare_jupyter.errors import InvalidNameError
 from memshare_jupyter.magics import _cells as cells
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from memshare_jupyter.magics._notebook import Notebook
 
 _FORMS: Final = ("list", "array", "series", "frame")
-_INSTALLED: Final = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-"""Where modules are that nobody edits."""
 
 
 class Applying:
@@ -62,6 +55,7 @@ class Applying:
             "block": arguments.block,
             "seed": arguments.seed,
             "progress_after": arguments.progress_after,
+            "quiet": arguments.quiet,
         }
         fun = self._function(magic, arguments, cell)
         options["cluster"] = self._engines.cluster(
@@ -69,40 +63,13 @@ class Applying:
         )
         return partial(self._run, magic, X, fun, arguments, options)
 
+    @staticmethod
     def _run(
-        self,
-        magic: str,
-        X: Any,
-        fun: Callable[..., Any],
-        arguments: Arguments,
-        options: dict[str, Any],
+        magic: str, X: Any, fun: Callable[..., Any], arguments: Arguments, options: dict[str, Any]
     ) -> Any:
-        with contextlib.ExitStack() as call:
-            self._send_as_it_is_now(fun, call)
-            if magic == "memlapply":
-                result = memlapply(X, fun, **options)
-            else:
-                result = memapply(X, arguments.margin, fun, batch=arguments.batch, **options)
-            if isinstance(result, Run):
-                later = call.pop_all()
-                result.add_done_callback(lambda _: later.close())
-        return result
-
-    def _send_as_it_is_now(self, fun: Callable[..., Any], call: contextlib.ExitStack) -> None:
-        """Send a function of a module that autoreload watches by its code, not by its name.
-
-        Engines import a module once, and would go on with what it was then.
-        """
-        autoreload = self._shell.magics_manager.registry.get("AutoreloadMagics")
-        if not getattr(getattr(autoreload, "_reloader", None), "enabled", False):
-            return
-        module = sys.modules.get(getattr(fun, "__module__", None) or "")
-        file = getattr(module, "__file__", None)
-        if module is None or file is None or any(map(Path(file).is_relative_to, _INSTALLED)):
-            return
-        if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.register_pickle_by_value(module)
-            call.callback(cloudpickle.unregister_pickle_by_value, module)
+        if magic == "memlapply":
+            return memlapply(X, fun, **options)
+        return memapply(X, arguments.margin, fun, batch=arguments.batch, **options)
 
     def _function(self, magic: str, arguments: Arguments, cell: str | None) -> Callable[..., Any]:
         if (arguments.fn is None) == (cell is None):

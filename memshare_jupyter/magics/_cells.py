@@ -104,6 +104,7 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     source = shell.transform_cell(cell)
     with _syntax_errors():
         body = ast.parse(source).body
+    _refuse_magics(body, cell)
     defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     module = ast.parse(f"def {_FUNCTION_NAME}({', '.join(parameters)}): pass")
     maker = module.body[0]
@@ -126,6 +127,24 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     exec(code, shell.user_ns, made)  # noqa: S102 -- the cell is the user's own code
     fun: Callable[..., Any] = made[_FUNCTION_NAME]
     return fun() if len(defined) == 1 else fun
+
+
+def _refuse_magics(body: Sequence[ast.stmt], cell: str) -> None:
+    """Raise when a line of a function is IPython's and not Python's: engines have another shell."""
+    for node in (node for statement in body for node in ast.walk(statement)):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Call(func=ast.Name(id="get_ipython")),
+                    attr="run_line_magic" | "run_cell_magic" | "system" | "getoutput",
+                )
+            ):
+                lines = cell.splitlines()
+                said = lines[node.lineno - 1].strip() if node.lineno <= len(lines) else ""
+                raise UsageError(
+                    f"line {node.lineno} of the cell ({said}) is a magic of this notebook, and the "
+                    "function of the cell runs on engines: write it in Python"
+                )
 
 
 @contextlib.contextmanager

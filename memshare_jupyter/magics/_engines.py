@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from IPython import get_ipython
 from IPython.core.error import UsageError
 
 from memshare_jupyter.display import count
 from memshare_jupyter.engines import Messages, engines_of, started
 from memshare_jupyter.engines.local import default_engines, local_cluster, running_cluster
+from memshare_jupyter.magics._px import active_view, clients_in, is_open
 
 if TYPE_CHECKING:
-    from ipyparallel import Client
+    from ipyparallel import Client, DirectView
 
     from memshare_jupyter.engines import Engine
     from memshare_jupyter.magics._notebook import Notebook
@@ -32,43 +33,57 @@ class Engines:
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
         self._adopted: tuple[str, Any] | None = None
+        self._local = False  # the user asked for the local cluster
+        self._started = False  # a line of this extension has started it
+        self._px_before: DirectView | None = None
+        self._told: Any = None
 
     def start(self, n: int | None, *, quiet: bool) -> str:
         """Start a local cluster, or what it lacks, and use it from now on."""
-        self._adopted = None
-        _point_px_to(local_cluster(n, quiet=quiet).client)
-        return self.status()
+        self._adopted, self._local = None, True
+        self._about_to_start()
+        pointed = self._point_px_to(local_cluster(n, quiet=quiet).client)
+        return self.status() + pointed
 
     def stop(self) -> str:
-        """Stop the local cluster; one that was adopted is only let go."""
+        """Stop the local cluster; one that was adopted is only let go. ``%%px`` is given back."""
+        self._local = False
         if self._adopted is not None:
             name, self._adopted = self._adopted[0], None
-            return f"{name} is no longer used; its engines go on"
+            return f"{name} is no longer used; its engines go on{self._give_px_back()}"
         running = running_cluster()
         if running is None:
             return "no local cluster is running"
         n = running.n
         running.stop()
-        return f"stopped the local cluster of {count(n, 'engine')}"
+        self._started = False
+        return f"stopped the local cluster of {count(n, 'engine')}{self._give_px_back()}"
+
+    def end(self) -> None:
+        """End the local cluster, if a line of this extension has started it."""
+        running = running_cluster()
+        if self._started and running is not None:
+            running.stop()
+        self._give_px_back()
 
     def adopt(self, name: str) -> str:
         """Use a cluster of the notebook from now on."""
         found = self._notebook.value(name)
         try:
-            client = engines_of(found)[0].client
+            client: Any = engines_of(found)[0].client
         except TypeError as error:
             raise UsageError(
                 f"{name} is a {type(found).__name__}; %memshare cluster takes start, status, stop, "
                 "or a variable with an ipyparallel Client, DirectView or Cluster"
             ) from error
         self._adopted = name, found
-        _point_px_to(client)
-        return self.status()
+        pointed = self._point_px_to(client)
+        return self.status() + pointed
 
     def status(self) -> str:
         """Say which engines the magics use."""
-        if self._adopted is not None:
-            name, found = self._adopted
+        if (chosen := self._chosen()) is not None:
+            name, found = chosen
             return f"the magics use {name}: {_listed(engines_of(found))}"
         if (running := running_cluster()) is None:
             return (
@@ -77,16 +92,46 @@ class Engines:
             )
         return f"the magics use the local cluster: {_listed(engines_of(running))}"
 
+    def _chosen(self) -> tuple[str, Any] | None:
+        """Return what is used instead of the local cluster, and what people call it.
+
+        That is what was adopted, else where ``%%px`` runs, else the only client of the notebook.
+        """
+        if self._adopted is not None or self._local:
+            return self._adopted
+        running = running_cluster()
+        own = None if running is None else running.client
+        view = active_view()
+        if view is not None:
+            return None if view.client is own else ("the view of %%px", view)
+        others = clients_in(self._notebook.variables.values())
+        if len(others) != 1 or others[0] is own:
+            return None
+        names = [n for n in self._notebook.names() if self._notebook.variables[n] is others[0]]
+        return (names or ["the client"])[0], others[0]
+
+    def _about_to_start(self) -> None:
+        self._started = self._started or running_cluster() is None
+
+    def _tell(self, found: Any, *, quiet: bool) -> None:
+        """Say once which cluster is used that nobody has named."""
+        if self._adopted is None and found is not self._told and not quiet:
+            self._told = found
+            sys.stderr.write(
+                f"{self.status()}; %memshare cluster start uses a local cluster instead\n"
+            )
+
     def count(self) -> int:
         """Return how many engines there are, or would be; starts none."""
-        if self._adopted is not None:
-            return len(engines_of(self._adopted[1]))
+        if (chosen := self._chosen()) is not None:
+            return len(engines_of(chosen[1]))
         running = running_cluster()
         return running.n if running is not None else default_engines()
 
     def present(self) -> Any:
         """Return the cluster in use, or None; starts none."""
-        return running_cluster() if self._adopted is None else self._adopted[1]
+        chosen = self._chosen()
+        return running_cluster() if chosen is None else chosen[1]
 
     def cluster(
         self, name: str | None, targets: str | None, max_cores: int | None, *, quiet: bool
@@ -94,17 +139,22 @@ class Engines:
         """Return what `memapply` takes as its cluster; None lets it start the local one."""
         if name is not None:
             found = self._notebook.value(name)
-        elif self._adopted is not None:
-            found = self._adopted[1]
-        elif targets is not None or quiet:
-            found = started(None, max_cores, quiet=quiet)
+        elif (chosen := self._chosen()) is not None:
+            self._tell(chosen[1], quiet=quiet)
+            found = chosen[1]
         else:
-            return None
+            self._about_to_start()
+            if targets is None:
+                if quiet:
+                    started(None, max_cores, quiet=True)
+                return None
+            found = started(None, max_cores, quiet=quiet)
         if targets is None:
             return found
         engines = engines_of(found)
         ids = chosen_ids(targets, [engine.number for engine in engines])
-        return engines[0].client.direct_view(ids)
+        client: Any = engines[0].client
+        return client.direct_view(ids)
 
     def on_each(
         self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool
@@ -116,7 +166,11 @@ class Engines:
         on none.
         """
         chosen = engines_of(self.cluster(None, targets, None, quiet=quiet))
-        _point_px_to(chosen[0].client)
+        client: Any = chosen[0].client
+        view = active_view()
+        elsewhere = view is not None and view.client is not client
+        if view is None:
+            self._point_px_to(client)
         messages = Messages()
         for engine in chosen:
             messages.send(engine, act, engine.number, *arguments)
@@ -125,7 +179,26 @@ class Engines:
         if wrong and (every or len(wrong) == len(messages.answers)):
             raise UsageError("\n".join(wrong))
         ids = [engine.number for engine in chosen if engine not in messages.died]
-        return f"{'engine' if len(ids) == 1 else 'engines'} {_numbers(ids)}"
+        note = " (%%px runs on another cluster)" if elsewhere else ""
+        return f"{'engine' if len(ids) == 1 else 'engines'} {_numbers(ids)}{note}"
+
+    def _point_px_to(self, client: Client) -> str:
+        """Let ``%%px`` run where the magics do; say so if it ran elsewhere."""
+        view = active_view()
+        if view is not None and view.client is client:
+            return ""
+        if view is not None and self._px_before is None:
+            self._px_before = view
+        client.activate()
+        return "" if view is None else "; %%px runs there, too, until %memshare cluster stop"
+
+    def _give_px_back(self) -> str:
+        """Let ``%%px`` run again where it ran before."""
+        before, self._px_before = self._px_before, None
+        if before is None or not is_open(before.client):
+            return ""
+        before.activate()
+        return "; %%px runs where it ran before"
 
 
 def chosen_ids(targets: str, ids: Sequence[int]) -> list[int]:
@@ -148,15 +221,6 @@ def chosen_ids(targets: str, ids: Sequence[int]) -> list[int]:
             raise UsageError(f"there is no engine {missing[0]}; there are {_numbers(ids)}")
         return wanted
     raise UsageError(f"engines are written all, 0,2 or 1:3, not {targets!r}")
-
-
-def _point_px_to(client: Client) -> None:
-    """Let ``%%px`` run where the magics do, as ipyparallel lets it for the first client."""
-    shell = get_ipython()
-    px = shell.magics_manager.magics["cell"].get("px") if shell is not None else None
-    view = getattr(getattr(px, "__self__", None), "view", None)
-    if view is None or view.client is not client:
-        client.activate()
 
 
 def _listed(engines: Sequence[Engine]) -> str:

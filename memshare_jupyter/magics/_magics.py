@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace as Arguments
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
@@ -54,6 +55,7 @@ class MemshareMagics(Magics):
         super().__init__(shell=shell)
         self.notebook = Notebook(shell, lambda: self.namespace)
         engines = Engines(self.notebook)
+        self.engines = engines
         self._sharing = Sharing(self.notebook, engines)
         self._applying = Applying(shell, self.notebook, engines)
         self.completer = Completer(self.notebook)
@@ -156,6 +158,9 @@ class MemshareMagics(Magics):
                 result = call()
             except (TypeError, ValueError) as error:
                 # What X, the function or vars should have been; the function's own are wrapped.
+                # One of the user's code, such as a result that cannot be rebuilt, is not for us.
+                if not _is_ours(error):
+                    raise
                 raise UsageError(str(error)) from error
         if arguments.o is None:
             return result
@@ -174,6 +179,12 @@ class MemshareMagics(Magics):
             return lines
         magics = f"get_ipython().magics_manager.registry[{type(self).__name__!r}]"
         return [f"await {magics}.memshare_awaiting({found[1]!r}, {cell!r})\n"]
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Say whether this package raised an error itself."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1]).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _parsed(parser: MagicArgumentParser, words: Sequence[str]) -> Any:
@@ -201,21 +212,25 @@ def load(shell: InteractiveShell) -> None:
 def unload(shell: InteractiveShell) -> None:
     """Remove the magics from a shell and end every handle of this process.
 
+    A local cluster that a line of the extension started ends.
     Views that variables of the notebook still use end with those variables. Panels are closed.
     """
-    _remove(shell)
+    magics = _remove(shell)
     close_all()
+    if magics is not None:
+        magics.engines.end()
     registry().gc()
 
 
-def _remove(shell: InteractiveShell) -> None:
+def _remove(shell: InteractiveShell) -> MemshareMagics | None:
     manager = shell.magics_manager
-    magics = manager.registry.pop(MemshareMagics.__name__, None)
+    magics: Any = manager.registry.pop(MemshareMagics.__name__, None)
     if magics is None:
-        return
+        return None
     for kind in ("line", "cell"):
         for name in _NAMES:
             manager.magics[kind].pop(name, None)
     shell.configurables.remove(magics)
     shell.input_transformer_manager.line_transforms.remove(magics.await_register)
     shell.Completer.custom_matchers.remove(magics.completer.matcher)
+    return magics  # type: ignore[no-any-return]

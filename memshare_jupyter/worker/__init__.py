@@ -10,21 +10,25 @@ from memshare_jupyter.worker._carrying import Pickled, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
-from memshare_jupyter.worker._task import Place, Task
-from memshare_jupyter.worker._work import run
+from memshare_jupyter.worker._task import Place, Task, World
+from memshare_jupyter.worker._work import engine_of_this_call, run
 
 __all__ = [
     "Columns",
     "Failure",
     "Pickled",
     "Place",
+    "Said",
     "Seeds",
     "Task",
+    "World",
     "carried",
     "columns_of",
     "dumps",
+    "engine_of_this_call",
     "killed",
     "layout",
     "matrix_of",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from memshare_jupyter.core.values import is_array
-from memshare_jupyter.worker._sources import Pickler, pickled_by
+from memshare_jupyter.worker._sources import Pickler, Share, pickled_by
 
 _SIMPLE: Final = frozenset({int, float, complex, bool, str, bytes, type(None), range})
 _TABLES: Final = frozenset({"numpy", "polars", "pyarrow", "scipy"})
@@ -36,9 +36,9 @@ class Pickled:
 class _Noting(Pickler):
     """Notes what is sent by value, and generators of random numbers."""
 
-    def __init__(self, file: Any, buffers: list[pickle.PickleBuffer] | None = None) -> None:
-        callback = None if buffers is None else buffers.append
-        super().__init__(file, buffer_callback=callback)
+    def __init__(self, file: Any, *, beside: bool = False, **options: Any) -> None:
+        self.buffers: list[pickle.PickleBuffer] = []  # the arrays, if they go beside the pickle
+        super().__init__(file, buffer_callback=self.buffers.append if beside else None, **options)
         self.by_value = False
         self.generators: dict[str, None] = {}
 
@@ -51,8 +51,8 @@ class _Noting(Pickler):
         return reduced
 
 
-def pickled(fun: Callable[..., Any]) -> tuple[Pickled, list[str]]:
-    """Pickle a function, and say which generators of random numbers it has.
+def pickled(fun: Callable[..., Any], share: Share) -> tuple[Pickled, list[str]]:
+    """Pickle a function, large arrays as `share` says; say which random generators it has.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def pickled(fun: Callable[..., Any]) -> tuple[Pickled, list[str]]:
         Something that it uses cannot be pickled; the message names that.
     """
     try:
-        data, pickler = pickled_by(_Noting, fun)
+        data, pickler = pickled_by(_Noting, fun, share)
     except Exception as error:
         culprits = _culprits(fun)
         what = f"it uses {' and '.join(culprits)}, which " if culprits else "it "
@@ -113,14 +113,13 @@ def carried(value: Any) -> tuple[Any, list[str]]:
         inside = value.values() if isinstance(value, dict) else value
         if all(map(_is_simple, inside)):
             return value, []
-    buffers: list[pickle.PickleBuffer] = []
     try:
-        data, pickler = pickled_by(_Noting, value, buffers)
+        data, pickler = pickled_by(_Noting, value, beside=True)
     except Exception:  # noqa: BLE001 -- whoever registers it will say what is wrong with it
         return value, []
     if not pickler.by_value:
         return value, list(pickler.generators)
-    arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
+    arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in pickler.buffers]
     return _Carried(data, arrays), list(pickler.generators)
 
 

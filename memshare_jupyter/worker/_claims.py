@@ -16,10 +16,15 @@ from memshare_jupyter.core import blocks
 from memshare_jupyter.worker._layout import (
     CLAIM,
     COUNT,
+    ENDED,
+    STOP,
+    STOP_NOW,
+    WORKING,
     Address,
     control_bytes,
     count_at,
     open_block,
+    state_at,
 )
 
 
@@ -41,7 +46,7 @@ class Claims:
     Attributes
     ----------
     stop : memoryview of one byte
-        Not 0 when the workers should stop before their next item.
+        `STOP` when the workers should stop before their next item, `STOP_NOW` for in this one.
     done : memoryview of one int
         How many items this worker has done, for the worker to count.
     """
@@ -54,8 +59,10 @@ class Claims:
         control = blocks.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
+        self._state = memoryview(control)[state_at(worker) :][:1]
         self._chunks = address.chunks()
         self._record = CLAIM.pack(worker)
+        self._state[0] = WORKING
 
     def __iter__(self) -> Iterator[range]:
         """Claim chunks until there are no more, or the call is cancelled."""
@@ -68,10 +75,23 @@ class Claims:
 
     def cancel(self) -> None:
         """Tell all workers, this one too, to stop before their next item."""
-        self.stop[0] = 1
+        if not self.stop[0]:
+            self.stop[0] = STOP
+
+    def stop_if_abandoned(self) -> None:
+        """Have all workers stop at once if the caller is dead, or waits no longer."""
+        try:
+            # The caller's lock is exclusive; shared ones of other workers do not count.
+            fcntl.lockf(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+        except OSError:
+            return
+        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1)
+        self.stop[0] = STOP_NOW
 
     def close(self) -> None:
-        """Let go of the queue."""
+        """Say that this worker is no longer in the call, and let go of the queue."""
+        self._state[0] = ENDED
+        self._state.release()
         self.stop.release()
         self.done.release()
         self._block.close()

@@ -41,8 +41,18 @@ class Failure:
     pickled: bytes | None
 
     @classmethod
-    def of(cls, error: BaseException, items: range | None, engine: int, own_file: str) -> Failure:
-        """Describe an exception; its traceback begins behind the frames of `own_file`."""
+    def of(
+        cls,
+        error: BaseException,
+        items: range | None,
+        engine: int,
+        own_file: str,
+        printed: str = "",
+    ) -> Failure:
+        """Describe an exception; its traceback begins behind the frames of `own_file`.
+
+        What the item had printed is shown under it.
+        """
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == own_file:
             frames = frames.tb_next
@@ -54,13 +64,15 @@ class Failure:
         if len(lines) > _MOST_LINES:
             half = _MOST_LINES // 2
             lines[half:-half] = [f"  ... {len(lines) - 2 * half} lines ..."]
+        if printed:
+            lines += ["The item had printed:", *(f"  {line}" for line in printed.splitlines())]
         text = "\n".join(_shortened(line) for line in lines)
         return cls(items, engine, _shortened(said), text, _pickled(error))
 
     @property
     def note(self) -> str:
         """The traceback, to go with an exception."""
-        return f"\non engine {self.engine}:\n{self.remote_traceback}\n"
+        return f"\non {_engine(self.engine)}:\n{self.remote_traceback}\n"
 
     def exception(self) -> BaseException | None:
         """Return the exception itself, if it could be sent and can be rebuilt here."""
@@ -85,12 +97,12 @@ class Failure:
         first = self.items.start if self.items else None
         label = None if first is None else label_of(first)
         if self.items is None:
-            message = f"engine {self.engine} could not begin: {self.error}"
+            message = f"{_engine(self.engine)} could not begin: {self.error}"
             if "Can't get attribute" in self.error:
                 message += "; engines look for it by its name: define it in a module"
         else:
             message = (
-                f"fun failed {_place(self.items, label)} on engine {self.engine}: {self.error}"
+                f"fun failed {_place(self.items, label)} on {_engine(self.engine)}: {self.error}"
             )
         error = MemApplyError(
             message,
@@ -142,6 +154,10 @@ def killed(items: range, engines: Sequence[int], label: str | None) -> MemApplyE
         engine=engines[-1],
         remote_traceback="",
     )
+
+
+def _engine(number: int) -> str:
+    return "an engine" if number < 0 else f"engine {number}"
 
 
 def _place(items: range, label: str | None) -> str:

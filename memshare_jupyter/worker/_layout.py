@@ -5,11 +5,13 @@ die, and are no pages of the ledger.
 
 The *queue* says who takes which items, how far they are, and whether to stop::
 
-    control   one cancel byte, then per worker the number of items done, a cache line each
+    control   one byte that says whether to stop, then for each worker a line of the cache: the
+              number of items it has done, and a byte that says whether it is in the call
     log       grows at the end: four bytes a claim, the number of the worker that made it
 
 The place where a claim lands in the log is the number of the chunk that is claimed, and the items
-of chunk *k* follow from *k* alone (`chunks`).
+of chunk *k* follow from *k* alone (`chunks`). The caller keeps a record lock on the first byte for
+as long as it waits, which the system takes from it when it dies: so workers know.
 
 The *results* have what the function returned, so that nothing is lost with a worker::
 
@@ -41,6 +43,16 @@ from memshare_jupyter.core.registry import registry
 LINE_BYTES: Final = 64
 CLAIM: Final = struct.Struct("<I")
 COUNT: Final = struct.Struct("=Q")
+
+STOP: Final = 1
+"""Workers stop before their next item."""
+STOP_NOW: Final = 2
+"""They stop in the item they are at."""
+
+WORKING: Final = 1
+ENDED: Final = 2
+"""What a worker says of itself; 0 as long as it has not begun."""
+
 _SHARE: Final = 6
 """A chunk is this fraction of a fair share of what is left. Larger chunks cost fewer claims,
 smaller ones waste less time at the end when items differ in cost."""
@@ -109,6 +121,11 @@ def control_bytes(workers: int) -> int:
 def count_at(worker: int) -> int:
     """Return where in the control a worker counts the items it has done."""
     return LINE_BYTES * (1 + worker)
+
+
+def state_at(worker: int) -> int:
+    """Return where in the control a worker says whether it is in the call."""
+    return count_at(worker) + COUNT.size
 
 
 def region_at(region: int) -> int:

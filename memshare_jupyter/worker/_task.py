@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from memshare_jupyter.worker._edited import edited_modules, forget
 from memshare_jupyter.worker._layout import Address
 from memshare_jupyter.worker._seeds import Seeds
 
@@ -42,6 +47,46 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class World:
+    """Where the caller is, for engines that follow it.
+
+    Attributes
+    ----------
+    path : tuple of str
+        Its ``sys.path``.
+    directory : str
+        Its working directory.
+    edited : tuple of (name, number)
+        Its modules whose files changed in its life.
+    """
+
+    path: tuple[str, ...]
+    directory: str
+    edited: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of_this_process(cls) -> World:
+        """Return that of this process."""
+        try:
+            directory = os.getcwd()
+        except FileNotFoundError:  # it was removed
+            directory = ""
+        path = tuple(entry for entry in sys.path if isinstance(entry, str))
+        return cls(path, directory, edited_modules())
+
+    def follow(self) -> None:
+        """Go there, and stay."""
+        if sys.path != [*self.path]:
+            sys.path[:] = self.path
+            importlib.invalidate_caches()
+        if self.directory:
+            with contextlib.suppress(OSError):
+                if os.getcwd() != self.directory:
+                    os.chdir(self.directory)
+        forget(self.edited)
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where one worker works: what of a call differs between the workers.
 
@@ -53,9 +98,15 @@ class Place:
         The worker's number in the queue, and where its results go.
     engine : int
         Its id in the cluster.
+    world : World or None
+        Where the worker goes before it begins; None to stay where it is.
+    here : bool
+        Whether it is the caller that works, because it is in a call itself.
     """
 
     address: Address
     worker: int
     region: int
     engine: int
+    world: World | None = None
+    here: bool = False

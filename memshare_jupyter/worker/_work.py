@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -18,32 +19,48 @@ from memshare_jupyter.worker._failures import Failure
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._gathering import is_gathered
 from memshare_jupyter.worker._items import Items
+from memshare_jupyter.worker._said import Listener, Said, listening
 from memshare_jupyter.worker._task import Place, Task
-from memshare_jupyter.worker._threads import one_blas_thread
+from memshare_jupyter.worker._threads import one_thread
+from memshare_jupyter.worker._watch import Watched, watched
 from memshare_jupyter.worker._writer import NotPicklable, Writer, at_once
+
+_in_call: int | None = None
+
+
+def engine_of_this_call() -> int | None:
+    """Return the engine of which this process works in a call at this moment; None for none."""
+    return _in_call
 
 
 def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
-    """Work on a `Task` until the queue is empty; return None or a `Failure`, both pickled.
+    """Work on a `Task` until the queue is empty; return (None or a `Failure`, `Said`), pickled.
 
     All handles that the task needs end with this call. An exception in the function cancels the
     call for every worker, unless it is to keep going; nothing is raised.
     """
+    global _in_call  # noqa: PLW0603 -- a process does one thing at a time
+    outer = _in_call
     worker = _Worker()
-    failure = None
+    failure = place = None
     try:
-        place: Place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
-        worker.engine = place.engine  # before anything that may fail
-        worker.work(pickle.loads(pickled_task), place)  # noqa: S301 -- from the caller
-    except BaseException as error:  # noqa: BLE001 -- everything is reported to the caller
-        failure = Failure.of(error, worker.items, worker.engine, __file__)
+        place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
+        _in_call = worker.engine = place.engine
+        worker.work(pickled_task, place)
+    except BaseException as error:
+        failure = worker.failure_of(error)
+        if place is not None and place.here and not isinstance(error, Exception):
+            raise  # it is for the call around this one
+    finally:
+        _in_call = outer
     failed = failure is not None or worker.failed
+    said = worker.said
     del worker
     if failed:
         # A traceback and its frames refer to each other, and to the views of this call: without
         # this, they would stay until the engine happens to collect its garbage.
         gc.collect()
-    return pickle.dumps(failure)
+    return pickle.dumps((failure, said))
 
 
 class _Worker:
@@ -53,29 +70,51 @@ class _Worker:
         self.engine = -1
         self.failed = False
         self._at = self._width = 0
+        self._listener = Listener(lambda: self._at if self._width else -1)
 
-    def work(self, task: Task, place: Place) -> None:
-        registry().label(f"engine {place.engine}")
-        self._task = task
-        self._variables = {
-            key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
-        }
+    def work(self, pickled_task: bytes, place: Place) -> None:
         self._claims = Claims(place.address, place.worker)
+        watching: contextlib.AbstractContextManager[Watched]
+        watching = contextlib.nullcontext(Watched(self._claims))
+        if not place.here:
+            registry().label(f"engine {place.engine}")
+            watching = watched(self._claims)
         try:
-            self._items = Items(task.value, task.margin, place.address.workers)
-            substitute = self._substitute if task.keep_going else None
-            self._results = Writer(place.address, place.region, substitute)
-            try:
-                with one_blas_thread():
-                    self._work()
-            finally:
-                self._results.close()
-                del self._results  # it refers to this worker, too
+            with watching as self._watched, listening(self._listener), one_thread():
+                if place.world is not None:
+                    place.world.follow()
+                self._begin(pickle.loads(pickled_task), place)  # noqa: S301 -- from the caller
         except BaseException:
             self._claims.cancel()
             raise
         finally:
             self._claims.close()
+
+    def _begin(self, task: Task, place: Place) -> None:
+        self._task = task
+        self._variables = {
+            key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
+        }
+        self._items = Items(task.value, task.margin, place.address.workers)
+        substitute = self._substitute if task.keep_going else None
+        self._results = Writer(place.address, place.region, substitute)
+        try:
+            self._work()
+        finally:
+            self._watched.armed = False
+            self._results.close()
+            del self._results  # it refers to this worker, too
+
+    @property
+    def said(self) -> Said:
+        """What was printed and warned of so far."""
+        self._listener.said.engine = self.engine
+        return self._listener.said
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """Describe what happened to the item, or the batch of items, it is at."""
+        printed = self._listener.last(self._at) if self._width else ""
+        return Failure.of(error, self.items, self.engine, __file__, printed)
 
     @property
     def items(self) -> range | None:
@@ -86,6 +125,7 @@ class _Worker:
         work = self._one_by_one if self._task.batch == 0 else self._in_batches
         for chunk in self._claims:
             work(chunk)
+            self._listener.displays.look()
             self._write(self._results.flush_if_due)
         self._write(self._results.flush)
         self._width = 0
@@ -94,6 +134,7 @@ class _Worker:
         # What this costs is what an item costs if the function does nothing.
         fun, variables, seeds = self._task.fun, self._variables, self._task.seeds
         stop, count, results = self._claims.stop, self._claims.done, self._results
+        due = self._watched.due
         self._width = 1
         done, enough = results.begin(chunk.start), 1
         counted = count[0] - chunk.start + 1
@@ -113,9 +154,11 @@ class _Worker:
                 result = own_part(result, item)
             done.append(result)
             count[0] = counted + index
-            if len(done) >= enough:
+            if len(done) >= enough or due[0]:
                 enough = at_once(result)
-                if len(done) >= enough:
+                if len(done) >= enough or due[0]:
+                    due[0] = 0
+                    self._listener.displays.look()
                     self._write(results.flush)
                     done = results.begin(index + 1)
 
@@ -137,6 +180,7 @@ class _Worker:
                 found = [_as_result(error, self)] * len(some)
             self._write(self._results.add, start, found)
             self._claims.done[0] += len(some)
+            self._write(self._results.flush_if_due)
 
     def _substitute(self, index: int, error: Exception) -> Failure:
         self._at, self._width = index, 1
@@ -153,7 +197,7 @@ class _Worker:
 def _as_result(error: Exception, worker: _Worker) -> Failure:
     """Return what stands for a result that could not be had, traceback included."""
     worker.failed = True
-    return Failure.of(error, worker.items, worker.engine, __file__)
+    return worker.failure_of(error)
 
 
 def _one_each(found: Any, count: int) -> Sequence[Any] | np.ndarray[Any, Any]:

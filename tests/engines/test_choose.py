@@ -39,6 +39,22 @@ def test_max_cores_limits_the_engines(local):
     assert len(set(pids)) == 1
 
 
+@pytest.mark.parametrize("number", [True, 0, 1.0, "1"])
+def test_max_cores_is_a_whole_number_of_any_kind(local, number):
+    assert ms.memapply(X, 1, len, cluster=local, max_cores=np.int64(1)) == [3, 3]
+    with pytest.raises(ValueError, match="a whole number of at least 1, not"):
+        ms.memapply(X, 1, len, cluster=local, max_cores=number)
+
+
+def test_an_engine_more_for_one_call_is_not_used_by_the_next(local):
+    many = np.zeros((400, 1))
+    ms.memapply(many, 1, pid_of_engine, max_cores=3)
+    assert local.n == 3
+    run = ms.memapply(many, 1, pid_of_engine, block=False)
+    run.result(60)
+    assert len(run.engines) == 2
+
+
 def test_with_no_cluster_a_local_one_is_started_kept_and_reused(local):
     first = set(ms.memapply(X, 1, pid_of_engine))
     second = set(ms.memapply(X, 1, pid_of_engine, max_cores=2))

@@ -1,7 +1,8 @@
 """A room in `engines`: the local cluster, which starts in under a second and ends with its owner.
 
 `_cluster` is the owner's, `_link` its end of the tether; `_tether` is the process between the owner
-and the `_members`, which are ipyparallel's controller and engines. It imports the errors only.
+and the `_members`, which are ipyparallel's controller and engines. It imports the errors, and
+of the core what it says of memory.
 """
 
 import lazy_loader

@@ -14,7 +14,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from memshare_jupyter.engines.local._cores import default_engines
 from memshare_jupyter.engines.local._link import TetherLink
+from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +47,8 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     ----------
     n : int, optional
         How many engines are needed at least. By default as many as the cluster has, or one
-        less than this process may use cores, but at least one. If more engines are running
-        they stay: take ``.view(n)``.
+        less than this process may use cores, but two where there are two; a control group's
+        quota and its memory count. If more engines are running they stay: take ``.view(n)``.
     quiet : bool, default False
         Do not write the line of progress to standard error.
 
@@ -59,7 +61,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     ------
     ValueError
         If `n` is less than 1.
-    RuntimeError
+    ClusterError
         If the cluster, or an engine that was missing, did not start; the end of the log is
         in the message. Nothing of what failed is left running. Also on any system but Linux.
 
@@ -76,6 +78,27 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     if n is not None and n < 1:
         message = f"a cluster needs at least one engine, not {n}"
         raise ValueError(message)
+    cluster = _running(n, quiet=quiet)
+    cluster.usual = max(cluster.usual, n or cluster.n)
+    return cluster
+
+
+def cluster_for_call(max_cores: int | None, *, quiet: bool = False) -> LocalCluster:
+    """Return the local cluster, with as many engines as a call needs that has no other.
+
+    Parameters
+    ----------
+    max_cores : int, optional
+        So many; by default as many as `local_cluster` was asked for, if it was.
+    quiet : bool, default False
+        As there.
+    """
+    current = running_cluster()
+    usual = current.usual if current is not None else 0
+    return _running(max_cores or usual or default_engines(), quiet=quiet)
+
+
+def _running(n: int | None, *, quiet: bool) -> LocalCluster:
     with _state.lock:
         cluster, lost = _state.cluster, ""
         if cluster is not None:
@@ -85,8 +108,10 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
                 return cluster
             if lost:  # rather than stopped by the user
                 n = max(n or 0, cluster.target)
+        usual = cluster.usual if cluster is not None and lost else 0
         _state.cluster = None
         _state.cluster = LocalCluster(n or default_engines(), lost, quiet=quiet)
+        _state.cluster.usual = usual
         return _state.cluster
 
 
@@ -94,15 +119,6 @@ def running_cluster() -> LocalCluster | None:
     """Return this process's local cluster if one is running; starts none."""
     cluster = _state.cluster
     return cluster if cluster is not None and cluster.running else None
-
-
-def default_engines() -> int:
-    """How many engines a local cluster gets: one less than the usable cores, at least one."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, cores - 1)
 
 
 class LocalCluster:
@@ -114,6 +130,8 @@ class LocalCluster:
         Connected to the cluster; closed when the cluster stops.
     target : int
         How many engines there are when none has died.
+    usual : int
+        How many of them a call uses that does not say; 0 if that was not said either.
     """
 
     client: Client
@@ -121,10 +139,10 @@ class LocalCluster:
     def __init__(self, n: int, lost: str = "", *, quiet: bool = False) -> None:
         if sys.platform != "linux":
             message = "local_cluster() needs Linux; start an ipyparallel.Cluster and use its client"
-            raise RuntimeError(message)
+            raise ClusterError(message)
         self._owner = os.getpid()
         self._numbered = 0  # engines are numbered from 0 and no number is used twice
-        self.target = 0
+        self.target = self.usual = 0
         self._stopped = False
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
             self._link = TetherLink()
@@ -161,19 +179,18 @@ class LocalCluster:
 
         Raises
         ------
-        ValueError
-            If fewer than `n` engines are alive.
-        RuntimeError
-            If the cluster has stopped, or belongs to the parent of this process.
+        ClusterError
+            If fewer than `n` engines are alive, the cluster has stopped, or it belongs to the
+            parent of this process.
         """
         if not self.running:
             why = self._link.end or f"it belongs to process {self._owner}"
             message = f"this local cluster cannot be used: {why}; call local_cluster() again"
-            raise RuntimeError(message)
+            raise ClusterError(message)
         engines = sorted(self._link.engines)
         if n is not None and not 1 <= n <= len(engines):
             message = f"no view of {n} engines in a cluster of {len(engines)}"
-            raise ValueError(message)
+            raise ClusterError(message)
         return self.client.direct_view(targets=engines[:n])
 
     def stop(self) -> None:

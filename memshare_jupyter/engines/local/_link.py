@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import memshare_jupyter
+from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -104,7 +105,7 @@ class TetherLink:
 
         Raises
         ------
-        RuntimeError
+        ClusterError
             If the cluster or one of these engines ends first, or nothing happens for a minute.
             The end of the log is in the message; `losses` are cleared.
         """
@@ -118,7 +119,7 @@ class TetherLink:
                 self.losses.clear()
                 reason = "; ".join(filter(None, reasons))
                 message = f"the local cluster did not start: {reason}\n{self._log_tail()}"
-                raise RuntimeError(message)
+                raise ClusterError(message)
 
     def close(self) -> None:
         """End the cluster and wait until its processes and its directory are gone."""

@@ -133,6 +133,10 @@ def run_controller(directory: str, ready: int) -> None:
         # The hub's database would keep every task and its result for the client that may
         # ask again; ours holds its results itself.
         "--nodb",
+        # Only who has the key may connect: others can neither hear what engines print nor fill
+        # the queues of the controller.
+        f"--IPController.enable_curve={zmq.has('curve')}",
+        f"--Session.key={secrets.token_hex(32)}",  # with CURVE there would be none, and a warning
         f"--HeartMonitor.period={_HEARTBEAT_MS}",
         f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}",
     ]
@@ -189,6 +193,9 @@ def send_unregistration(connection: dict[str, Any], engine: int) -> None:
     )
     with zmq.Context() as context, context.socket(zmq.DEALER) as hub:
         hub.linger = 3000
+        if server_key := connection.get("curve_serverkey"):
+            hub.curve_publickey, hub.curve_secretkey = zmq.curve_keypair()
+            hub.curve_serverkey = server_key.encode()
         hub.connect(f"{connection['interface']}:{connection['registration']}")
         session.send(hub, "unregistration_request", content={"id": engine})
 

@@ -36,13 +36,14 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+from memshare_jupyter.engines.local._directory import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,9 @@ GRACE_S: Final = 1.0
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _PARENT_POLL_MS: Final = 500  # without a pidfd
+_LOG_POLL_MS: Final = 10_000
+_MOST_LOG_BYTES: Final = 16 << 20
+"""A log that grows beyond begins anew: nobody sees it, and it is a file of the machine's."""
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -112,7 +116,8 @@ class Tether:
             self._poll.register(self._owner_fd, select.POLLIN)
         if os.getppid() != owner:
             raise _OwnerGoneError
-        self.directory = tempfile.mkdtemp(prefix="memshare-cluster-")
+        self.directory, lock = make_directory()
+        self._own_fds.append(lock)  # no member keeps it
 
     def run(self) -> None:
         """Serve until the owner goes or the controller ends; raise `_ForkedError` in children."""
@@ -125,11 +130,13 @@ class Tether:
         warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
         self._start_controller(_members.run_controller)
         _members.preload()  # meanwhile
-        timeout = None if self._owner_fd >= 0 else _PARENT_POLL_MS
+        timeout = _LOG_POLL_MS if self._owner_fd >= 0 else _PARENT_POLL_MS
         while os.getppid() == self._owner:
             events = {fd for fd, _event in self._poll.poll(timeout)}
             if self._owner_fd in events:
                 return
+            if not events:
+                _bound_log()
             if self._signals in events and not self._read_signals(_members.send_unregistration):
                 return
             if _STDIN in events and not self._read_command(_members.run_engine):
@@ -248,6 +255,12 @@ class Tether:
             os.write(_STDOUT, json.dumps(event).encode() + b"\n")
         except BrokenPipeError as error:
             raise _OwnerGoneError from error
+
+
+def _bound_log() -> None:
+    if os.fstat(_STDERR).st_size > _MOST_LOG_BYTES:
+        os.ftruncate(_STDERR, 0)
+        os.lseek(_STDERR, 0, os.SEEK_SET)  # all who write to it share the position
 
 
 def _has_ended(pid: int) -> bool:

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from ipyparallel.error import CompositeError
 
+import memshare_jupyter as ms
 from memshare_jupyter.engines.local import _cluster, _link, _members
 from memshare_jupyter.engines.local._cluster import LocalCluster, local_cluster
 
@@ -80,19 +81,13 @@ def test_later_calls_return_the_same_cluster(shared):
 
 
 def test_a_view_of_more_engines_than_there_are_is_an_error(shared):
-    with pytest.raises(ValueError, match="no view of 9 engines in a cluster of"):
+    with pytest.raises(ms.ClusterError, match="no view of 9 engines in a cluster of"):
         shared.view(9)
 
 
 def test_less_than_one_engine_is_an_error():
     with pytest.raises(ValueError, match="at least one engine, not 0"):
         local_cluster(0)
-
-
-def test_default_is_one_less_than_the_usable_cores(monkeypatch):
-    for cores, engines in [(1, 1), (2, 1), (8, 7)]:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid, n=cores: set(range(n)))
-        assert _cluster.default_engines() == engines
 
 
 def test_there_is_one_process_per_engine_and_two_more(shared):
@@ -130,12 +125,44 @@ def test_engines_draw_different_random_numbers(shared):
     assert len({number for pair in draws for number in pair}) == 2 * shared.n
 
 
+def test_who_has_no_key_hears_nothing_and_fills_nothing(shared):
+    import zmq
+
+    processes = processes_of(shared)
+    controller = next(p for p in processes if p.name() == "ms-controller")
+    ports = {c.laddr for p in processes for c in p.net_connections() if c.status == "LISTEN"}
+    before, log = controller.memory_info().rss, os.fstat(shared._link._log.fileno()).st_size
+    with zmq.Context() as context:
+        poller, sockets = zmq.Poller(), []
+        for host, port in ports:
+            for kind in (zmq.SUB, zmq.DEALER):
+                sockets.append(socket := context.socket(kind))
+                socket.linger = 0
+                socket.connect(f"tcp://{host}:{port}")
+                if kind == zmq.SUB:
+                    socket.subscribe(b"")
+                    poller.register(socket, zmq.POLLIN)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            for socket in sockets:
+                if socket.type == zmq.DEALER:
+                    with contextlib.suppress(zmq.Again):
+                        socket.send_multipart([b"x" * 10_000] * 4, zmq.NOBLOCK)
+            shared.view(1).apply_sync(print, "secret")
+            assert poller.poll(1) == []
+        for socket in sockets:
+            socket.close()
+    assert controller.memory_info().rss - before < 20 << 20
+    assert os.fstat(shared._link._log.fileno()).st_size - log < 100_000
+
+
 def test_files_are_private_and_sockets_authenticated_on_loopback(shared):
     assert Path(shared._link.directory).stat().st_mode & 0o777 == 0o700
     assert Path(shared._link.directory).parent == Path(tempfile.gettempdir())
     connection = shared._link.connection
     assert connection["interface"].startswith("tcp://127.")
     assert len(connection["key"]) >= 32
+    assert len(connection["curve_serverkey"]) == 40  # who lacks it cannot connect
     listening = [
         c.laddr.ip
         for process in processes_of(shared)
@@ -180,7 +207,7 @@ def test_a_forked_child_neither_uses_nor_stops_the_cluster(shared, capfd):
     if pid == 0:
         code = 1
         try:
-            with pytest.raises(RuntimeError, match="belongs to process"):
+            with pytest.raises(ms.ClusterError, match="belongs to process"):
                 shared.view()
             shared.stop()
             own = local_cluster(1)
@@ -245,7 +272,7 @@ def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, ca
     assert after.n == n
     assert after.view().apply_sync(abs, -1) == [1] * n
     assert capfd.readouterr().err.count("\n") == 1
-    with pytest.raises(RuntimeError, match="call local_cluster"):
+    with pytest.raises(ms.ClusterError, match="call local_cluster"):
         before.view()
 
 
@@ -268,7 +295,7 @@ def test_stop_leaves_nothing_and_the_next_call_starts_again(shared, capfd):
 
 def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(monkeypatch, shared):
     monkeypatch.setattr(_link, "_import_path", list)
-    with pytest.raises(RuntimeError, match="No module named"):
+    with pytest.raises(ms.ClusterError, match="No module named"):
         LocalCluster(1, quiet=True)
 
 

@@ -313,14 +313,13 @@ os.read(read, 1)
     parent.run("os.waitpid(pid, 0)")
 
 
-def test_a_dead_session_of_any_name_is_removed_with_its_socket(tmp_path, dead):
-    who = who_now(start_ticks=1)
-    path, socket = tmp_path / "copied by hand.session", tmp_path / f"{who.token.hex()}.socket"
-    path.write_bytes(image(1, who))
-    socket.touch()
-    reader = Ledger(tmp_path, dead.append)
+def test_a_dead_session_of_any_name_is_removed_and_told_of(tmp_path):
+    who, told = who_now(start_ticks=1), []
+    (tmp_path / "copied by hand.session").write_bytes(image(1, who))
+    reader = Ledger(tmp_path, lambda where, token, entries: told.append((where, token)))
     assert numbers(reader) == []
     assert list(tmp_path.iterdir()) == []
+    assert told == [(tmp_path, who.token)]
     reader.end()
 
 

@@ -419,7 +419,9 @@ for event in range(1, count + 1, {step}):
     sys.settrace(None)
 """)
     one.result(110)
-    assert one.eval("len(handled), bool(refused)") == ((count + step - 1) // step, True)
+    # How many bytecodes a deed takes varies a little: the last ones may not be reached.
+    assert one.eval("len(handled)") >= 0.9 * count / step
+    assert one.eval("bool(refused)")
     ended_well(one)
 
 

@@ -22,7 +22,8 @@ from memshare_jupyter.core.ledger import Entry
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._opening import Opening, Wanted, Way, open_page, refuse_stopped
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._tracebacks import let_go

@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import VIEW, as_view
-from memshare_jupyter.core.registry._handles import Handle, Handles, alone
+from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._handles import Handles, alone
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.errors import MemshareError
 

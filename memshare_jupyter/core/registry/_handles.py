@@ -34,50 +34,10 @@ from memshare_jupyter.core.ledger import (
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._turn import Turn
 from memshare_jupyter.errors import MemshareError, RegistryBusyError
-
-
-class Handle:
-    """One claim of this process on one page, and the slot that lists it.
-
-    Attributes
-    ----------
-    page : Page
-        The memory.
-    entry : Entry
-        What the ledger says of it.
-    slot : int
-        Where it says so.
-    kept : bool
-        Of a view: it ends by `detach`, not with the last array.
-    lent : bool
-        Of a page: arrays were made on its owner's own mapping, so it is never written anew.
-    adopted : bool
-        Of a page: another process made it and has ended, so this one cannot write to it.
-    released : bool
-        Of a page that ends: whether its name leads nowhere from then on.
-    forked : bool
-        Of a page: a forked child has its open file, too, and lists it. The kernel does not tell
-        the two apart, so it is never written anew.
-    usable : bool
-        False of what a forked child inherited from the owner, by whose mapping it could write:
-        the child maps the page again before it gives out arrays.
-    """
-
-    __slots__ = ("adopted", "entry", "forked", "kept", "lent", "page", "released", "slot", "usable")
-
-    def __init__(self, page: Page, entry: Entry, slot: int) -> None:
-        self.page = page
-        self.entry = entry
-        self.slot = slot
-        self.kept = False
-        self.lent = False
-        self.adopted = False
-        self.released = True
-        self.forked = False
-        self.usable = True
 
 
 class Handles:

@@ -22,7 +22,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from memshare_jupyter.core.ledger import PAGE, Entry, about_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handles import Handle, Handles
+from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._request import Request, plan_of
 from memshare_jupyter.core.registry._snapshot import Snapshot
@@ -44,8 +45,6 @@ from memshare_jupyter.core.registry._turn import (
     wait_for,
 )
 from memshare_jupyter.core.values import Plan, View
-
-_LEAST_REFILL_BYTES: Final = 1 << 20
 
 
 class Owner:
@@ -238,17 +237,7 @@ class Owner:
         handles = self._handles
         for request in requests:
             handle = handles.pages.get(request.name)
-            if (
-                handle is None
-                or handle.lent
-                or handle.adopted
-                or handle.forked
-                or request.lend
-                or request.plan.size_bytes < _LEAST_REFILL_BYTES
-                or not (request.plan.layout.in_memory and handle.page.fits(request.plan))
-                or (handle.entry.writable, handle.entry.backend, handle.entry.place)
-                != (request.writable, backend, place)
-            ):
+            if handle is None or not request.fits(handle, backend, place):
                 continue
             # Known before it is done, so that an interrupt leaves nobody waiting for a lock.
             request.refilled, request.edition = handle, handle.page.edition

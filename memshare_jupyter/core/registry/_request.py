@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import PageName
-from memshare_jupyter.core.registry._handles import Handle
+from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.values import Plan, View
 from memshare_jupyter.errors import UnsupportedValueError
+
+_LEAST_REFILL_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -40,6 +42,18 @@ class Request:
     refilled: Handle | None = None
     edition: int = -1
     lent: View | None = None
+
+    def fits(self, handle: Handle, backend: blocks.Backend, place: str) -> bool:
+        """Say whether a page of this process could be written anew with what is asked for."""
+        if handle.lent or handle.adopted or handle.forked or self.lend:
+            return False
+        entry, plan = handle.entry, self.plan
+        return (
+            (entry.writable, entry.backend, entry.place) == (self.writable, backend, place)
+            and plan.size_bytes >= _LEAST_REFILL_BYTES
+            and plan.layout.in_memory
+            and handle.page.fits(plan)
+        )
 
 
 def plan_of(name: PageName, value: Any) -> Plan:

@@ -496,7 +496,7 @@ def deed():
 
 def check():
     gc.collect()
-    held, listed = held_here(), listed_here()
+    listed, held = listed_here(), held_here()  # listing closes what an interrupt left open
     assert held == listed, (sorted(set(held) - set(listed)), sorted(set(listed) - set(held)))
 """
 

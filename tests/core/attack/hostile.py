@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import gc
 import os
 import random
@@ -68,6 +69,7 @@ def crash(actor):
     if how == 0:
         os._exit(1)
     elif how == 1:
+        faulthandler.disable()  # it is no news
         os.abort()
     elif how == 2:
         actor.worker.crashing = True

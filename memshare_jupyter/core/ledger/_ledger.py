@@ -103,6 +103,7 @@ class Ledger:
         self.unlist()
         slots = self.mine.table.slots
         image = [slots.get(index, EMPTY) for index in range(max(slots, default=-1) + 1)]
+        self.mine.who = self.mine.who.told_apart()
         self._files += 1  # first, so that no interrupt gives two files one name
         # Known before it is there, or an interrupt could leave a file that lists us for ever.
         self._file = SessionFile(self.directory, self.mine.who, image, self._files)

@@ -98,11 +98,17 @@ class Who(NamedTuple):
     def me(cls, label: str = "") -> Who:
         """Return this process with a session of its own."""
         pid = os.getpid()
-        started = 0
-        with contextlib.suppress(OSError):
-            started = _proc.start_time(pid) or 0
         spaces = (_proc.pid_namespace(), _proc.user_namespace())
-        return cls(pid, spaces[0], spaces[1], started, time.time(), uuid.uuid4().bytes, label)
+        me = cls(pid, spaces[0], spaces[1], 0, time.time(), uuid.uuid4().bytes, label)
+        return me.told_apart()
+
+    def told_apart(self) -> Who:
+        """Return this process with the time of its start, if that could not be read before."""
+        if self.start_ticks:
+            return self
+        with contextlib.suppress(OSError):  # no descriptor is left
+            return self._replace(start_ticks=_proc.start_time(self.pid) or 0)
+        return self
 
     @classmethod
     def read(cls, header: bytes) -> Who | None:

@@ -83,13 +83,15 @@ class Registry:
         """
         found, unclear = self._take()
         if unclear:
+            doubtful = []
             for of_one in unclear:
-                uuid = of_one[0][1].uuid
-                self._looks.learn(uuid, released=self._was_released(of_one))
+                entry = of_one[0][1]
+                if _may_live(entry.owner_pid):  # asked first: what a dead owner said is final
+                    doubtful.append(entry.uuid)
+                self._looks.learn(entry.uuid, released=self._was_released(of_one))
             found, _ = self._take()
-            for of_one in unclear:
-                if _may_live(of_one[0][1].owner_pid):
-                    self._looks.doubt(of_one[0][1].uuid)
+            for uuid in doubtful:
+                self._looks.doubt(uuid)
         return found
 
     @in_turn

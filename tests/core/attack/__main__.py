@@ -113,6 +113,7 @@ def main():
         listener.close()
         heard.close()
         orders.close()
+        faulthandler.enable()
         faulthandler.register(signal.SIGUSR1, all_threads=True)
         worker = serve(theirs, place)
         if worker is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import gc
 import os
 import random
@@ -27,6 +28,7 @@ from memshare_jupyter.core.registry import registry
 sys.path.append(str(Path(__file__).parents[2]))
 from child import at_call, at_event, die
 
+_at_rest = []
 _LIBC = ctypes.CDLL(None)
 _STACK = ctypes.create_string_buffer(1 << 16)
 STEPS = [
@@ -55,12 +57,23 @@ def choose_death(rng):
     how = rng.randrange(3)
     if how == 0:
         when = rng.choice(["before", "half", "half", "after"])
-        at_call("os.pwrite", rng.randrange(1, 80), when)
+        at_call("os.pwrite", rng.randrange(1, 80), when, strike)
     elif how == 1:
         step = rng.choice(STEPS)
-        at_call(step, rng.randrange(1, 25), rng.choice(["before", "after"]))
+        at_call(step, rng.randrange(1, 25), rng.choice(["before", "after"]), strike)
     else:
-        at_event(int(10 ** rng.uniform(1, 4)), die)
+        at_event(int(10 ** rng.uniform(1, 4)), strike)
+
+
+def strike():
+    """Die, unless this process has done all its deeds."""
+    if not _at_rest:
+        die()
+
+
+def rest():
+    """Die no more."""
+    _at_rest.append(True)
 
 
 def crash(actor):
@@ -68,6 +81,7 @@ def crash(actor):
     if how == 0:
         os._exit(1)
     elif how == 1:
+        faulthandler.disable()  # it is no news
         os.abort()
     elif how == 2:
         actor.worker.crashing = True

@@ -217,7 +217,8 @@ class Attack:
                 life.connection.send(what)
         deadline = time.monotonic() + PATIENCE_S
         while self.busy():
-            self.pump(1)
+            for life in self.pump(1):
+                self.report("errors", f"{life.name} ended when it was told to {what}")
             if time.monotonic() > deadline:
                 self.show_stuck()
 
@@ -237,6 +238,8 @@ class Attack:
         for name in [name for name, count in owners.items() if count > 1]:
             self.report("wrong", f"{when}: {name} has {owners[name]} owners")
         self.compare_descriptors(when, listed)
+        for life in self.pump(0):
+            self.report("errors", f"{life.name} ended when it had nothing to do")
         if self.place.directory:
             there = {name.removesuffix(".page") for name in os.listdir(self.place.directory)}
             for uuid in {uuid for _, uuid in truth} - there:

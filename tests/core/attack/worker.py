@@ -225,6 +225,7 @@ class Worker:
             if self.undo and self.actor.rng.random() < 0.3:
                 self.give_back()
         sys.settrace(None)
+        hostile.rest()
         self.give_back()
         self.rest()
         self.connection.send(("quiet", self.kinds))

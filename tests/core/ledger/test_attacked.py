@@ -90,3 +90,17 @@ def test_a_name_is_unlocked_after_an_interrupt(child, runtime_directory, step, a
         except ms.PageExistsError:
             continue
         ms.release_variables("n", name)
+
+
+def test_a_process_that_began_without_a_descriptor_is_told_apart_all_the_same(child):
+    owner = child(
+        "import resource\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))\n"
+        "with contextlib.suppress(ms.TooManyFilesError): ms.view_list()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "ms.register_variables('n', {'x': np.arange(5)})\n"
+        "process.registry().session_file.read_bytes()"  # which drops the lock
+    )
+    assert [page.name for page in ms.snapshot().pages] == ["n.x"]
+    assert owner.eval("process.registry().session_file.exists()")

@@ -573,14 +573,16 @@ def test_running_out_of_descriptors_in_attach_leaves_the_views_there_were(child,
 def test_with_no_descriptor_left_pages_can_be_released_and_lists_are_refused(child, listed, truth):
     one = child("ms.register_variables('n', {'x': np.ones(1), 'y': np.ones(1)})")
     rest = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))"
-    one.run("soft, hard = 64, 64; " + rest)
-    one.run("""
-more = []
+    one.run("soft, hard, more = 64, 64, []; " + rest)
+    none_left = """
 with contextlib.suppress(OSError):
     while True:
         more.append(os.dup(0))
-""")
+"""
+    one.run(none_left)
     newcomer = child("ms.register_variables('m', {'z': np.ones(1)})")
+    one.run("with contextlib.suppress(ms.TooManyFilesError): ms.snapshot()")
+    one.run(none_left)  # with what was kept open for sessions known before
     with pytest.raises(ms.TooManyFilesError):
         one.run("ms.snapshot()")
     assert one.eval("ms.page_list()") == ["n.x", "n.y"]

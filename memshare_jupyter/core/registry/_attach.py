@@ -323,13 +323,14 @@ class _Opened(NamedTuple):
     block: blocks.Segment | None
     entry: Entry
     busy: bool = False
-    gone: Exception | None = None
+    gone: str | None = None
     patience_s: float = _PATIENCE_S
 
 
 def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named: bool) -> _Opened:
     """Open a page through the first holder that lets us (step 2)."""
-    patience_s, gone = _PATIENCE_S, None
+    patience_s = _PATIENCE_S
+    gone = None
     for address, entry in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S
@@ -338,7 +339,7 @@ def _open(found: list[tuple[blocks.Address, Entry]], mode: blocks.Mode, *, named
         except blocks.BlockBusy:
             return _Opened(None, entry, busy=True)
         except blocks.SegmentGone as error:
-            gone = error
+            gone = str(error)  # the error itself would keep all frames up to the user's
             continue
         state = _format.state_in(block)
         if state != _format.FILLING and not (named and state == _format.RELEASED):

@@ -12,6 +12,7 @@ that the refill ends as a page of its own.
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 import traceback
 import warnings
@@ -134,11 +135,11 @@ class Handles:
             )
         try:
             if self._unlisted is not None:
-                raise self._unlisted
+                raise copy.copy(self._unlisted)
             return self.ledger.publish(entry)
         except (OSError, MemshareError) as error:
             if entry.kind == VIEW:
-                self._unlisted = error
+                self._unlisted = _bare(error)
                 return self.ledger.note(entry)
             self._unsure = True  # a slot may have been written, and not its state
             if isinstance(error, OSError) and error.errno in blocks.FULL:
@@ -258,7 +259,7 @@ class Handles:
             try:
                 self.ledger.relist()
             except (OSError, MemshareError) as error:
-                self._unlisted = error  # the next turn tries again
+                self._unlisted = _bare(error)  # the next turn tries again
 
     def _close_others_work(self, refilling: Iterable[Page]) -> None:
         for page in refilling:
@@ -304,7 +305,7 @@ class Handles:
             finally:
                 self.names.unlock()
         except (OSError, MemshareError) as error:
-            self._unlisted = error  # what needs no list goes on; the next turn tries again
+            self._unlisted = _bare(error)  # what needs no list goes on; the next turn tries again
         return None
 
     def _give_up(self, name: PageName, session: Reader) -> None:
@@ -371,6 +372,12 @@ def let_go(error: BaseException | None) -> None:
                 with contextlib.suppress(RuntimeError):  # it goes on
                     frame.clear()
         error = error.__cause__ or error.__context__
+
+
+def _bare(error: Exception) -> Exception:
+    """Return an error without its traceback, which would keep all frames up to the user's."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _owns(session: Session | Reader, name: PageName) -> bool:

@@ -62,6 +62,8 @@ class Looks:
                 claims = [(session, e) for session in sessions for e in session.table.of(uuid)]
                 if claims:
                     owner = claims[0][1].owner_token
+                    if owner in now:  # it began while an earlier look went on, if that missed it
+                        self._released.pop(uuid, None)
                     info = self._page(claims, sessions[0], owner_lives=owner in now)
                     self._known[uuid] = (owner, info)
                     if info.state == "orphaned" and uuid not in self._released:

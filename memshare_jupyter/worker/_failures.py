@@ -15,6 +15,10 @@ _OURS: Final = __name__.partition(".")[0] + "."
 _MOST_LINES: Final = 60
 _MOST_CHARACTERS: Final = 2000
 
+_IN_A_LOOP: Final = (
+    "; an engine runs in an event loop of its own: use another thread, as in "
+    "ThreadPoolExecutor(1).submit(asyncio.run, coroutine).result()"
+)
 _READ_ONLY: Final = "; items and vars are shared by all engines: work on a copy (v = v.copy())"
 
 
@@ -61,6 +65,8 @@ class Failure:
         said = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, ValueError) and str(error).endswith("read-only"):
             said += _READ_ONLY
+        elif isinstance(error, RuntimeError) and "running event loop" in str(error):
+            said += _IN_A_LOOP
         if len(lines) > _MOST_LINES:
             half = _MOST_LINES // 2
             lines[half:-half] = [f"  ... {len(lines) - 2 * half} lines ..."]

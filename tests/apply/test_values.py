@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import gc
@@ -10,6 +11,7 @@ import pickle
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -219,6 +221,20 @@ def test_an_exception_that_cannot_be_rebuilt_here_keeps_index_and_traceback(view
 def test_writing_to_an_item_says_what_to_do(view):
     with pytest.raises(ms.MemApplyError, match=r"read-only; .* work on a copy"):
         ms.memapply(X, "rows", lambda v: v.sort(), cluster=view)
+
+
+def test_an_event_loop_in_a_function_works_in_a_thread_and_says_so_elsewhere(view):
+    async def total(v):
+        await asyncio.sleep(0)
+        return v.sum()
+
+    with pytest.raises(ms.MemApplyError, match=r"event loop; .* use another thread"):
+        ms.memapply(X, "rows", lambda v: asyncio.run(total(v)), cluster=view)
+
+    def elsewhere(v):
+        return ThreadPoolExecutor(1).submit(asyncio.run, total(v)).result()
+
+    assert ms.memapply(X, "rows", elsewhere, cluster=view) == [v.sum() for v in X]
 
 
 # --- out ---------------------------------------------------------------------------------

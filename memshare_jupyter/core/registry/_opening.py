@@ -62,14 +62,14 @@ class Opening(NamedTuple):
     block: blocks.Segment | None
     entry: Entry
     busy: bool = False
-    gone: Exception | None = None
+    gone: str | None = None
     patience_s: float = _PATIENCE_S
 
 
 def open_page(found: list[Way], mode: blocks.Mode, wanted: Wanted) -> Opening:
     """Open a page through the first holder that lets us (step 2)."""
     patience_s = _PATIENCE_S
-    gone: Exception | None = None
+    gone = None  # a text: the error itself would keep all frames up to the user's
     for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S
@@ -78,10 +78,10 @@ def open_page(found: list[Way], mode: blocks.Mode, wanted: Wanted) -> Opening:
         except blocks.BlockBusy as error:
             if owned:
                 return Opening(None, entry, busy=True)
-            gone = error  # its owner died over it, and a forked child inherited the lock
+            gone = str(error)  # its owner died over it, and a forked child inherited the lock
             continue
         except blocks.SegmentGone as error:
-            gone = error
+            gone = str(error)
             continue
         state = _format.state_in(block)
         released = state == _format.RELEASED and wanted.uuid is None

@@ -50,7 +50,7 @@ const STATES = {
   active: ["●", "its owner has it; viewers may read"],
   writable: ["✎", "its owner has it; viewers may write, too"],
   draining: ["◐", "released by its owner; gone with its last view"],
-  orphaned: ["○", "its owner died; gone with its last view"],
+  orphaned: ["○", "its owner ended; gone with its last view"],
 };
 
 const ENGINE = /^engine (\d+)$/;

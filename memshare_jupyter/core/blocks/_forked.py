@@ -40,10 +40,20 @@ def _at_exit() -> None:
 
 def _before_fork() -> None:
     # Not in the child: the parent may let go before the child comes to it.
+    try:
+        _open_all()
+    except BaseException:  # an interrupt, which nobody hears of in a hook
+        _open_all()
+        raise
+
+
+def _open_all() -> None:
+    done = {block for block, _ in _for_child}
     for block in _files():
-        opened = Opened()
-        _for_child.append((block, opened))
-        _open_again(block, opened)
+        if block not in done:
+            opened = Opened()
+            _open_again(block, opened)
+            _for_child.append((block, opened))
 
 
 def _open_again(block: FileBlock, opened: Opened) -> None:

@@ -259,13 +259,16 @@ class Handles:
         self.reach = self.reach.moved(directory)
 
     def _give_up(self, name: PageName, session: Reader) -> None:
-        self.drop_page(name)
-        warnings.warn(
-            f"{name} is not a page of this process any more: the files in the runtime directory "
-            f"were removed, and process {session.who.pid} registered that name meanwhile",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        try:
+            self.drop_page(name)
+        finally:  # also when the arrays on it cannot be listed
+            warnings.warn(
+                f"{name} is not a page of this process any more: the files in the runtime "
+                f"directory were removed, and process {session.who.pid} registered that name "
+                "meanwhile",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _untidy(self) -> bool:
         return bool(self.mappings.gone) or _opened.lost()

@@ -230,6 +230,15 @@ def few_files_for_life(rng):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def has_no_descriptor():
+    """Say whether this process may not open another file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False
+
+
 def _lowest():
     """Return the number that the next file would have."""
     taken = set(map(int, os.listdir("/proc/self/fd")))

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 import stamps
 from kernel import descendants, descriptors_of, mapped, opened, stands_at
 from stamps import SPACE
+from worker import UNLISTED
 
 import memshare_jupyter as ms
 from memshare_jupyter.core.registry import registry
@@ -37,6 +38,7 @@ class Life:
         self.pidfd = os.pidfd_open(pid)
         self.connection = None
         self.name = ""
+        self.unlisted = False
         self.quiet = False
         self.struck = False
 
@@ -162,6 +164,7 @@ class Attack:
             elif ready in by_connection:
                 with contextlib.suppress(EOFError, ConnectionError):  # its pidfd will say so
                     _, kinds = ready.recv()
+                    by_connection[ready].unlisted = UNLISTED in kinds
                     by_connection[ready].quiet = not by_connection[ready].struck
                     self.kinds += kinds
                     continue
@@ -226,6 +229,8 @@ class Attack:
         now = ms.snapshot()
         listed = Counter((h.pid, page.uuid) for page in now.pages for h in page.holders)
         truth = mapped()
+        unlisted = {life.pid for life in self.lives.values() if life.unlisted}
+        truth = Counter({one: count for one, count in truth.items() if one[0] not in unlisted})
         names = {page.uuid: f"{page.name} ({page.state})" for page in now.pages}
         if listed != truth:
             more, less = listed - truth, truth - listed
@@ -250,7 +255,7 @@ class Attack:
 
     def compare_descriptors(self, when, listed):
         """See that no process has more open than what it lists, and files of those it sees."""
-        for pid in self.lives:
+        for pid in [life.pid for life in self.lives.values() if not life.unlisted]:
             pages, files = opened(pid, self.place.runtime)
             expected = Counter({uuid: n * FDS_EACH for (p, uuid), n in listed.items() if p == pid})
             if pages != expected:
@@ -269,7 +274,9 @@ class Attack:
             try:
                 value = ms.Namespace(SPACE)[page.variable]
             except ms.MemshareError as error:
-                self.report("lost", f"{page.state} {page.name}: {error}")
+                holders = [(holder.pid, holder.role) for holder in page.holders]
+                what = f"{page.state} {page.name} of {page.owner_pid}, held by {holders}: {error}"
+                self.report("lost", what)
             else:
                 if wrong := stamps.fault(page.variable, value):
                     self.report("wrong", f"{page.state} {page.name}: {wrong}")

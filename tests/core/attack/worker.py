@@ -30,6 +30,7 @@ from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.core.registry import registry
 
 UNSURE = object()
+UNLISTED = "not listed for want of a descriptor"
 PROVOKED = (
     *(ms.PageNotFoundError, ms.PageExistsError, ms.NotOwnerError, ms.ReadOnlyPageError),
     *(ms.TooManyFilesError, ms.NotEnoughMemoryError, ms.LockTimeoutError),
@@ -293,9 +294,13 @@ class Worker:
     def look(self):
         """Have this process see that its file is gone, if it is."""
         self.rest()
-        ms.snapshot()
-        if (why := registry()._handles._unlisted) is not None:
-            self.tell("errors", f"not listed, because {why!r}")
+        try:
+            ms.snapshot()
+        finally:
+            # Who may not open a single file cannot be listed; what it has stays valid.
+            handles = registry()._handles
+            if not handles.ledger.is_listed() and hostile.has_no_descriptor():
+                self.kinds[UNLISTED] += 1
 
     def verify(self):
         """Check all values held, and that what is owned is what was registered."""

@@ -62,8 +62,6 @@ class Looks:
                 claims = [(session, e) for session in sessions for e in session.table.of(uuid)]
                 if claims:
                     owner = claims[0][1].owner_token
-                    if owner in now:  # it began while an earlier look went on, if that missed it
-                        self._released.pop(uuid, None)
                     info = self._page(claims, sessions[0], owner_lives=owner in now)
                     self._known[uuid] = (owner, info)
                     if info.state == "orphaned" and uuid not in self._released:
@@ -91,6 +89,8 @@ class Looks:
         if len(claims) > 1:
             claims = sorted(claims, key=lambda claim: (claim[1].kind, claim[1].since))
         entry = claims[0][1]
+        if owner_lives:  # it began while an earlier look went on, if that missed it
+            self._released.pop(entry.uuid, None)
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
         elif owner_lives or self._released.get(entry.uuid, False):

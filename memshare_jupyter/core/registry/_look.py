@@ -63,8 +63,6 @@ class Looks:
                     self._released.pop(uuid, None)
                     continue
                 self._known[uuid] = page
-                if page[0] in now:  # out of sight for a while, at most: it may still release it
-                    self._released.pop(uuid, None)
                 if page[1].state == "orphaned" and uuid not in self._released:
                     unclear.append(
                         [(session, e) for session in sessions for e in session.table.of(uuid)]
@@ -118,6 +116,8 @@ class Looks:
         entry = next((e for _, _, s, i in found if (e := s.table.entry(i)) is not None), None)
         if entry is None:
             return None
+        if entry.owner_token in living:  # out of sight for a while, at most: it may release it yet
+            self._released.pop(uuid, None)
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
         elif entry.owner_token in living or self._released.get(uuid, False):

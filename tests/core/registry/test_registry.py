@@ -641,11 +641,7 @@ def test_an_attach_past_a_dead_holder_keeps_nothing_of_its_caller(page, child, m
         return [(session, entry._replace(fd=9999)), (session, entry), *rest]
 
     monkeypatch.setattr(lookup, "claims_by_name", with_a_dead_one)
-<<<<<<< HEAD
-    assert not kept_by_calls(lambda: float(ms.Namespace("n")["x"].sum()))
-=======
     assert not kept_by_calls(lambda: ms.Namespace("n")["x"][0])
->>>>>>> coretests
     assert ms.view_list() == []
 
 

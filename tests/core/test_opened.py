@@ -132,6 +132,7 @@ for event in range(1, seen[0] + 1):
 def test_a_fork_waits_for_no_more_than_a_system_call(child):
     one = child("""
 from memshare_jupyter.core import _opened
+_opened._PATIENCE_S = 20
 begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
 made = _opened.Opened()
 def slow():

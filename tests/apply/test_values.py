@@ -107,7 +107,7 @@ def test_the_values_of_a_dict_are_elements_and_its_keys_labels(view):
     parts = {"long": X, "short": X[:1]}
     assert ms.memlapply(parts, len, cluster=view) == [3, 1]
     assert ms.memlapply(parts, len, cluster=view, out="series").to_dict() == {"long": 3, "short": 1}
-    with pytest.raises(ms.MemApplyError, match="'(long|short)'"):
+    with pytest.raises(ms.MemApplyError, match=r"'(long|short)'"):
         ms.memlapply(parts, lambda e: 1 / 0, cluster=view)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import pickle
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -49,6 +50,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
         worker.work(pickled_task, place)
     except BaseException as error:
         failure = worker.failure_of(error)
+        traceback.clear_frames(error.__traceback__)  # of what fun was given, here and now
         if place is not None and place.here and not isinstance(error, Exception):
             raise  # it is for the call around this one
     finally:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import pickle
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -44,6 +45,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
     outer = _in_call
     worker = _Worker()
     failure = place = None
+    had = len(registry().views())
     try:
         place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
         _in_call = worker.engine = place.engine
@@ -55,12 +57,12 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
             raise  # it is for the call around this one
     finally:
         _in_call = outer
-    failed = failure is not None or worker.failed
     said = worker.said
     del worker
-    if failed:
-        # A traceback and its frames refer to each other, and to the views of this call: without
-        # this, they would stay until the engine happens to collect its garbage.
+    if len(registry().views()) > had:
+        # What the function made refers to itself, as a traceback does and its frames, and to the
+        # views of this call: without this, they would stay until this process happens to collect
+        # its garbage.
         gc.collect()
     return pickle.dumps((failure, said))
 
@@ -70,9 +72,9 @@ class _Worker:
 
     def __init__(self) -> None:
         self.engine = -1
-        self.failed = False
         self._at = self._width = 0
-        self._listener = Listener(lambda: self._at if self._width else -1)
+        mine = weakref.ref(self)  # a cycle would keep what was attached
+        self._listener = Listener(lambda: -1 if (w := mine()) is None or not w._width else w._at)
 
     def work(self, pickled_task: bytes, place: Place) -> None:
         self._claims = Claims(place.address, place.worker)
@@ -198,7 +200,6 @@ class _Worker:
 
 def _as_result(error: Exception, worker: _Worker) -> Failure:
     """Return what stands for a result that could not be had, traceback included."""
-    worker.failed = True
     return worker.failure_of(error)
 
 

@@ -91,6 +91,14 @@ def _await_calls() -> None:
 
     Not for long, and not for certain; what is left, the child looks for (`blocks._forked`).
     """
+    try:
+        _wait()
+    except BaseException:  # an interrupt, which nobody hears of in a hook
+        _wait()
+        raise
+
+
+def _wait() -> None:
     until = time.monotonic() + _PATIENCE_S
     while in_flight() and time.monotonic() < until:
         time.sleep(0.0005)

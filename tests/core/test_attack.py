@@ -10,7 +10,7 @@ import pytest
 
 ROUNDS = [
     pytest.param(6, id="some rounds"),
-    pytest.param(100, id="many rounds", marks=pytest.mark.slow),
+    pytest.param(40, id="many rounds", marks=pytest.mark.slow),
 ]
 
 

@@ -485,6 +485,7 @@ def test_a_file_of_anything_is_no_session_and_no_crash(content):
 @example([(HEADER_BYTES + 6, b"\xff\xff")])  # lengths of names that reach over the end
 @example([(HEADER_BYTES + 70, b"\xff\xff")])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
 def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
     content = bytearray(image())
     for at, new in damage:

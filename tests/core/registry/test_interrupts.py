@@ -92,7 +92,7 @@ def rival(child):
 
 
 @pytest.mark.parametrize(
-    "step", [SOME, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "step", [SOME, pytest.param(5, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 @pytest.mark.parametrize("what", DEEDS)
 def test_an_interrupt_at_any_moment_loses_and_locks_nothing(child, rival, what, step):

@@ -123,10 +123,27 @@ class Handles:
                 raise copy.copy(self._unlisted)
             return self.ledger.publish(entry)
         except OSError as error:
-            if error.errno not in blocks.FULL:
-                raise
+            self._explain(error, entry.name)
+            raise
+
+    def try_lock(self, names: Collection[PageName]) -> tuple[PageName, int] | None:
+        """Lock names, see `NameLocks`.
+
+        Raises
+        ------
+        NotEnoughMemoryError, RegistryCorruptError
+            There is no room in the runtime directory, or no such directory.
+        """
+        try:
+            return self.names.try_lock(names)
+        except OSError as error:
+            self._explain(error, next(iter(names)))
+            raise
+
+    def _explain(self, error: OSError, name: PageName) -> None:
+        if error.errno in blocks.FULL:
             raise NotEnoughMemoryError(
-                f"cannot list {entry.name}: the file system of the runtime directory "
+                f"cannot list {name}: the file system of the runtime directory "
                 f"{self.ledger.directory} has no room for another {SLOT_BYTES} bytes "
                 f"({error.strerror}); remove other files there, or release pages",
                 size_bytes=SLOT_BYTES,

@@ -286,7 +286,7 @@ class Owner:
         """List pages under their names, unless another process has one of these locked."""
         handles = self._handles
         names = [request.name for request in requests]
-        if (locked := handles.names.try_lock(names)) is not None:  # step 2
+        if (locked := handles.try_lock(names)) is not None:  # step 2
             return locked
         try:
             sessions = handles.sessions()

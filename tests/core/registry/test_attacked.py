@@ -330,6 +330,17 @@ def test_an_owner_that_ends_in_the_middle_of_a_look_is_seen_right_for_ever(child
     viewer.kill()
 
 
+def test_a_name_that_cannot_be_locked_for_want_of_room_is_explained(monkeypatch):
+    def full(names):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.registry()._handles.names, "try_lock", full)
+        with pytest.raises(ms.NotEnoughMemoryError, match="runtime directory"):
+            ms.register_variables("n", {"x": np.arange(5)})
+    assert ms.page_list() == []
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -82,16 +82,16 @@ class Registry:
         Takes no handle, and needs no file. Dead processes' entries are gone at this look.
         """
         found, unclear = self._take()
-        if unclear:
-            doubtful = []
+        doubtful = []
+        while unclear:  # again and again: owners may end meanwhile
             for of_one in unclear:
                 entry = of_one[0][1]
                 if _may_live(entry.owner_pid):  # asked first: what a dead owner said is final
                     doubtful.append(entry.uuid)
                 self._looks.learn(entry.uuid, released=self._was_released(of_one))
-            found, _ = self._take()
-            for uuid in doubtful:
-                self._looks.doubt(uuid)
+            found, unclear = self._take()
+        for uuid in doubtful:
+            self._looks.doubt(uuid)
         return found
 
     @in_turn

@@ -228,7 +228,7 @@ class Attack:
     def compare(self, when):
         now = ms.snapshot()
         listed = Counter((h.pid, page.uuid) for page in now.pages for h in page.holders)
-        truth = mapped()
+        truth = everything = mapped()
         unlisted = {life.pid for life in self.lives.values() if life.unlisted}
         truth = Counter({one: count for one, count in truth.items() if one[0] not in unlisted})
         names = {page.uuid: f"{page.name} ({page.state})" for page in now.pages}
@@ -250,7 +250,7 @@ class Attack:
             for uuid in {uuid for _, uuid in truth} - there:
                 pids = {pid: descriptors_of(pid, uuid) for pid, one in truth if one == uuid}
                 self.report("lost", f"{when}: {names.get(uuid)} {uuid} has no file: {pids}")
-            for uuid in there - {uuid for _, uuid in truth}:
+            for uuid in there - {uuid for _, uuid in everything}:
                 self.report("leaked", f"{when}: nobody holds the file {uuid}")
 
     def compare_descriptors(self, when, listed):

@@ -309,6 +309,26 @@ def test_who_could_not_be_listed_can_register_once_there_is_room(monkeypatch):
     ms.release_variables("n", "x")
 
 
+def test_an_owner_that_ends_in_the_middle_of_a_look_is_seen_right_for_ever(child, monkeypatch):
+    viewer = child()
+    owners = [child(f"ms.register_variables('n', {{'x{i}': np.arange(5)}})") for i in range(2)]
+    viewer.run("x = ms.retrieve_views('n', ['x0', 'x1'])")
+    owners[0].kill()
+    take, looks = process.registry()._take, []
+
+    def late():
+        looks.append(1)
+        if len(looks) == 2:
+            owners[1].run("ms.release_variables('n', 'x1')")
+            owners[1].kill()
+        return take()
+
+    monkeypatch.setattr(process.registry(), "_take", late)
+    ms.snapshot()
+    assert [page.state for page in ms.snapshot().pages] == ["orphaned", "draining"]
+    viewer.kill()
+
+
 def _is_dead(pid):
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()

@@ -10,6 +10,8 @@ in one direction::
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _find, _, _named = lazy_loader.attach_stub(__name__, __file__)
+_finding = threading.RLock()
+"""Of the thread that loads something. A fork waits for it: Python takes the lock of a module that
+another thread is loading into the child for good, and the child would wait for it for ever."""
 __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them one by one
 
 
 def __getattr__(name: str) -> Any:
-    # Found once, and no more by the import system, whose locks a fork in another thread may take
-    # into the child for good.
-    found = globals()[name] = _find(name)
+    with _finding:
+        found = globals()[name] = _find(name)  # once, and no more by the import system
     return found
 
 
@@ -46,3 +50,18 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from memshare_jupyter.magics import unload  # noqa: PLC0415
 
     unload(shell)
+
+
+def _let_go_in_child() -> None:
+    if _finding._is_owned():  # type: ignore[attr-defined]
+        _finding.release()
+    else:  # an interrupt kept the parent from waiting
+        _finding._at_fork_reinit()  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_finding.acquire,
+        after_in_parent=_finding.release,
+        after_in_child=_let_go_in_child,
+    )

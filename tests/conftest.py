@@ -31,6 +31,11 @@ _BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})"
 # --- a world of their own ----------------------------------------------------------------
 
 
+def pytest_configure() -> None:
+    """End a run that is told to end as one that is interrupted: servers and children go with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def runtime_directory():
     """A private runtime directory for this run and its children; nothing may be left in it."""

@@ -209,6 +209,33 @@ finally:
     assert listed() == truth()
 
 
+LOADS = """
+import os, signal, sys, threading
+import memshare_jupyter as ms
+
+begun = threading.Event()
+
+class Slow:  # finds nothing, and takes its time
+    def find_spec(self, name, path=None, target=None):
+        if name == "memshare_jupyter.core.api":
+            begun.set()
+            threading.Event().wait(0.3)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: ms.page_list())
+thread.start(); begun.wait()
+if (pid := os.fork()) == 0:
+    signal.alarm(20)  # a lock that nobody will release
+    os._exit(0 if ms.page_list() == [] else 1)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_fork_while_a_thread_loads_the_package_leaves_a_working_child(interpreter):
+    assert interpreter(LOADS) == "0\n"
+
+
 def test_a_fork_of_this_process_ends_without_a_trace(listed, truth):
     ms.register_variables("n", {"x": np.arange(5)})
     view = ms.Namespace("n")["x"]

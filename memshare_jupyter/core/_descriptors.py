@@ -1,6 +1,6 @@
 """How many files this process may have open: a page takes a descriptor, and its mapping another.
 
-From Python 3.13 on a mapping needs none of its own, see `segment.map_block`.
+From Python 3.13 on a mapping needs none of its own, see `blocks.map_block`.
 """
 
 from __future__ import annotations

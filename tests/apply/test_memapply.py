@@ -19,19 +19,6 @@ WIDE = np.arange(12.0).reshape(3, 4)
 TALL = WIDE.T.copy()
 
 
-@pytest.fixture(scope="module")
-def view():
-    cluster = ms.local_cluster(2, quiet=True)
-    yield cluster.view(2)
-    cluster.stop()
-
-
-@pytest.fixture
-def study():
-    with ms.Namespace("study") as namespace:
-        yield namespace
-
-
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("matrix", [WIDE, TALL], ids=["wide", "tall"])
 def test_rows_and_columns_are_both_right_for_matrices_that_are_not_square(view, matrix, order):

@@ -20,19 +20,6 @@ from memshare_jupyter.apply import current_runs
 X = np.arange(12.0).reshape(3, 4)
 
 
-@pytest.fixture(scope="module")
-def view():
-    cluster = ms.local_cluster(2, quiet=True)
-    yield cluster.view(2)
-    cluster.stop()
-
-
-@pytest.fixture
-def study():
-    with ms.Namespace("study") as namespace:
-        yield namespace
-
-
 # --- arrays ------------------------------------------------------------------------------
 
 

@@ -26,13 +26,6 @@ FUNCTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def view():
-    cluster = ms.local_cluster(2, quiet=True)
-    yield cluster.view(2)
-    cluster.stop()
-
-
 @st.composite
 def matrices(draw):
     shape = draw(st.tuples(st.integers(0, 5), st.integers(0, 5)))

@@ -25,13 +25,6 @@ import memshare_jupyter as ms
 X = np.arange(12.0).reshape(3, 4)
 
 
-@pytest.fixture(scope="module")
-def view():
-    cluster = ms.local_cluster(2, quiet=True)
-    yield cluster.view(2)
-    cluster.stop()
-
-
 @pytest.fixture(autouse=True)
 def nothing_stays(eventually):
     yield

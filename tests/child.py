@@ -59,6 +59,7 @@ FOR_TESTS = (
 )
 """What the code that tests send may use besides what this file does."""
 CORE = str(Path(page.__file__).parents[1])
+MONITORING = getattr(sys, "monitoring", None)  # from Python 3.12 on
 BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})")
 
 
@@ -142,21 +143,13 @@ def interruptible(code) -> set[int]:
     return found
 
 
-def at_event(count: int, act, *, bytecodes: bool = False) -> list[int]:
-    """Run `act` at the `count`-th call, line or return inside the core; the counter.
-
-    With `bytecodes`, at the `count`-th point at which a signal handler may run instead: after a
-    call, at the beginning of a function and at that of each round of a loop.
-    """
+def at_event(count: int, act) -> list[int]:
+    """Run `act` at the `count`-th call, line or return inside the core; the counter."""
     seen = [0]
 
     def trace(frame, event, arg):
         if not frame.f_code.co_filename.startswith(CORE):
             return None
-        if bytecodes:
-            frame.f_trace_lines, frame.f_trace_opcodes = False, True
-            if event != "opcode" or frame.f_lasti not in interruptible(frame.f_code):
-                return trace
         seen[0] += 1
         if seen[0] == count:
             act()
@@ -164,6 +157,50 @@ def at_event(count: int, act, *, bytecodes: bool = False) -> list[int]:
 
     sys.settrace(trace)
     return seen
+
+
+def at_bytecode(count: int, act) -> list[int]:
+    """Run `act` at the `count`-th point inside the core at which a signal handler may run.
+
+    That is after a call, at the beginning of a function and at that of each round of a loop.
+    `untraced` ends it.
+    """
+    seen = [0]
+
+    def step(code, place):
+        if place in interruptible(code):
+            seen[0] += 1
+            if seen[0] == count:
+                act()
+
+    def trace(frame, event, arg):
+        if not frame.f_code.co_filename.startswith(CORE):
+            return None
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        if event == "opcode":
+            step(frame.f_code, frame.f_lasti)
+        return trace
+
+    if MONITORING is None:
+        sys.settrace(trace)
+        return seen
+    # Trace functions of these Pythons miss bytecodes of code that is being run already.
+    if MONITORING.get_tool(MONITORING.DEBUGGER_ID) is None:
+        MONITORING.use_tool_id(MONITORING.DEBUGGER_ID, "tests")
+    MONITORING.register_callback(
+        MONITORING.DEBUGGER_ID,
+        MONITORING.events.INSTRUCTION,
+        lambda code, place: step(code, place) if code.co_filename.startswith(CORE) else None,
+    )
+    MONITORING.set_events(MONITORING.DEBUGGER_ID, MONITORING.events.INSTRUCTION)
+    return seen
+
+
+def untraced() -> None:
+    """End `at_bytecode` and `at_event`."""
+    sys.settrace(None)
+    if MONITORING is not None:
+        MONITORING.set_events(MONITORING.DEBUGGER_ID, 0)
 
 
 def interrupted(deed, rounds: int, within_s: float, check) -> int:

@@ -108,21 +108,20 @@ def deed():
     again = _opened.Opened()
     again.open(os.open, os.devnull, os.O_RDONLY)
 def interrupt():
-    sys.settrace(None)
+    untraced()
     raise KeyboardInterrupt
 def count():
     return len(os.listdir('/proc/self/fd'))
-deed(); _opened.close_lost()
-seen = at_event(-1, None, bytecodes=True); deed(); sys.settrace(None)
+seen = at_bytecode(-1, None); deed(); untraced()
 _opened.close_lost()
 before, struck = count(), 0
 for event in range(1, seen[0] + 1):
     try:
-        at_event(event, interrupt, bytecodes=True)
+        at_bytecode(event, interrupt)
         deed()
     except KeyboardInterrupt:
         struck += 1
-    sys.settrace(None)
+    untraced()
     _opened.close_lost()
     assert count() == before, event
 """)

@@ -12,27 +12,27 @@ N = 200_000  # 1.6 MB, so that registering again refills
 BEFORE = f"""
 zeros, ones, errors = np.zeros({N}), np.ones({N}), []
 def interrupt():
-    sys.settrace(None)
+    untraced()
     raise KeyboardInterrupt
 def counted(before, deed):
     before()
-    seen = at_event(-1, None, bytecodes=True)
+    seen = at_bytecode(-1, None)
     deed()
-    sys.settrace(None)
+    untraced()
     process.registry().gc()
     return seen[0]
 def struck(before, deed, event):
     '''Whether an interrupt before that bytecode came through.'''
     before()
     try:
-        at_event(event, interrupt, bytecodes=True)
+        at_bytecode(event, interrupt)
         deed()
         return False
     except KeyboardInterrupt as error:
         errors[:] = [error]  # as a notebook keeps the last traceback
         return True
     finally:
-        sys.settrace(None)
+        untraced()
 def begin_anew():
     process.close()
 def nothing():

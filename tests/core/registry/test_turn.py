@@ -396,9 +396,9 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 
 EACH = """
 deed(); deed()
-seen = at_event(-1, None, bytecodes=True)
+seen = at_bytecode(-1, None)
 deed()
-sys.settrace(None)
+untraced()
 count = seen[0]
 """
 
@@ -412,11 +412,11 @@ def test_a_handler_that_calls_everything_may_come_before_any_bytecode(child):
     one.send(f"""
 for event in range(1, count + 1, {step}):
     def once():
-        sys.settrace(None)
+        untraced()
         handler(0, None)
-    at_event(event, once, bytecodes=True)
+    at_bytecode(event, once)
     deed()
-    sys.settrace(None)
+    untraced()
 """)
     one.result(110)
     # How many bytecodes a deed takes varies a little: the last ones may not be reached.

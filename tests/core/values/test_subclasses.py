@@ -108,6 +108,7 @@ def pages_here():
     return [(int(low, 16), int(high, 16)) for low, high in lines]
 
 
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("make", SUBCLASSES.values(), ids=SUBCLASSES.keys())
 def test_an_array_of_a_class_comes_back_whole_and_in_the_page(ns, make):
     value = make()
@@ -128,6 +129,7 @@ def test_an_array_of_a_class_comes_back_whole_and_in_the_page(ns, make):
     assert ms.retrieve_metadata("n", "x")["x"].unshared_bytes < 2000
 
 
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("make", SUBCLASSES.values(), ids=SUBCLASSES.keys())
 def test_an_object_that_keeps_one_keeps_it_in_the_page(ns, make):
     value = make()

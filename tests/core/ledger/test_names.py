@@ -15,7 +15,7 @@ from memshare_jupyter.core.ledger import _names
 from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
-from memshare_jupyter.errors import LockTimeoutError
+from memshare_jupyter.errors import LockTimeoutError, NotEnoughMemoryError
 
 NAMES = [PageName("n", f"v{i}") for i in range(20)]
 LOCKS = """
@@ -51,6 +51,13 @@ def test_an_unlocked_name_can_be_had_at_once(locks, other):
     assert locks.try_lock([PageName("n", "x")]) is None
     locks.unlock()
     assert other.eval("locks.try_lock([PageName('n', 'x')])") is None
+
+
+def test_a_name_that_cannot_be_locked_for_want_of_room_says_what_is_full(other, tmp_path):
+    other.run("undo = failing('os.open', 1, OSError(28, 'No space left on device'))")
+    with pytest.raises(NotEnoughMemoryError, match=f"runtime directory {tmp_path} is full"):
+        other.run("locks.try_lock([PageName('n', 'x')])")
+    other.run("undo(); locks.try_lock([PageName('n', 'x')])")
 
 
 def test_a_killed_process_holds_no_name(locks, other):

@@ -99,9 +99,9 @@ class _Place:
         """List the directory if it changed, and not too often if it is large."""
         try:
             changed_ns = os.stat(place).st_mtime_ns
-            begun_s = time.monotonic()
-            if changed_ns == self._changed_ns or begun_s < self._not_before_s:
+            if changed_ns == self._changed_ns or time.monotonic() < self._not_before_s:
                 return
+            begun_s = time.thread_time()  # that others run meanwhile says nothing of the directory
             with os.scandir(place) as found:
                 matches = [_FILE.fullmatch(file.name) for file in found]
         except (OSError, ValueError):  # ValueError: a damaged list may name anything
@@ -110,8 +110,7 @@ class _Place:
         self.files = {bytes.fromhex(match[1]) for match in matches if match}
         settled = abs(time.time_ns() - changed_ns) > _TICK_NS
         self._changed_ns = changed_ns if settled else -1
-        now_s = time.monotonic()
-        self._not_before_s = now_s + (now_s - begun_s) / _SHARE
+        self._not_before_s = time.monotonic() + (time.thread_time() - begun_s) / _SHARE
 
 
 class Places:

@@ -152,7 +152,9 @@ def test_a_large_directory_that_changes_all_the_time_is_listed_seldom(places, pl
 
     def slow(path):
         listed.append(path)
-        time.sleep(0.02)
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", slow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import threading
@@ -169,14 +170,16 @@ class TestOnEveryBackend:
     def test_an_owner_killed_while_its_child_has_the_page_leaves_the_old_value(self, owner, child):
         # The child shares the owner's open file, and so any lock that would be on it.
         owner.run("if (pid := os.fork()) == 0:\n    signal.pause()")
-        pid = owner.eval("pid")
+        heir = os.pidfd_open(owner.eval("pid"))
         try:
             owner.run("at_call('memshare_jupyter.core.registry._page.Page.mark', 1, 'before', die)")
             owner.send(f"ms.register_variables('n', {{'x': np.ones({N})}})")
             assert owner._ended()
             assert child().eval("float(ms.Namespace('n')['x'].sum())", timeout_s=10) == 0
         finally:
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(heir, signal.SIGKILL)
+            select.select([heir], [], [], 10)  # until it has gone, and its lock with it
+            os.close(heir)
 
 
 def test_an_array_outlives_the_close_with_its_lock(child):

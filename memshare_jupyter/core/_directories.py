@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -40,6 +39,21 @@ def usable(directory: Path) -> bool:
     return stat.S_ISDIR(mode) and stays and os.access(directory, os.W_OK | os.X_OK)
 
 
+def for_temporary_files() -> Path:
+    """Return what ``tempfile.gettempdir`` would, which a signal or a fork may leave locked.
+
+    Raises
+    ------
+    FileNotFoundError
+        None can be written to.
+    """
+    chosen = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
+    for name in [*chosen, "/tmp", "/var/tmp", "/usr/tmp", os.curdir]:  # noqa: S108 -- the system's
+        if name and os.path.isdir(name) and os.access(name, os.W_OK | os.X_OK):
+            return Path(name).absolute()
+    raise FileNotFoundError("no directory for temporary files can be written to; set TMPDIR")
+
+
 def shared_or_temporary() -> Path:
     """Return ``/dev/shm``, or the directory for temporary files where that cannot be used.
 
@@ -48,7 +62,7 @@ def shared_or_temporary() -> Path:
     FileNotFoundError
         Neither can be written to.
     """
-    return SHARED if usable(SHARED) else Path(tempfile.gettempdir())
+    return SHARED if usable(SHARED) else for_temporary_files()
 
 
 def temporary() -> Path:
@@ -60,7 +74,7 @@ def temporary() -> Path:
         None can be written to.
     """
     with contextlib.suppress(FileNotFoundError):
-        return Path(tempfile.gettempdir())
+        return for_temporary_files()
     if usable(SHARED):
         return SHARED
     raise FileNotFoundError("no directory for temporary files can be written to; set TMPDIR")

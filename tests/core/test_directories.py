@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from memshare_jupyter.core import _directories
+from memshare_jupyter.errors import PageNotFoundError
 
 MOUNTS = """\
 22 1 0:1 / / rw - ext4 /dev/vda rw
@@ -76,9 +77,28 @@ def test_where_all_else_is_read_only_temporary_files_go_into_shared_memory(monke
         raise FileNotFoundError("No usable temporary directory found")
 
     assert _directories.temporary() == Path(tempfile.gettempdir())
-    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(_directories, "for_temporary_files", nowhere)
     monkeypatch.setattr(_directories, "SHARED", tmp_path)
     assert _directories.temporary() == tmp_path
     monkeypatch.setattr(_directories, "SHARED", tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="set TMPDIR"):
         _directories.temporary()
+
+
+def test_no_lock_of_another_module_can_hang_a_look_for_a_page(child):
+    one = child("import tempfile; tempfile.tempdir = None; tempfile._once_lock.acquire()")
+    with pytest.raises(PageNotFoundError):
+        one.run("ms.retrieve_views('n', 'nothing')", timeout_s=10)
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP", ""])
+def test_temporary_files_lie_where_python_has_them(monkeypatch, tmp_path, name):
+    for other in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    if name:
+        monkeypatch.setenv(name, str(tmp_path))
+    assert _directories.for_temporary_files() == Path(tempfile.gettempdir())
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nothing"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert _directories.for_temporary_files() == Path(tempfile.gettempdir())

@@ -211,7 +211,7 @@ def test_where_no_temporary_files_can_be_the_place_in_their_stead_is_named(monke
         raise FileNotFoundError("No usable temporary directory found")
 
     assert next(around.temporary_files()).state == "ok"
-    monkeypatch.setattr(around.tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(around._directories, "for_temporary_files", nowhere)
     monkeypatch.setattr(around._directories, "SHARED", tmp_path)
     check = next(around.temporary_files())
     assert check.state == "warn"

@@ -96,18 +96,25 @@ def _after_fork_in_child() -> None:
 
 
 def close_strays(keep: Container[bytes], blind: Container[bytes]) -> None:
-    """Close the blocks that a forked child has open and does not know of, but for those to keep.
+    """Close the blocks that a forked child has open and does not know of.
 
-    `blind` are those whose mapping is another thread's work: it has a descriptor of its own, whose
-    number it may close some day, so that something else stands there from now on.
+    `keep` are the blocks of its pages. Beside the descriptor that is known, a further one may be
+    what another thread was opening, or that of a mapping, which Python 3.13 has no more; so may one
+    of those in `blind`, whose mapping is another thread's work. A mapping may close its number some
+    day: something else stands there from now on, and no mapping needs more.
     """
+    mine = {opened.fd: getattr(opened, "uuid", b"") for opened in known()}
+    with_own = set(mine.values())  # the others' mapping is all they have, and the lock on a file
     nothing = Opened()
     for fd in _numbers():
         with contextlib.suppress(OSError):
             found = _BLOCK.search(os.readlink(f"/proc/self/fd/{fd}"))
-            if found is None or (uuid := bytes.fromhex(found[1])) in keep:
+            if found is None:
                 continue
-            if uuid in blind:
+            uuid = bytes.fromhex(found[1])
+            if uuid in keep and (fd in mine or uuid not in with_own):
+                continue
+            if uuid in keep or uuid in blind:
                 if nothing.fd < 0:
                     nothing.open(os.open, os.devnull, os.O_RDONLY | os.O_CLOEXEC)
                 os.dup2(nothing.fd, fd, inheritable=False)

@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -101,7 +100,7 @@ def huge_pages() -> Iterator[Check]:
 def temporary_files() -> Iterator[Check]:
     """Look whether there is a place for temporary files, which a local cluster needs."""
     with contextlib.suppress(FileNotFoundError):
-        yield Check("temporary files", "ok", tempfile.gettempdir())
+        yield Check("temporary files", "ok", str(_directories.for_temporary_files()))
         return
     try:
         found = f"no directory for them can be written to; {_directories.temporary()} is used"

@@ -25,7 +25,6 @@ import contextlib
 import errno
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -220,7 +219,7 @@ def _by_rule() -> Path:
 def _bases() -> list[Path]:
     bases = [*_WITHOUT_LOGIN, Path(f"/run/user/{os.getuid()}")]
     with contextlib.suppress(FileNotFoundError):
-        bases.append(Path(tempfile.gettempdir()))
+        bases.append(_directories.for_temporary_files())
     return list(dict.fromkeys(bases))
 
 

@@ -258,8 +258,8 @@ class Attack:
         for pid in [life.pid for life in self.lives.values() if not life.unlisted]:
             pages, files = opened(pid, self.place.runtime)
             expected = Counter({uuid: n * FDS_EACH for (p, uuid), n in listed.items() if p == pid})
-            if pages != expected:
-                more, less = dict(pages - expected), dict(expected - pages)
+            more, less = dict(pages - expected), dict(expected - pages)
+            if more or any(uuid not in pages for uuid in less):  # see blocks.close_strays
                 shown = {uuid: descriptors_of(pid, uuid) for uuid in more}
                 self.report("leaked", f"{when}: descriptors of {pid}: {shown}, less {less}")
             odd = {name: n for name, n in files.items() if n > 1 or not _is_kept_open(name)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 import uuid as uuids
 
@@ -69,7 +68,7 @@ def test_where_nothing_can_be_written_the_variable_is_named(nothing_chosen, monk
     def nowhere():
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(_directories, "for_temporary_files", nowhere)
     with pytest.raises(RegistryCorruptError, match="set MEMSHARE_DIR to one of your own"):
         _places.page_directory()
 

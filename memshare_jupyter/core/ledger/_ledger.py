@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from memshare_jupyter.core import _descriptors
+from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.ledger._create import HIDDEN_SUFFIX, sweep_hidden
 from memshare_jupyter.core.ledger._reader import OnDead, Reader
 from memshare_jupyter.core.ledger._runtime import check_directory
@@ -71,6 +72,7 @@ class Ledger:
         self._file: SessionFile | None = None
         self._files = 0
         self._others: dict[str, Reader] = {}
+        self._opening = Opened()  # of a reader that is not among them yet
         self._ignored: set[str] = set()
         self._names: set[str] = set()
         self._listed_ns = 0
@@ -215,12 +217,14 @@ class Ledger:
             self._others.pop(gone).close()
         for name, other in list(self._others.items()):
             self._refresh(name, other, most_open)
+        self._opening.close()  # an interrupt's traceback may keep its reader
         for name in names - self._others.keys() - self._ignored - {mine}:
-            reader = Reader.open(self.directory / name, self._on_dead)
+            reader = Reader.open(self.directory / name, self._on_dead, self._opening)
             if reader is None:
                 self._ignored.add(name)  # dead and gone, or no session that this version knows
             else:
                 self._refresh(name, reader, most_open)
+            self._opening = Opened()
         for other in list(self._others.values())[most_open:]:
             other.close()
         return list(self._others.values())
@@ -283,5 +287,6 @@ class Ledger:
         return listed
 
     def _close_others(self) -> None:
+        self._opening.close()
         for other in self._others.values():
             other.close()

@@ -84,15 +84,16 @@ class Reader:
         self._generation = -1
 
     @classmethod
-    def open(cls, path: Path, on_dead: OnDead) -> Reader | None:
+    def open(cls, path: Path, on_dead: OnDead, opened: Opened) -> Reader | None:
         """Open a living session; None when it is dead (and now removed) or not of this version.
+
+        The caller lets go of `opened` when it gets no answer.
 
         Raises
         ------
         OSError
             No descriptor is left.
         """
-        opened = Opened()
         try:
             fd = opened.open(os.open, path, _OPEN)
             who = Who.read(os.pread(fd, HEADER_BYTES, 0))

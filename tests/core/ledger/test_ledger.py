@@ -528,3 +528,26 @@ def test_what_is_no_file_is_no_session(runtime_directory):
                 path.rmdir()
             else:
                 path.unlink(missing_ok=True)
+
+
+def test_what_an_interrupt_kept_a_look_from_remembering_is_closed_by_the_next_one(child):
+    other = child("ms.register_variables('n', {'x': np.ones(2)})")
+    one = child(
+        "def sessions():\n"
+        "    names = [os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')\n"
+        "             if os.path.exists(f'/proc/self/fd/{fd}')]\n"
+        "    return sum('.session' in name for name in names)\n"
+        "ms.register_variables('n', {'y': np.ones(2)}); before = sessions()\n"
+    )
+    assert one.eval("before") == 2
+    one.run(
+        "process.registry()._handles.ledger._close_others()\n"
+        "process.registry()._handles.ledger._others.clear()\n"
+        "undo = failing('memshare_jupyter.core.ledger._reader.Reader.refresh', 1,\n"
+        "               KeyboardInterrupt())\n"
+        "try: ms.snapshot()\n"
+        "except KeyboardInterrupt as error: kept = error  # as a notebook does\n"
+        "undo(); ms.snapshot()"
+    )
+    assert one.eval("(type(kept).__name__, sessions())") == ("KeyboardInterrupt", 2)
+    other.exit()

@@ -2,7 +2,8 @@
 
 An flock(2) belongs to the open file, which a forked child shares with its parent: when one of
 them asked for the exclusive lock to remove the file, the other's would go with it. So the parent
-opens its files anew before it forks, and the child goes on with those.
+opens its files anew before it forks, and the child goes on with those. Of a file that cannot be
+opened anew neither asks for the lock again, and whoever looks after both have closed it removes it.
 
 What another thread was opening at that moment, the child has open as well, and no table of it says
 so: `close_strays` looks for it where the kernel says it.
@@ -66,6 +67,10 @@ def _open_again(block: FileBlock, opened: Opened) -> None:
 
 
 def _after_fork_in_parent() -> None:
+    anew = {block for block, opened in _for_child if opened.fd >= 0}
+    for block in _files():
+        if block not in anew:  # its lock is the child's as well now: neither may ask for more
+            block.locked = False
     while _for_child:
         block, opened = _for_child.pop()
         if block.fd < 0 and opened.fd >= 0:  # let go of meanwhile, when this lock was in the way
@@ -91,7 +96,7 @@ def _after_fork_in_child() -> None:
                 os.dup2(opened.fd, block.fd, inheritable=False)
                 own.add(block)
             opened.close()
-        # Without a name, or a descriptor left, the lock on this one is the parent's alone.
+        # Without a name, or a descriptor left, the lock on this one is the parent's as well.
         block.locked = block in own
 
 

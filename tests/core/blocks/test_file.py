@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -332,6 +333,37 @@ def test_a_forked_child_keeps_the_page_of_its_killed_parent(
     assert ms.Namespace("n")["x"].sum() == X.sum()
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not listed())
+
+
+def test_a_child_forked_without_a_descriptor_left_keeps_its_file(place, child, listed, truth):
+    owner = child(
+        "import resource\n"
+        f"ms.register_variables('n', {{'x': np.ones(9)}}, directory={place!r})\n"
+        "view = ms.retrieve_views('n', 'x')['x']\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "highest = max(int(fd) for fd in os.listdir('/proc/self/fd'))\n"
+        "full = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest + 1)]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))\n"
+    )
+    owner.run(
+        "if (pid := os.fork()) == 0:\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "    ms.snapshot()\n"
+        "    signal.pause()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "[os.close(fd) for fd in full]"
+    )
+    heir = os.pidfd_open(pid := owner.eval("pid"))
+    try:
+        owner.run("del view; ms.release_views('n', 'x'); ms.release_variables('n', 'x')")
+        assert [pid for pid, _ in truth()] == [pid]
+        assert len(os.listdir(place)) == 1
+    finally:
+        signal.pidfd_send_signal(heir, signal.SIGKILL)
+        select.select([heir], [], [], 10)
+        os.close(heir)
+    assert not listed()
+    assert os.listdir(place) == []
 
 
 # --- what it cannot ----------------------------------------------------------------------

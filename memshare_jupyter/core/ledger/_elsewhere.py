@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.ledger._locks import is_locked
 
 _SESSION: Final = re.compile(r"(\d+)-[0-9a-f-]+\.session")
@@ -76,13 +77,12 @@ def living(directory: Path, sought: Sought | None = None) -> set[int]:
         # Closing one's own session file would drop its lock, so it is not opened.
         if match is None or int(match[1]) == os.getpid():
             continue
+        opened = Opened()
         with contextlib.suppress(OSError):
-            fd = os.open(directory / name, _OPEN)
-            try:
-                if is_locked(fd) and (sought is None or sought(os.pread(fd, _MOST_BYTES, 0))):
-                    found.add(int(match[1]))
-            finally:
-                os.close(fd)
+            fd = opened.open(os.open, directory / name, _OPEN)
+            if is_locked(fd) and (sought is None or sought(os.pread(fd, _MOST_BYTES, 0))):
+                found.add(int(match[1]))
+        opened.close()
     return found
 
 

@@ -73,6 +73,7 @@ class Ledger:
         self._files = 0
         self._others: dict[str, Reader] = {}
         self._opening = Opened()  # of a reader that is not among them yet
+        self._most_open = _MOST_OPEN
         self._ignored: set[str] = set()
         self._names: set[str] = set()
         self._listed_ns = 0
@@ -202,7 +203,7 @@ class Ledger:
     def look(self) -> list[Reader]:
         """Bring what is known of the others up to date, and remove what the dead left."""
         try:
-            return self._look()
+            return self._look(self._most_open)
         except OSError as error:
             if error.errno not in _descriptors.RUN_OUT:
                 raise
@@ -210,7 +211,7 @@ class Ledger:
             _descriptors.make_room()
             return self._look(most_open=0)
 
-    def _look(self, most_open: int = _MOST_OPEN) -> list[Reader]:
+    def _look(self, most_open: int) -> list[Reader]:
         mine = self._file.path.name if self._file is not None else ""
         names = self._list()
         for gone in self._others.keys() - names:
@@ -267,6 +268,7 @@ class Ledger:
         if self._file is not None:
             self._file.end()
             self._file = None
+        self._most_open = 0  # a thread that still uses this one will be the last to look
         with contextlib.suppress(OSError, MemshareError):
             self.look()  # which removes the files of the dead
         self._close_others()

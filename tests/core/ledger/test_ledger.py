@@ -551,3 +551,12 @@ def test_what_an_interrupt_kept_a_look_from_remembering_is_closed_by_the_next_on
     )
     assert one.eval("(type(kept).__name__, sessions())") == ("KeyboardInterrupt", 2)
     other.exit()
+
+
+def test_who_still_uses_a_registry_that_was_closed_keeps_no_session_open(child):
+    other = child("ms.register_variables('n', {'x': np.ones(2)})")
+    one = child("old = process.registry(); process.close(); old.snapshot()")
+    open_now = "[os.path.basename(os.readlink(f'/proc/self/fd/{fd}')) for fd in range(3, 40)"
+    open_now += " if os.path.lexists(f'/proc/self/fd/{fd}')]"
+    assert f"{other.pid}-" not in " ".join(one.eval(open_now))
+    assert one.eval("[page.name for page in old.snapshot().pages]") == ["n.x"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from memshare_jupyter.information._joint_density import joint_density
+from memshare_jupyter.information._joint_density import JointDensity
 from memshare_jupyter.information._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
@@ -29,21 +29,25 @@ def two_continuous(x: Gridded, y: Gridded, eps: float) -> float:
 
     Cells whose density is not above ``2 * eps`` per area of the unit of `width` add nothing.
     """
-    flat = x.cell * GRID_POINTS + y.cell
-    counts = np.bincount(flat, minlength=GRID_POINTS**2).astype(np.float64)
-    counts = counts.reshape(GRID_POINTS, GRID_POINTS)
-    joint = joint_density(counts, x.radius, y.radius)
+    joint = JointDensity(x.cell, y.cell, x.radius, y.radius)
     # Convolution loses what it moves over the border of the grid, so the total is a little below
     # 1, which adds about -log(total). The reference's values have that in them, and so do these;
     # but zeros at the lower end lose a sixth of their mass, and that is made good.
-    if x.mostly_tied or y.mostly_tied:
-        joint /= joint.sum()
-    log_x, log_y = _log(joint.sum(axis=1)), _log(joint.sum(axis=0))
-    joint *= joint > 2 * eps * x.width * y.width
-    independent = joint.sum(axis=1) @ log_x + joint.sum(axis=0) @ log_y
-    dependent = np.maximum(joint, _TINY)
-    np.log(dependent, out=dependent)
-    return float(np.vdot(joint, dependent)) - float(independent)
+    total = float(joint.of_x.sum()) if x.mostly_tied or y.mostly_tied else 1.0
+    least = 2 * eps * x.width * y.width
+    log_x, log_y = _log(joint.of_x / total), _log(joint.of_y / total)
+    found = 0.0
+    with np.errstate(under="ignore"):
+        for rows, shares in joint.parts():
+            part = shares if total == 1.0 else shares / total
+            logarithm = part
+            if part.min() <= least:  # near the border of the grid only
+                part = part * (part > least)
+                logarithm = np.maximum(part, _TINY)
+            logarithm = np.log(logarithm)
+            found += float(np.vdot(part, logarithm))
+            found -= float(part.sum(axis=1) @ log_x[rows]) + float(part.sum(axis=0) @ log_y)
+    return found
 
 
 def continuous_discrete(

@@ -17,6 +17,7 @@ from memshare_jupyter.information._matrix import (
     value_of,
 )
 from memshare_jupyter.information._permuted import Permuted
+from memshare_jupyter.information._ties import best_first, reaching
 from memshare_jupyter.worker import Seeds, columns_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class SelectedFeatures:
     values : ndarray of float64
         Mutual information, in nats or to `base`.
     ranks : ndarray of int
-        1 for the best; equal values share the better rank.
+        1 for the best; equal values, to 1e-12, share the better rank.
     p_values : ndarray of float64 or None
         By permutation, if asked for; not corrected for the number of columns.
     """
@@ -110,7 +111,7 @@ def select_features(
     Returns
     -------
     SelectedFeatures
-        Best first; of equal ones the first in X.
+        Best first; of equal ones, which differ by less than 1e-12, the first in X.
 
     Raises
     ------
@@ -149,15 +150,15 @@ def select_features(
         names = columns.names
     if names is not None and len(names) != values.size:
         raise ValueError(f"there are {len(names)} names for the {values.size} columns of X")
-    order = np.argsort(-values, kind="stable")
-    chosen = order[:k] if threshold is None else order[: np.count_nonzero(values >= threshold)]
-    found = values[chosen]
-    # The rank is one more than the number of better ones.
-    ranks = np.searchsorted(-values[order], -found) + 1
+    order, ranks = best_first(values)
+    chosen = order[: k if threshold is None else reaching(values, threshold)]
+    found, ranks = values[chosen], ranks[: chosen.size]
     p_values = None
     if permutations and chosen.size:
         part = numbers_of(table, chosen)
-        reached = Permuted(as_vector(labels, "y"), found, options)
+        reached = Permuted(
+            as_vector(labels, "y", labels=bool(options["y_discrete"])), found, options
+        )
         seeds = Seeds.of(np.random.SeedSequence(seed))
         numbers = np.arange(permutations)[:, None]
         if on_engines(X, cluster, max_cores):

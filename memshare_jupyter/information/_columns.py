@@ -14,6 +14,7 @@ from memshare_jupyter.information._inputs import (
     as_codes,
     as_numbers,
     as_vector,
+    is_sparse,
     missing,
     raise_missing,
 )
@@ -58,8 +59,8 @@ class ColumnMutualInfo:
 
     def __init__(self, y: ArrayLike, **options: Any) -> None:
         self._options = Options(**options)
-        self._y = as_vector(y, "y")
         chosen = self._options
+        self._y = as_vector(y, "y", labels=chosen.y_discrete)
         if not chosen.y_discrete:
             as_numbers(self._y, "y", remedy="; for labels pass y_discrete=True")
         self._absent = missing(self._y)
@@ -77,15 +78,19 @@ class ColumnMutualInfo:
     def __call__(self, block: ArrayLike, first: int = 0) -> NDArray[np.float64]:
         """Return the mutual information of each column of an array of shape (n_samples, k).
 
-        Any real dtype and memory layout; nothing is copied but one part of the columns at a time.
+        Any real dtype and memory layout, also sparse; nothing is copied but one part of the columns
+        at a time.
         Errors count the columns from `first`.
         """
-        columns = as_array(block, "X")
+        sparse = is_sparse(block)
+        columns: Any = block.tocsc() if sparse else as_array(block, "X")  # type: ignore[union-attr]
         self.check(columns.shape)
         found = np.empty(columns.shape[1])
         step = max(1, _BLOCK_BYTES // (8 * max(self._y.size, 1)))
         for start in range(0, found.size, step):
             part = columns[:, start : start + step]
+            if sparse:
+                part = part.toarray(order="F")
             if self._tabular:
                 found[start : start + step] = self._by_tables(part, first + start)
             else:
@@ -113,6 +118,11 @@ class ColumnMutualInfo:
             grids.append(grid and replace(grid, cell=grid.cell.astype(np.uint16)))
         return lambda order: self._from_grids(grids, self._codes[order])
 
+    @property
+    def x_discrete(self) -> bool:
+        """Whether columns are labels."""
+        return self._options.x_discrete
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless matrices of this shape are possible."""
         if len(shape) != 2 or shape[0] != self._y.size:
@@ -125,12 +135,11 @@ class ColumnMutualInfo:
         try:
             return pair_mutualinfo(np.ascontiguousarray(column), self._y, self._options)
         except (TypeError, ValueError) as error:
-            error.add_note(f"in column {number} of X")
-            raise
+            raise type(error)(f"column {number} of X: {error}") from error
 
     def _by_tables(self, part: NDArray[Any], first: int) -> NDArray[np.float64]:
         """Return those of a few continuous columns with the classes."""
-        columns = _turned(part)
+        columns = _turned(part, first)
         if self._absent.any():
             columns = np.ascontiguousarray(columns[:, ~self._absent])
         found = np.zeros(len(columns))
@@ -174,15 +183,20 @@ class ColumnMutualInfo:
             counts = np.bincount(flat, minlength=GRID_POINTS * self._classes)
             tables[:, place] = counts.reshape(GRID_POINTS, self._classes)
         widths = np.array([variable.width for variable in variables])
-        return continuous_discrete(tables, distinct, widths, self._weights, self._options.eps)
+        tied = np.array([variable.mostly_tied for variable in variables])
+        return continuous_discrete(tables, distinct, widths, tied, self._weights, self._options.eps)
 
 
-def _turned(part: NDArray[Any]) -> NDArray[np.float64]:
+def _turned(part: NDArray[Any], first: int) -> NDArray[np.float64]:
     """Return the columns of a matrix as rows, each contiguous; a view where they lie so."""
     if part.dtype == np.float64 and part.T.flags.c_contiguous:
         return part.T
     # In two steps, each of which runs along the rows it reads or writes: from a row-wise
     # matrix of 20,000 columns five times as fast as at once.
+    if part.dtype.kind == "O":
+        names = (f"column {number} of X" for number in range(first, first + part.shape[1]))
+        columns = [as_numbers(column, name) for column, name in zip(part.T, names, strict=True)]
+        return np.array(columns).reshape(part.T.shape)
     numbers = as_numbers(np.ascontiguousarray(part).reshape(-1), "X").reshape(part.shape)
     return np.ascontiguousarray(numbers.T)
 

@@ -28,6 +28,8 @@ LARGE_SAMPLE: Final = 1024
 # Steps of the unit interval: fine against the grid and the tolerance below, coarse against the
 # rounding of values up to 4,096 times their own range away from zero.
 _STEP: Final = 2.0**-40
+# Below it a step is no normal number.
+_SMALLEST_RANGE: Final = 2.0**-980
 # The radius is rounded up to a binary fraction of the range, finer than this tolerance.
 _RADIUS_TOLERANCE: Final = 1e-9
 
@@ -148,6 +150,9 @@ def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     scale = 1.0
     if not math.isfinite(high - low):
         scale = 0.25
+    elif high - low < _SMALLEST_RANGE:
+        scale = 2.0**1000
+    if scale != 1.0:
         values, low, high = values * scale, low * scale, high * scale
     unit = values - low
     unit /= (high - low) * _STEP

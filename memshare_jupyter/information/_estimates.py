@@ -24,6 +24,7 @@ MOST_BINS: Final = 250
 _TINY: Final = 1e-300
 
 
+@np.errstate(under="ignore")
 def two_continuous(x: Gridded, y: Gridded, eps: float) -> float:
     """Mutual information of two continuous variables by their joint Pareto density.
 
@@ -37,16 +38,15 @@ def two_continuous(x: Gridded, y: Gridded, eps: float) -> float:
     least = 2 * eps * x.width * y.width
     log_x, log_y = _log(joint.of_x / total), _log(joint.of_y / total)
     found = 0.0
-    with np.errstate(under="ignore"):
-        for rows, shares in joint.parts():
-            part = shares if total == 1.0 else shares / total
-            logarithm = part
-            if part.min() <= least:  # near the border of the grid only
-                part = part * (part > least)
-                logarithm = np.maximum(part, _TINY)
-            logarithm = np.log(logarithm)
-            found += float(np.vdot(part, logarithm))
-            found -= float(part.sum(axis=1) @ log_x[rows]) + float(part.sum(axis=0) @ log_y)
+    for rows, shares in joint.parts():
+        part = shares if total == 1.0 else shares / total
+        logarithm = part
+        if part.min() <= least:  # near the border of the grid only
+            part = part * (part > least)
+            logarithm = np.maximum(part, _TINY)
+        logarithm = np.log(logarithm)
+        found += float(np.vdot(part, logarithm))
+        found -= float(part.sum(axis=1) @ log_x[rows]) + float(part.sum(axis=0) @ log_y)
     return found
 
 
@@ -54,6 +54,7 @@ def continuous_discrete(
     tables: NDArray[np.float64],
     distinct: int,
     widths: NDArray[np.float64],
+    mostly_tied: NDArray[np.bool_],
     weights: NDArray[np.float64],
     eps: float,
 ) -> NDArray[np.float64]:
@@ -67,6 +68,8 @@ def continuous_discrete(
         Different values of each variable; above 250 as good as 250.
     widths : ndarray of shape (n_variables,), float64
         Of a cell of each variable, in standard deviations.
+    mostly_tied : ndarray of shape (n_variables,), bool
+        Whether more pairs of each variable are tied than its radius leaves room for.
     weights : ndarray of shape (n_classes,), float64
         Share of each class.
     eps : float
@@ -80,13 +83,15 @@ def continuous_discrete(
     -----
     ``sum_c(w_c * sum_i(g_ic * log(g_ic / p_i)))`` with the class's share of its own mass in cell
     i, ``g_ic = f_ic / s_c``, and of all mass, p_i. The reference divides p and the classes'
-    densities by the mass without its last row, and then the latter by their own; p is kept so.
+    densities by the mass without its last row, and then the latter by their own; p is kept so,
+    which lowers the result by -log(1 - p_511). Of a variable that is tied at its upper end, as
+    values capped by a limit of detection are, that would be nearly all: it is made good.
     """
     strength = min(distinct, MOST_BINS) / 4
     density = smoothed(tables.reshape(GRID_POINTS, -1), strength).reshape(tables.shape)
     mass = density.sum(axis=0)
     overall = density.sum(axis=2)
-    overall /= overall[:-1].sum(axis=0)
+    overall /= np.where(mostly_tied, overall.sum(axis=0), overall[:-1].sum(axis=0))
     # Columns of classes from here on; the total is that of all rows.
     density[density <= eps * widths[:, None] * mass] = 0.0
     present = density.sum(axis=0)

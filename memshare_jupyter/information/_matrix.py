@@ -12,7 +12,7 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import MemApplyError
 from memshare_jupyter.information._columns import ColumnMutualInfo
-from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector
+from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector, is_sparse
 from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def mutual_info_matrix(
     X : array_like of shape (n_samples, n_features), or str
         One variable per column, of any real dtype and memory layout: an array, a view, a frame, or
         the name of a page that holds one. It is read in parts and never copied as a whole, except
-        that engines share an array that is no view for as long as the call takes.
+        that engines share an array that is no view for as long as the call takes, and a sparse
+        matrix as a full one.
     y : array_like of shape (n_samples,), or str
         The other variable, or the name of its page.
     x_discrete, y_discrete : bool, default: False
@@ -101,11 +102,14 @@ def mutual_info_matrix(
     if isinstance(X, str):
         X, namespace = str(parse(X, namespace)), None
     matrix = value_of(X)
+    here = not on_engines(X, cluster, max_cores)
+    if is_sparse(matrix) and not here:
+        X = matrix = matrix.toarray(order="F")  # of which engines can read columns
     shape = getattr(matrix, "shape", None)
     columns = columns_of(matrix)
     if columns is not None:
         score.check((shape[0], len(columns)))  # type: ignore[index]  # frames have one
-    if not on_engines(X, cluster, max_cores):
+    if here:
         return score(matrix) if columns is None else _by_columns(columns, score)
     X, namespace = _for_engines(X, matrix, columns, namespace)
     if shape is not None:  # else memapply says what a page must hold
@@ -149,6 +153,8 @@ def _for_engines(
 def numbers_of(table: Any, chosen: NDArray[np.intp]) -> NDArray[Any]:
     """Return some columns of a matrix or frame as a matrix, each column contiguous."""
     columns = columns_of(table)
+    if is_sparse(table):
+        return np.asarray(table.tocsc()[:, chosen].toarray(order="F"))
     if columns is None:
         return np.asfortranarray(as_array(table, "X")[:, chosen])
     return np.column_stack([_column(columns, int(i)) for i in chosen]).copy(order="F")
@@ -169,7 +175,8 @@ def _by_columns(columns: Columns, score: ColumnMutualInfo) -> NDArray[np.float64
     found = np.empty(len(columns))
     for i in range(len(columns)):
         try:
-            found[i] = score(as_vector(columns.raw(i), "X")[:, None], i)[0]
+            column = as_vector(columns.raw(i), "X", labels=score.x_discrete)
+            found[i] = score(column[:, None], i)[0]
         except (TypeError, ValueError) as error:
             raise _named(error, columns.names[i]) from error
     return found

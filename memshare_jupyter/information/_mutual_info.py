@@ -187,7 +187,8 @@ def mutualinfo(
         base=base,
         compat=compat,
     )
-    return pair_mutualinfo(as_vector(x, "x"), as_vector(y, "y"), options)
+    given_x = as_vector(x, "x", labels=x_discrete)
+    return pair_mutualinfo(given_x, as_vector(y, "y", labels=y_discrete), options)
 
 
 def pair_mutualinfo(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
@@ -243,8 +244,8 @@ def _continuous_discrete(values: NDArray[np.float64], codes: NDArray[np.intp], e
     table = np.bincount(flat, minlength=GRID_POINTS * classes).astype(np.float64)
     table = table.reshape(GRID_POINTS, 1, classes)
     weights = np.bincount(codes) / codes.size
-    width = np.array([gridded.width])
-    return float(continuous_discrete(table, gridded.distinct, width, weights, eps)[0])
+    width, tied = np.array([gridded.width]), np.array([gridded.mostly_tied])
+    return float(continuous_discrete(table, gridded.distinct, width, tied, weights, eps)[0])
 
 
 def _by_kernels(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:

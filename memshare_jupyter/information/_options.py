@@ -31,6 +31,8 @@ class Options:
             object.__setattr__(self, "estimator", "kde")
         if self.estimator not in ("pde", "kde", "ksg"):
             raise ValueError(f"estimator must be 'pde', 'kde' or 'ksg', not {self.estimator!r}")
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"eps must be a number, at least 0, not {self.eps!r}")
         if self.bias_correction and self.estimator != "kde":
             raise ValueError(
                 "bias_correction=True is the jackknife of estimator='kde', "

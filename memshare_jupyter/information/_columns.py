@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from memshare_jupyter.information._density import on_grid
 from memshare_jupyter.information._estimates import MOST_BINS, continuous_discrete
 from memshare_jupyter.information._inputs import (
     as_array,
@@ -19,6 +18,7 @@ from memshare_jupyter.information._inputs import (
     raise_missing,
 )
 from memshare_jupyter.information._mutual_info import FEWEST_SAMPLES, pair_mutualinfo
+from memshare_jupyter.information._normal_scores import grid_of
 from memshare_jupyter.information._options import Options
 from memshare_jupyter.information._smoothing import GRID_POINTS
 
@@ -114,7 +114,7 @@ class ColumnMutualInfo:
         grids: list[Gridded | None] = []
         for column in numbers.T:
             contiguous = np.ascontiguousarray(column, dtype=np.float64)
-            grid = on_grid(contiguous, self._options.eps)
+            grid = grid_of(contiguous, self._options)
             grids.append(grid and replace(grid, cell=grid.cell.astype(np.uint16)))
         return lambda order: self._from_grids(grids, self._codes[order])
 
@@ -153,7 +153,7 @@ class ColumnMutualInfo:
                     raise_missing(**{f"column {first + place} of X": ~np.isfinite(column)})
                 by_itself.append((place, self._one(part[:, place], first + place)))
                 continue
-            variables[place] = on_grid(column, self._options.eps)
+            variables[place] = grid_of(column, self._options)
         found = self._from_grids(variables, self._codes)
         for place, value in by_itself:
             found[place] = value
@@ -184,7 +184,10 @@ class ColumnMutualInfo:
             tables[:, place] = counts.reshape(GRID_POINTS, self._classes)
         widths = np.array([variable.width for variable in variables])
         tied = np.array([variable.mostly_tied for variable in variables])
-        return continuous_discrete(tables, distinct, widths, tied, self._weights, self._options.eps)
+        return continuous_discrete(
+            *(tables, distinct, widths, tied, self._weights, self._options.eps),
+            bias_correction=self._options.bias_correction,
+        )
 
 
 def _turned(part: NDArray[Any], first: int) -> NDArray[np.float64]:

@@ -202,21 +202,33 @@ def bisected(quantile: float, span: float, unit: float) -> float:
     return high
 
 
-def on_grid(values: NDArray[np.float64], eps: float) -> Gridded | None:
+def is_constant(values: NDArray[np.float64], eps: float) -> bool:
+    """Say whether the s.d. of finite values is not above `eps` times the largest absolute one."""
+    low, high = float(values.min()), float(values.max())
+    largest = max(abs(low), abs(high))
+    # The s.d. is at least the range over sqrt(2 n): most variables need no look at it.
+    if high / 2 - low / 2 > eps * largest * math.sqrt(values.size):
+        return False
+    if low == high:
+        return True
+    _, spread, length = to_unit_interval(values)
+    return spread * (length / largest) <= eps
+
+
+def on_grid(
+    values: NDArray[np.float64], eps: float, order: NDArray[np.intp] | None = None
+) -> Gridded | None:
     """Put a continuous variable, of two or more finite values, on its grid of 512 cells.
 
     The cells' centres are evenly spaced from one Pareto radius below the smallest value to one
     above the largest; a value on the border of two cells belongs to the upper one, except in
     the middle of the range (see `_middle_cell`). None if the variable is constant: its s.d. is
-    not above `eps` times its largest absolute value.
+    not above `eps` times its largest absolute value. `order` sorts the values, if it is known.
     """
-    low, high = float(values.min()), float(values.max())
-    if low == high:
+    if is_constant(values, eps):
         return None
-    unit, spread, length = to_unit_interval(values)
-    if spread * (length / max(abs(low), abs(high))) <= eps:
-        return None
-    distances = PairDistances(np.sort(unit))
+    unit, spread, _ = to_unit_interval(values)
+    distances = PairDistances(np.sort(unit) if order is None else unit[order])
     radius, mostly_tied = _unit_radius(distances, spread)
     step = (1.0 + 2.0 * radius) / (GRID_POINTS - 1)
     place = unit + radius

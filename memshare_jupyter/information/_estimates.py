@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from memshare_jupyter.information._joint_density import JointDensity
+from memshare_jupyter.information._null_bias import without_bias
 from memshare_jupyter.information._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def continuous_discrete(
     mostly_tied: NDArray[np.bool_],
     weights: NDArray[np.float64],
     eps: float,
+    *,
+    bias_correction: bool = False,
 ) -> NDArray[np.float64]:
     """Mutual information of continuous variables and a label by the density in each class.
 
@@ -74,6 +77,8 @@ def continuous_discrete(
         Share of each class.
     eps : float
         Densities up to this, per standard deviation, add nothing.
+    bias_correction : bool, default: False
+        Correct by what independence alone would give; see `without_bias`.
 
     Returns
     -------
@@ -91,13 +96,16 @@ def continuous_discrete(
     density = smoothed(tables.reshape(GRID_POINTS, -1), strength).reshape(tables.shape)
     mass = density.sum(axis=0)
     overall = density.sum(axis=2)
-    overall /= np.where(mostly_tied, overall.sum(axis=0), overall[:-1].sum(axis=0))
+    mixture = mostly_tied | bias_correction
+    overall /= np.where(mixture, overall.sum(axis=0), overall[:-1].sum(axis=0))
     # Columns of classes from here on; the total is that of all rows.
     density[density <= eps * widths[:, None] * mass] = 0.0
     present = density.sum(axis=0)
     own = (density * _log(density)).sum(axis=0) - present * np.log(mass)
     shared = np.einsum("ij,ijc->jc", _log(overall), density)
     found: NDArray[np.float64] = ((own - shared) / mass) @ weights
+    if bias_correction:
+        return without_bias(found, tables.sum(axis=2), tables[:, 0].sum(axis=0), strength)
     return found
 
 

@@ -58,7 +58,7 @@ def mutual_info_matrix(
         Show a bar of the columns done by the engines after so many seconds; None for never.
     **options
         The other arguments of `mutualinfo`: eps, use_mpmi, na_rm, estimator, bias_correction, base,
-        compat.
+        compat, transform.
 
     Returns
     -------

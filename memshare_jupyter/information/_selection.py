@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -75,6 +75,7 @@ def select_features(
     y_discrete: bool = True,
     permutations: int = 0,
     seed: int | None = 0,
+    transform: Literal["normal"] | None = "normal",
     cluster: AnyCluster = None,
     namespace: str | None = None,
     max_cores: int | None = None,
@@ -103,6 +104,9 @@ def select_features(
         take, otherwise as long. A copy of these columns is made.
     seed : int or None, default: 0
         Of the permutations; None for another each time.
+    transform : {"normal", None}, default: "normal"
+        Rank columns by the estimate on normal scores, as in `mutualinfo`: on raw values that of
+        skewed columns is far too low.
     cluster, namespace, max_cores, progress_after
         As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
@@ -143,7 +147,7 @@ def select_features(
         "max_cores": max_cores,
         "progress_after": progress_after,
     }
-    options["y_discrete"] = y_discrete
+    options |= {"y_discrete": y_discrete, "transform": transform}
     values = mutual_info_matrix(X, y, namespace=namespace, **engines, **options)
     table, labels = value_of(X, namespace), value_of(y, namespace)
     if names is None and (columns := columns_of(table)) is not None:

@@ -103,15 +103,13 @@ def mutual_info_matrix(
         X, namespace = str(parse(X, namespace)), None
     matrix = value_of(X)
     here = not on_engines(X, cluster, max_cores)
-    if is_sparse(matrix) and not here:
-        X = matrix = matrix.toarray(order="F")  # of which engines can read columns
     shape = getattr(matrix, "shape", None)
     columns = columns_of(matrix)
     if columns is not None:
         score.check((shape[0], len(columns)))  # type: ignore[index]  # frames have one
     if here:
         return score(matrix) if columns is None else _by_columns(columns, score)
-    X, namespace = _for_engines(X, matrix, columns, namespace)
+    X, namespace = for_engines(X, matrix, columns, namespace)
     if shape is not None:  # else memapply says what a page must hold
         score.check(shape)
     try:
@@ -133,10 +131,12 @@ def mutual_info_matrix(
     raise reason  # what an engine refuses, and this process does not
 
 
-def _for_engines(
+def for_engines(
     X: Any, matrix: Any, columns: Columns | None, namespace: str | None
 ) -> tuple[Any, str | None]:
     """Return what engines can read in batches of columns: a page or view, or a matrix to share."""
+    if is_sparse(matrix):
+        return matrix.toarray(order="F"), namespace or "mutual_info_matrix"
     if columns is not None:
         whole = columns.matrix
         numbers = whole is not None and whole.dtype.kind in "biuf"
@@ -148,6 +148,20 @@ def _for_engines(
     if isinstance(X, str):
         return X, namespace
     return X, namespace or "mutual_info_matrix"
+
+
+def over_columns(X: Any, fun: Any, namespace: str | None, engines: dict[str, Any]) -> NDArray[Any]:
+    """Return what a function of blocks of columns gives for each column, here or from engines."""
+    matrix = value_of(X, namespace)
+    columns = columns_of(matrix)
+    if not on_engines(X, engines["cluster"], engines["max_cores"]):
+        count = np.shape(matrix)[1] if columns is None else len(columns)
+        blocks = np.array_split(np.arange(count), max(1, count // 64))
+        found = [fun(numbers_of(matrix, block)) for block in blocks if block.size]
+        return np.concatenate([np.empty(0), *found])
+    given, namespace = for_engines(X, matrix, columns, namespace)
+    where = (engines["cluster"], None, engines["max_cores"])
+    return np.array(memapply(given, "cols", fun, namespace, *where, batch=True))
 
 
 def numbers_of(table: Any, chosen: NDArray[np.intp]) -> NDArray[Any]:

@@ -31,3 +31,14 @@ class Permuted:
         if self._score is None:  # once in each process, which sees one X only
             self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
         return self._score(rng.permutation(self._y.size)) >= self._least
+
+
+class Numbered:
+    """A function with a random generator that depends on a seed and the number it is called for."""
+
+    def __init__(self, fun: Any, entropy: Any) -> None:
+        self._fun, self._entropy = fun, entropy
+
+    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> Any:
+        seed = np.random.SeedSequence(self._entropy, spawn_key=(int(number[0]),))
+        return self._fun(number, X, np.random.default_rng(seed))

@@ -44,7 +44,12 @@ def test_best_come_first_with_their_names_values_and_ranks():
     np.testing.assert_array_equal(found.values, values[found.columns])
     np.testing.assert_array_equal(found.ranks, [1, 2, 2, 4])
     assert len(found) == 4
-    assert repr(found).splitlines()[1].split() == ["1", "f", f"{values[5]:.4f}"]
+    lines = repr(found).splitlines()
+    assert lines[0] == "4 features"
+    assert [line.split() for line in lines[1:3]] == [
+        ["rank", "feature", "value"],
+        ["1", "f", f"{values[5]:.4g}"],
+    ]
 
 
 def test_threshold_selects_all_that_reach_it():

@@ -6,3 +6,4 @@ from ._plots import class_densities as class_densities
 from ._plots import mutual_info_figure as mutual_info_figure
 from ._selected import SelectedFeatures as SelectedFeatures
 from ._selection import select_features as select_features
+from ._selector import MutualInfoSelector as MutualInfoSelector

@@ -6,6 +6,7 @@ count of the samples, whatever the variables were.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -66,13 +67,14 @@ def information_with(
        Information Theory in Psychology II-B, Free Press 1955, pp. 95-100.
     """
     n = other.size
+    c_log_c = _c_log_c(n)
     bins = int(codes.max(initial=0)) + 1
     in_other = np.bincount(other, minlength=levels)
     found = np.empty(len(codes))
     for start, tables in _tables(codes, other, bins, levels):
         in_code = tables.sum(axis=2)
-        nats = (_c_log_c(tables).sum(axis=(1, 2)) - _c_log_c(in_code).sum(axis=1)) / n
-        nats += np.log(n) - _c_log_c(in_other).sum() / n
+        nats = (c_log_c[tables].sum(axis=(1, 2)) - c_log_c[in_code].sum(axis=1)) / n
+        nats += np.log(n) - c_log_c[in_other].sum() / n
         spare = ((in_code > 0).sum(axis=1) - 1) * (np.count_nonzero(in_other) - 1)
         found[start : start + len(tables)] = nats - spare / (2 * n)
     return found
@@ -90,16 +92,17 @@ def information_given(
     Corrected level by level as `information_with` is.
     """
     n = label.size
+    c_log_c = _c_log_c(n)
     bins = int(codes.max(initial=0)) + 1
     both = given * classes + label
     in_both = np.bincount(both, minlength=levels * classes).reshape(levels, classes)
     in_given = in_both.sum(axis=1)
-    constant = _c_log_c(in_given).sum() - _c_log_c(in_both).sum()
+    constant = c_log_c[in_given].sum() - c_log_c[in_both].sum()
     found = np.empty(len(codes))
     for start, flat in _tables(codes, both, bins, levels * classes):
         tables = flat.reshape(len(flat), bins, levels, classes)
         in_pair = tables.sum(axis=3)
-        nats = _c_log_c(tables).sum(axis=(1, 2, 3)) - _c_log_c(in_pair).sum(axis=(1, 2)) + constant
+        nats = c_log_c[tables].sum(axis=(1, 2, 3)) - c_log_c[in_pair].sum(axis=(1, 2)) + constant
         spare_bins = np.maximum((in_pair > 0).sum(axis=1) - 1, 0)
         spare_classes = np.maximum((in_both > 0).sum(axis=1) - 1, 0)
         spare = (spare_bins * spare_classes).sum(axis=1)
@@ -120,5 +123,8 @@ def _tables(codes: NDArray[np.uint8], other: NDArray[np.intp], bins: int, levels
         yield start, tables
 
 
-def _c_log_c(counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    return np.asarray(counts * np.log(np.maximum(counts, 1)), dtype=np.float64)
+@lru_cache(maxsize=4)
+def _c_log_c(n: int) -> NDArray[np.float64]:
+    """Return c log c for the counts c = 0 to n: to look one up is quicker than its logarithm."""
+    counts = np.arange(n + 1.0)
+    return counts * np.log(np.maximum(counts, 1.0))

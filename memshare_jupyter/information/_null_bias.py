@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _PRESENT: Final = 1e-14  # share of a cell from which on it counts
 _HALVINGS: Final = 60
+_LEAST_LEFT: Final = 1e-3  # share of the entropy that chance must leave for a correction by it
 
 
+@np.errstate(under="ignore")
 def without_bias(
     found: NDArray[np.float64],
     histogram: NDArray[np.float64],
@@ -56,7 +58,7 @@ def without_bias(
     entropy = -float(shares @ np.log(shares))
     by_chance = _by_chance(histogram / n, sizes[sizes > 0], strength)
     left = entropy - by_chance
-    safe = left > 1e-9 * entropy
+    safe = left > _LEAST_LEFT * entropy
     return np.where(safe, (found - by_chance) / np.where(safe, left, 1.0) * entropy, 0.0)
 
 

@@ -33,6 +33,7 @@ from .errors import RegistryBusyError as RegistryBusyError
 from .errors import RegistryCorruptError as RegistryCorruptError
 from .errors import TooManyFilesError as TooManyFilesError
 from .errors import UnsupportedValueError as UnsupportedValueError
+from .information import MutualInfoSelector as MutualInfoSelector
 from .information import SelectedFeatures as SelectedFeatures
 from .information import class_densities as class_densities
 from .information import mutual_info_figure as mutual_info_figure

@@ -4,5 +4,6 @@ from ._matrix import mutual_info_score_func as mutual_info_score_func
 from ._mutual_info import mutualinfo as mutualinfo
 from ._plots import class_densities as class_densities
 from ._plots import mutual_info_figure as mutual_info_figure
-from ._selection import SelectedFeatures as SelectedFeatures
+from ._selected import SelectedFeatures as SelectedFeatures
 from ._selection import select_features as select_features
+from ._selector import MutualInfoSelector as MutualInfoSelector

@@ -28,6 +28,8 @@ LARGE_SAMPLE: Final = 1024
 # Steps of the unit interval: fine against the grid and the tolerance below, coarse against the
 # rounding of values up to 4,096 times their own range away from zero.
 _STEP: Final = 2.0**-40
+# Below it a step is no normal number.
+_SMALLEST_RANGE: Final = 2.0**-980
 # The radius is rounded up to a binary fraction of the range, finer than this tolerance.
 _RADIUS_TOLERANCE: Final = 1e-9
 
@@ -148,6 +150,9 @@ def to_unit_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     scale = 1.0
     if not math.isfinite(high - low):
         scale = 0.25
+    elif high - low < _SMALLEST_RANGE:
+        scale = 2.0**1000
+    if scale != 1.0:
         values, low, high = values * scale, low * scale, high * scale
     unit = values - low
     unit /= (high - low) * _STEP
@@ -197,21 +202,33 @@ def bisected(quantile: float, span: float, unit: float) -> float:
     return high
 
 
-def on_grid(values: NDArray[np.float64], eps: float) -> Gridded | None:
+def is_constant(values: NDArray[np.float64], eps: float) -> bool:
+    """Say whether the s.d. of finite values is not above `eps` times the largest absolute one."""
+    low, high = float(values.min()), float(values.max())
+    largest = max(abs(low), abs(high))
+    # The s.d. is at least the range over sqrt(2 n): most variables need no look at it.
+    if high / 2 - low / 2 > eps * largest * math.sqrt(values.size):
+        return False
+    if low == high:
+        return True
+    _, spread, length = to_unit_interval(values)
+    return spread * (length / largest) <= eps
+
+
+def on_grid(
+    values: NDArray[np.float64], eps: float, order: NDArray[np.intp] | None = None
+) -> Gridded | None:
     """Put a continuous variable, of two or more finite values, on its grid of 512 cells.
 
     The cells' centres are evenly spaced from one Pareto radius below the smallest value to one
     above the largest; a value on the border of two cells belongs to the upper one, except in
     the middle of the range (see `_middle_cell`). None if the variable is constant: its s.d. is
-    not above `eps` times its largest absolute value.
+    not above `eps` times its largest absolute value. `order` sorts the values, if it is known.
     """
-    low, high = float(values.min()), float(values.max())
-    if low == high:
+    if is_constant(values, eps):
         return None
-    unit, spread, length = to_unit_interval(values)
-    if spread * (length / max(abs(low), abs(high))) <= eps:
-        return None
-    distances = PairDistances(np.sort(unit))
+    unit, spread, _ = to_unit_interval(values)
+    distances = PairDistances(np.sort(unit) if order is None else unit[order])
     radius, mostly_tied = _unit_radius(distances, spread)
     step = (1.0 + 2.0 * radius) / (GRID_POINTS - 1)
     place = unit + radius

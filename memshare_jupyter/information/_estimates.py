@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from memshare_jupyter.information._joint_density import joint_density
+from memshare_jupyter.information._joint_density import JointDensity
+from memshare_jupyter.information._null_bias import without_bias
 from memshare_jupyter.information._smoothing import GRID_POINTS, smoothed
 
 if TYPE_CHECKING:
@@ -24,34 +25,41 @@ MOST_BINS: Final = 250
 _TINY: Final = 1e-300
 
 
+@np.errstate(under="ignore")
 def two_continuous(x: Gridded, y: Gridded, eps: float) -> float:
     """Mutual information of two continuous variables by their joint Pareto density.
 
     Cells whose density is not above ``2 * eps`` per area of the unit of `width` add nothing.
     """
-    flat = x.cell * GRID_POINTS + y.cell
-    counts = np.bincount(flat, minlength=GRID_POINTS**2).astype(np.float64)
-    counts = counts.reshape(GRID_POINTS, GRID_POINTS)
-    joint = joint_density(counts, x.radius, y.radius)
+    joint = JointDensity(x.cell, y.cell, x.radius, y.radius)
     # Convolution loses what it moves over the border of the grid, so the total is a little below
     # 1, which adds about -log(total). The reference's values have that in them, and so do these;
     # but zeros at the lower end lose a sixth of their mass, and that is made good.
-    if x.mostly_tied or y.mostly_tied:
-        joint /= joint.sum()
-    log_x, log_y = _log(joint.sum(axis=1)), _log(joint.sum(axis=0))
-    joint *= joint > 2 * eps * x.width * y.width
-    independent = joint.sum(axis=1) @ log_x + joint.sum(axis=0) @ log_y
-    dependent = np.maximum(joint, _TINY)
-    np.log(dependent, out=dependent)
-    return float(np.vdot(joint, dependent)) - float(independent)
+    total = float(joint.of_x.sum()) if x.mostly_tied or y.mostly_tied else 1.0
+    least = 2 * eps * x.width * y.width
+    log_x, log_y = _log(joint.of_x / total), _log(joint.of_y / total)
+    found = 0.0
+    for rows, shares in joint.parts():
+        part = shares if total == 1.0 else shares / total
+        logarithm = part
+        if part.min() <= least:  # near the border of the grid only
+            part = part * (part > least)
+            logarithm = np.maximum(part, _TINY)
+        logarithm = np.log(logarithm)
+        found += float(np.vdot(part, logarithm))
+        found -= float(part.sum(axis=1) @ log_x[rows]) + float(part.sum(axis=0) @ log_y)
+    return found
 
 
 def continuous_discrete(
     tables: NDArray[np.float64],
     distinct: int,
     widths: NDArray[np.float64],
+    mostly_tied: NDArray[np.bool_],
     weights: NDArray[np.float64],
     eps: float,
+    *,
+    bias_correction: bool = False,
 ) -> NDArray[np.float64]:
     """Mutual information of continuous variables and a label by the density in each class.
 
@@ -63,10 +71,14 @@ def continuous_discrete(
         Different values of each variable; above 250 as good as 250.
     widths : ndarray of shape (n_variables,), float64
         Of a cell of each variable, in standard deviations.
+    mostly_tied : ndarray of shape (n_variables,), bool
+        Whether more pairs of each variable are tied than its radius leaves room for.
     weights : ndarray of shape (n_classes,), float64
         Share of each class.
     eps : float
         Densities up to this, per standard deviation, add nothing.
+    bias_correction : bool, default: False
+        Correct by what independence alone would give; see `without_bias`.
 
     Returns
     -------
@@ -76,19 +88,24 @@ def continuous_discrete(
     -----
     ``sum_c(w_c * sum_i(g_ic * log(g_ic / p_i)))`` with the class's share of its own mass in cell
     i, ``g_ic = f_ic / s_c``, and of all mass, p_i. The reference divides p and the classes'
-    densities by the mass without its last row, and then the latter by their own; p is kept so.
+    densities by the mass without its last row, and then the latter by their own; p is kept so,
+    which lowers the result by -log(1 - p_511). Of a variable that is tied at its upper end, as
+    values capped by a limit of detection are, that would be nearly all: it is made good.
     """
     strength = min(distinct, MOST_BINS) / 4
     density = smoothed(tables.reshape(GRID_POINTS, -1), strength).reshape(tables.shape)
     mass = density.sum(axis=0)
     overall = density.sum(axis=2)
-    overall /= overall[:-1].sum(axis=0)
+    mixture = mostly_tied | bias_correction
+    overall /= np.where(mixture, overall.sum(axis=0), overall[:-1].sum(axis=0))
     # Columns of classes from here on; the total is that of all rows.
     density[density <= eps * widths[:, None] * mass] = 0.0
     present = density.sum(axis=0)
     own = (density * _log(density)).sum(axis=0) - present * np.log(mass)
     shared = np.einsum("ij,ijc->jc", _log(overall), density)
     found: NDArray[np.float64] = ((own - shared) / mass) @ weights
+    if bias_correction:
+        return without_bias(found, tables.sum(axis=2), tables[:, 0].sum(axis=0), strength)
     return found
 
 

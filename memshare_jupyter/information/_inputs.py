@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,9 +11,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def as_vector(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return the values as a plain vector of any dtype; a view when they are an array."""
-    vector = as_array(values, name)
+def as_vector(values: ArrayLike, name: str, *, labels: bool = False) -> NDArray[Any]:
+    """Return the values as a plain vector of any dtype; a view when they are an array.
+
+    With `labels`, categories are numbers: it does not matter which.
+    """
+    vector = as_array(_codes_of_categories(values) if labels else values, name)
     if vector.ndim != 1:
         raise ValueError(
             f"{name} must be one-dimensional, one value per sample; it has shape {vector.shape}: "
@@ -41,10 +43,31 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         plain = plain.astype(np.float64 if numbers else object)
         plain[np.ma.getmaskarray(values)] = np.nan if numbers else None
         return plain
-    sparse = sys.modules.get("scipy.sparse")
-    if sparse is not None and sparse.issparse(values):
+    if is_sparse(values):
         raise TypeError(f"{name} is a sparse matrix; pass {name}.toarray()")
     return _numbers_of_pandas(values)
+
+
+def is_sparse(values: Any) -> bool:
+    """Say whether values are a sparse matrix or array of scipy's."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(values))
+
+
+def _codes_of_categories(values: Any) -> Any:
+    """Return the codes of categorical values of pandas, polars or Arrow; others as they are."""
+    dtype = getattr(values, "dtype", None)
+    if type(dtype).__name__ == "CategoricalDtype":
+        categorical = getattr(values, "array", values)  # a Series has one, or is one
+        codes = np.asarray(categorical.codes)
+        return np.where(codes < 0, np.nan, codes) if (codes < 0).any() else codes
+    if type(dtype).__name__ in ("Categorical", "Enum") and hasattr(values, "to_physical"):
+        return values.to_physical().to_numpy()
+    if hasattr(values, "combine_chunks"):
+        values = values.combine_chunks()
+    if hasattr(values, "dictionary") and hasattr(values, "indices"):
+        return values.indices.to_numpy(zero_copy_only=False)
+    return values
 
 
 def _numbers_of_pandas(values: Any) -> NDArray[Any]:
@@ -72,20 +95,25 @@ def as_numbers(vector: NDArray[Any], name: str, *, remedy: str = "") -> NDArray[
 
 
 def missing(vector: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which values are no values: NaN, NaT or infinite; None, NaN or NA among objects."""
-    if vector.dtype.kind == "f":
+    """Say which values are no values: NaN, NaT or infinite; None or NA among objects."""
+    if vector.dtype.kind in "fc":
         return np.asarray(~np.isfinite(vector), dtype=np.bool_)
     if vector.dtype.kind in "mM":
         return np.asarray(np.isnat(vector), dtype=np.bool_)
     if vector.dtype.kind == "O":
         pandas = sys.modules.get("pandas")
         nothing = (None,) if pandas is None else (None, pandas.NA, pandas.NaT)
-        absent = (
-            any(v is no for no in nothing) or (isinstance(v, float) and not math.isfinite(v))
-            for v in vector
-        )
+        absent = (any(v is no for no in nothing) or _is_no_value(v) for v in vector)
         return np.fromiter(absent, dtype=np.bool_, count=vector.size)
     return np.zeros(vector.size, dtype=bool)
+
+
+def _is_no_value(value: Any) -> bool:
+    if isinstance(value, str):  # the most frequent kind
+        return False
+    if isinstance(value, float | complex | np.inexact):
+        return not bool(np.isfinite(value))
+    return isinstance(value, np.datetime64 | np.timedelta64) and bool(np.isnat(value))
 
 
 def same_length(x: NDArray[Any], y: NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import MemApplyError
 from memshare_jupyter.information._columns import ColumnMutualInfo
-from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector
+from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector, is_sparse
 from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def mutual_info_matrix(
     X : array_like of shape (n_samples, n_features), or str
         One variable per column, of any real dtype and memory layout: an array, a view, a frame, or
         the name of a page that holds one. It is read in parts and never copied as a whole, except
-        that engines share an array that is no view for as long as the call takes.
+        that engines share an array that is no view for as long as the call takes, and a sparse
+        matrix as a full one.
     y : array_like of shape (n_samples,), or str
         The other variable, or the name of its page.
     x_discrete, y_discrete : bool, default: False
@@ -57,7 +58,7 @@ def mutual_info_matrix(
         Show a bar of the columns done by the engines after so many seconds; None for never.
     **options
         The other arguments of `mutualinfo`: eps, use_mpmi, na_rm, estimator, bias_correction, base,
-        compat.
+        compat, transform.
 
     Returns
     -------
@@ -101,13 +102,14 @@ def mutual_info_matrix(
     if isinstance(X, str):
         X, namespace = str(parse(X, namespace)), None
     matrix = value_of(X)
+    here = not on_engines(X, cluster, max_cores)
     shape = getattr(matrix, "shape", None)
     columns = columns_of(matrix)
     if columns is not None:
         score.check((shape[0], len(columns)))  # type: ignore[index]  # frames have one
-    if not on_engines(X, cluster, max_cores):
+    if here:
         return score(matrix) if columns is None else _by_columns(columns, score)
-    X, namespace = _for_engines(X, matrix, columns, namespace)
+    X, namespace = for_engines(X, matrix, columns, namespace)
     if shape is not None:  # else memapply says what a page must hold
         score.check(shape)
     try:
@@ -129,10 +131,12 @@ def mutual_info_matrix(
     raise reason  # what an engine refuses, and this process does not
 
 
-def _for_engines(
+def for_engines(
     X: Any, matrix: Any, columns: Columns | None, namespace: str | None
 ) -> tuple[Any, str | None]:
     """Return what engines can read in batches of columns: a page or view, or a matrix to share."""
+    if is_sparse(matrix):
+        return matrix.toarray(order="F"), namespace or "mutual_info_matrix"
     if columns is not None:
         whole = columns.matrix
         numbers = whole is not None and whole.dtype.kind in "biuf"
@@ -146,9 +150,25 @@ def _for_engines(
     return X, namespace or "mutual_info_matrix"
 
 
+def over_columns(X: Any, fun: Any, namespace: str | None, engines: dict[str, Any]) -> NDArray[Any]:
+    """Return what a function of blocks of columns gives for each column, here or from engines."""
+    matrix = value_of(X, namespace)
+    columns = columns_of(matrix)
+    if not on_engines(X, engines["cluster"], engines["max_cores"]):
+        count = np.shape(matrix)[1] if columns is None else len(columns)
+        blocks = np.array_split(np.arange(count), max(1, count // 64))
+        found = [fun(numbers_of(matrix, block)) for block in blocks if block.size]
+        return np.concatenate([np.empty(0), *found])
+    given, namespace = for_engines(X, matrix, columns, namespace)
+    where = (engines["cluster"], None, engines["max_cores"])
+    return np.array(memapply(given, "cols", fun, namespace, *where, batch=True))
+
+
 def numbers_of(table: Any, chosen: NDArray[np.intp]) -> NDArray[Any]:
     """Return some columns of a matrix or frame as a matrix, each column contiguous."""
     columns = columns_of(table)
+    if is_sparse(table):
+        return np.asarray(table.tocsc()[:, chosen].toarray(order="F"))
     if columns is None:
         return np.asfortranarray(as_array(table, "X")[:, chosen])
     return np.column_stack([_column(columns, int(i)) for i in chosen]).copy(order="F")
@@ -169,7 +189,8 @@ def _by_columns(columns: Columns, score: ColumnMutualInfo) -> NDArray[np.float64
     found = np.empty(len(columns))
     for i in range(len(columns)):
         try:
-            found[i] = score(as_vector(columns.raw(i), "X")[:, None], i)[0]
+            column = as_vector(columns.raw(i), "X", labels=score.x_discrete)
+            found[i] = score(column[:, None], i)[0]
         except (TypeError, ValueError) as error:
             raise _named(error, columns.names[i]) from error
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.information._density import on_grid
+from memshare_jupyter.information._density import is_constant
 from memshare_jupyter.information._estimates import (
     continuous_discrete,
     two_continuous,
@@ -27,6 +27,7 @@ from memshare_jupyter.information._kernel_mi import (
     same_label,
 )
 from memshare_jupyter.information._nearest_neighbours import nearest_neighbour_mutualinfo
+from memshare_jupyter.information._normal_scores import grid_of, normal_scores
 from memshare_jupyter.information._options import DEFAULT_EPS, Estimator, Options
 from memshare_jupyter.information._reference import reference_mutualinfo
 from memshare_jupyter.information._smoothing import GRID_POINTS
@@ -52,6 +53,7 @@ def mutualinfo(
     bias_correction: bool = False,
     base: float | None = None,
     compat: Literal["R"] | None = None,
+    transform: Literal["normal"] | None = None,
 ) -> float:
     """Mutual information of two variables, in nats.
 
@@ -78,11 +80,19 @@ def mutualinfo(
         plug-in bandwidths, as in the R package mpmi; or nearest neighbours by scikit-learn, which
         must be installed.
     bias_correction : bool, default: False
-        With "kde": correct the bias by the jackknife. Twice the time.
+        Correct the bias of few samples. With "pde", for a continuous and a discrete variable: by
+        the expectation E0 of the estimate I when the two are independent, which follows from the
+        smoother alone: ``(I - E0) / (H - E0) * H`` with the label's entropy H. It costs a few
+        percent of the time. With "kde": by the jackknife; twice the time.
     base : float, optional
         Base of the logarithm: 2 for bits. Nats if not given.
     compat : {None, "R"}, default: None
         "R" gives the number of R memshare 1.0.3.1, faults and units included; see Notes.
+    transform : {None, "normal"}, default: None
+        "normal" takes the normal scores of continuous variables, the normal quantiles of their
+        ranks, with ties kept together. Mutual information does not change when a variable is
+        transformed monotonously; the "pde" and "kde" estimates of skewed variables do, and are
+        right with it. Recommended; the reference has none.
 
     Returns
     -------
@@ -105,6 +115,10 @@ def mutualinfo(
     the Pareto radius; then ``sum(p(x, y) * log(p(x, y) / (p(x) * p(y))))``. O(n log n + 512**3)
     time. The estimate is biased down for strong dependence: for a correlation of 0.7 it is 0.20
     at n = 1,000, where the truth is 0.34.
+
+    Skewed variables: without `transform` the Pareto density of a log-normal variable or one with an
+    outlier has nearly all values in a few of its cells, and the estimate loses nearly everything,
+    the more the larger n is. ``transform="normal"`` is the cure.
 
     One continuous variable: counts in each class on 512 cells are smoothed with penalised
     differences, and the divergences of the classes' densities from the overall one are averaged.
@@ -186,8 +200,10 @@ def mutualinfo(
         bias_correction=bias_correction,
         base=base,
         compat=compat,
+        transform=transform,
     )
-    return pair_mutualinfo(as_vector(x, "x"), as_vector(y, "y"), options)
+    given_x = as_vector(x, "x", labels=x_discrete)
+    return pair_mutualinfo(given_x, as_vector(y, "y", labels=y_discrete), options)
 
 
 def pair_mutualinfo(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
@@ -209,15 +225,16 @@ def pair_mutualinfo(x: NDArray[Any], y: NDArray[Any], options: Options) -> float
     if x_discrete and y_discrete:
         nats = two_discrete(x, y)
     elif options.estimator == "kde":
-        nats = _by_kernels(x, y, options)
+        nats = _by_kernels(*_transformed(x, y, options), options)
     elif options.estimator == "ksg":
+        x, y = _transformed(x, y, options)
         nats = nearest_neighbour_mutualinfo(x, y, x_discrete=x_discrete, y_discrete=y_discrete)
     elif x_discrete:
-        nats = _continuous_discrete(y, x, options.eps)
+        nats = _continuous_discrete(y, x, options)
     elif y_discrete:
-        nats = _continuous_discrete(x, y, options.eps)
+        nats = _continuous_discrete(x, y, options)
     else:
-        on_x, on_y = on_grid(x, options.eps), on_grid(y, options.eps)
+        on_x, on_y = grid_of(x, options), grid_of(y, options)
         nats = two_continuous(on_x, on_y, options.eps) if on_x and on_y else 0.0
     return options.in_unit(nats)
 
@@ -234,17 +251,35 @@ def _prepared(
     return as_codes(x, "x") if x_discrete else x, as_codes(y, "y") if y_discrete else y
 
 
-def _continuous_discrete(values: NDArray[np.float64], codes: NDArray[np.intp], eps: float) -> float:
+def _transformed(
+    x: NDArray[Any], y: NDArray[Any], options: Options
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    if options.transform is None:
+        return x, y
+    by_scores = (
+        values if discrete or is_constant(values, options.eps) else normal_scores(values)
+        for values, discrete in ((x, options.x_discrete), (y, options.y_discrete))
+    )
+    return tuple(by_scores)  # type: ignore[return-value]
+
+
+def _continuous_discrete(
+    values: NDArray[np.float64], codes: NDArray[np.intp], options: Options
+) -> float:
     classes = int(codes.max()) + 1
-    gridded = on_grid(values, eps)
+    gridded = grid_of(values, options)
     if gridded is None or classes == 1:
         return 0.0
     flat = gridded.cell * classes + codes
     table = np.bincount(flat, minlength=GRID_POINTS * classes).astype(np.float64)
     table = table.reshape(GRID_POINTS, 1, classes)
     weights = np.bincount(codes) / codes.size
-    width = np.array([gridded.width])
-    return float(continuous_discrete(table, gridded.distinct, width, weights, eps)[0])
+    width, tied = np.array([gridded.width]), np.array([gridded.mostly_tied])
+    found = continuous_discrete(
+        *(table, gridded.distinct, width, tied, weights, options.eps),
+        bias_correction=options.bias_correction,
+    )
+    return float(found[0])
 
 
 def _by_kernels(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:

@@ -25,28 +25,41 @@ class Options:
     bias_correction: bool = False
     base: float | None = None
     compat: Literal["R"] | None = None
+    transform: Literal["normal"] | None = None
 
     def __post_init__(self) -> None:
         if self.use_mpmi:
             object.__setattr__(self, "estimator", "kde")
         if self.estimator not in ("pde", "kde", "ksg"):
             raise ValueError(f"estimator must be 'pde', 'kde' or 'ksg', not {self.estimator!r}")
-        if self.bias_correction and self.estimator != "kde":
-            raise ValueError(
-                "bias_correction=True is the jackknife of estimator='kde', "
-                f"not of {self.estimator!r}"
-            )
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"eps must be a number, at least 0, not {self.eps!r}")
+        self._check_bias_correction()
         if self.base is not None and not (math.isfinite(self.base) and self.base > 1):
             raise ValueError(
                 f"base must be a number above 1 (2 for bits, None for nats), not {self.base!r}"
             )
         if self.compat not in (None, "R"):
             raise ValueError(f"compat must be None or 'R', not {self.compat!r}")
+        if self.transform not in (None, "normal"):
+            raise ValueError(f"transform must be None or 'normal', not {self.transform!r}")
         foreign = self.estimator == "ksg" or self.bias_correction or self.base is not None
+        foreign = foreign or self.transform is not None
         if self.compat == "R" and foreign:
             raise ValueError(
                 "compat='R' gives the reference's own number in its own unit; it knows no base, "
-                "bias_correction or estimator='ksg'"
+                "bias_correction, transform (pass transform=None) or estimator='ksg'"
+            )
+
+    def _check_bias_correction(self) -> None:
+        if not self.bias_correction:
+            return
+        if self.estimator == "ksg":
+            raise ValueError("bias_correction=True is of estimator='pde' and 'kde', not of 'ksg'")
+        if self.estimator == "pde" and self.x_discrete == self.y_discrete:
+            raise ValueError(
+                "bias_correction=True of estimator='pde' is for a continuous and a discrete "
+                "variable; for two continuous ones take estimator='kde'"
             )
 
     def in_unit(self, nats: float) -> float:

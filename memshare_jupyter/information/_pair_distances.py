@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from memshare_jupyter.information._ascending import Ascending
+from memshare_jupyter.information._first_guess import first_guess
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BINS: Final = 4096  # of the histogram that gives the first guess
 _FEW: Final = 4  # write distances out once the bracket has at most this many per value,
-_FEW_AT_LEAST: Final = 4096  # or this many in all
-_SMALLEST_GAP: Final = 1e-250  # between values, for divisions by it
+_FEW_AT_LEAST: Final = 512  # or this many in all
+_GUESSES: Final = 8  # counts that follow the density, before the bracket is closed in by halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +71,7 @@ class PairDistances:
             self._before = np.append(starts, n)  # values of the sample before each distinct one
             self.multiplicity = np.diff(self._before)
             self.tied = int((self.multiplicity * (self.multiplicity - 1) // 2).sum())
-            gaps = gaps[gaps != 0.0]
-        # Interpolation divides by the gaps.
-        self._interpolable = gaps.size > 0 and bool(gaps.min() > _SMALLEST_GAP)
-        self._places = np.arange(float(self.values.size))
+        self._search: Ascending | None = None  # made for the first count
         # What rounding can do to a difference against a sum of two of these values.
         self.rounding = 4 * float(np.spacing(max(abs(ordered[0]), abs(ordered[-1]))))
 
@@ -85,75 +84,91 @@ class PairDistances:
         if rank < self.tied:
             return 0.0
         bracket = _Bracket(self, rank)
-        few = max(_FEW * self.ordered.size, _FEW_AT_LEAST)
+        few = max(_FEW * self.values.size, _FEW_AT_LEAST)
         if bracket.inside > few:
-            guess, slope = _first_guess(self.ordered, rank)
-            over = bracket.narrow(guess)
-            # The first guess is usually off by far less than a pair per value.
-            nearest = bracket.high if over > 0 else bracket.low
-            if abs(nearest.pairs - rank) < self.ordered.size / 2:
-                nearby = self._walk(nearest, rank)
-                if abs(nearby - guess) > self.rounding:
-                    return nearby
-            margin = few / 32 + abs(over) / 8
-            bracket.narrow(guess - (over + (margin if over > 0 else -margin)) * slope)
+            nearby = self._followed(bracket, rank, few)
+            if not math.isnan(nearby):
+                return nearby
         for aim in cycle((-few / 4, few / 4, None)):
             if bracket.inside <= few:
                 break
             # In turn: close in from below, from above, and (should the distances come in
             # clumps, where interpolation is slow) halve.
-            before = bracket.low, bracket.high
+            ends = bracket.low, bracket.high
             bracket.narrow(bracket.interpolated(aim))
-            if (bracket.low, bracket.high) == before:
+            if (bracket.low, bracket.high) == ends:
                 break
         return _select(self, bracket.low, bracket.high, rank)
 
+    def _followed(self, bracket: _Bracket, rank: int, few: int) -> float:
+        """Close in from a first guess along the slope of the counts, and walk the rest of the way.
+
+        NaN if the distances are in clumps, or the bracket has come to hold but a few.
+        """
+        guess, slope = first_guess(self.ordered, rank)
+        last: tuple[float, int] | None = None
+        for _ in range(_GUESSES):
+            over = bracket.narrow(guess)
+            if bracket.inside <= few:
+                break
+            nearest = bracket.nearest
+            # The first guess is usually off by far less than a pair per value.
+            if abs(nearest.pairs - rank) < self.ordered.size / 16:
+                nearby = self._walk(nearest, rank, slope)
+                return nearby if abs(nearby - nearest.distance) > self.rounding else math.nan
+            if last is not None and over != last[1]:
+                slope = abs((guess - last[0]) / (over - last[1]))
+            last = guess, over
+            guess = bracket.inner(guess - over * slope)
+        return math.nan
+
     def count_within(self, distance: float) -> _Count:
-        reach = self.values + distance
-        if not self._interpolable:
-            return self._counted(distance, np.searchsorted(self.values, reach, side="right"))
-        # np.interp goes through both ascending arrays once, where searchsorted starts each search
-        # anew: a third of its time. Its rounding can reach the next place, not more.
-        last = np.interp(reach, self.values, self._places).astype(np.intp)
-        last -= self.values[last] > reach
-        last += 1
-        return self._counted(distance, last)
+        if self._search is None:
+            self._search = Ascending(self.values)
+        return self._counted(distance, self._search.up_to(self.values + distance))
 
-    def weights(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp] | None:
-        """Return how many pairs of the sample each pair of distinct values stands for."""
-        return self.multiplicity[left] * self.multiplicity[right] if self.tied else None
+    def weights(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return how many pairs of a tied sample each pair of distinct values stands for."""
+        return self.multiplicity[left] * self.multiplicity[right]
 
-    def _walk(self, counted: _Count, rank: int) -> float:
+    def _walk(self, counted: _Count, rank: int, slope: float) -> float:
         """Walk from a count to a rank nearby, from each value to the next pairs it has.
 
-        NaN if the rank is further than all values' next pairs.
+        `slope` is about how much the distance grows with the rank: it bounds the walk to a few
+        hundred pairs. NaN if the rank is not among the pairs that it leads to.
         """
         up = counted.pairs <= rank
         away = rank - counted.pairs if up else counted.pairs - 1 - rank
-        left = np.arange(self.values.size)
-        right = counted.edges if up else counted.edges - 1
-        bound = math.nan
+        size = self.values.size
+        if up:
+            # Edges ascend, so the values without a next pair are the last ones.
+            right = counted.edges[: int(np.searchsorted(counted.edges, size))]
+            distance = self.values.take(right) - self.values[: right.size]
+            bound = counted.distance
+        else:
+            right = counted.edges - 1
+            distance = self.values - self.values.take(right)
+            bound = -counted.distance
+        bound += slope * (2 * away + 128)
+        left = np.flatnonzero(distance <= bound)
+        right, distance = right[left], distance[left]
         beyond: list[NDArray[np.float64]] = []
-        lefts: list[NDArray[np.intp]] = []
-        rights: list[NDArray[np.intp]] = []
+        stands_for: list[NDArray[np.intp]] = []
         while left.size > 0:
-            inside = right < self.values.size if up else right > left
+            inside = (right < size if up else right > left) & (distance <= bound)
             left, right = left[inside], right[inside]
+            beyond.append(distance[inside])
+            if self.tied:
+                stands_for.append(self.weights(left, right))
+            right = right + (1 if up else -1)
+            within = right < size if up else right > left
+            left, right = left[within], right[within]
             distance = self.values[right] - self.values[left]
             if not up:
                 np.negative(distance, out=distance)
-            if not beyond:
-                # The answer is not beyond the one among the next pairs alone.
-                bound = _ranked(distance, self.weights(left, right), away)
-                if math.isnan(bound):
-                    return bound
-            near = distance <= bound
-            left, right = left[near], right[near]
-            beyond.append(distance[near])
-            lefts.append(left)
-            rights.append(right)
-            right = right + (1 if up else -1)
-        weights = self.weights(np.concatenate(lefts), np.concatenate(rights))
+        if not beyond:
+            return math.nan
+        weights = np.concatenate(stands_for) if self.tied else None
         return abs(_ranked(np.concatenate(beyond), weights, away))
 
     def nothing(self) -> _Count:
@@ -184,6 +199,12 @@ class _Bracket:
         """Pairs of distinct values whose distances would have to be written out."""
         return self.high.reached - self.low.reached
 
+    @property
+    def nearest(self) -> _Count:
+        """The end whose count is nearer to the rank."""
+        nearer = self._rank - self.low.pairs < self.high.pairs - self._rank
+        return self.low if nearer else self.high
+
     def narrow(self, distance: float) -> int:
         """Count within that distance, keep it as an end, and say how far it is over the rank."""
         if not self.low.distance < distance < self.high.distance:
@@ -195,6 +216,12 @@ class _Bracket:
             self.high = found
         return found.pairs - self._rank
 
+    def inner(self, distance: float) -> float:
+        """Return a guess inside the bracket: this one, or what the ends say."""
+        if self.low.distance < distance < self.high.distance:
+            return distance
+        return self.interpolated(0.0)
+
     def interpolated(self, aim: float | None) -> float:
         """Guess the distance that many pairs over the rank; the middle if None."""
         low, high = self.low, self.high
@@ -203,27 +230,6 @@ class _Bracket:
             share = (self._rank + aim - low.pairs) / (high.pairs - low.pairs)
             share = min(max(share, 0.001), 0.999)
         return low.distance + (high.distance - low.distance) * share
-
-
-def _first_guess(ordered: NDArray[np.float64], rank: int) -> tuple[float, float]:
-    """Guess the statistic, and how much it grows with the rank, from a histogram.
-
-    The histogram's autocorrelation counts the pairs by the difference of their bins, and half of
-    those m apart are nearer than m bins: so too for a value with many ties, when it is the middle
-    of its bin, as the smallest value is here. Right to much less than one pair per value
-    for a smooth density.
-    """
-    start, span = float(ordered[0]), float(ordered[-1] - ordered[0])
-    bins = ((ordered - start) * (_BINS / span) + 0.5).astype(np.intp)
-    counts = np.bincount(bins, minlength=_BINS)
-    spectrum = np.fft.rfft(counts, 2 * _BINS)
-    apart = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * _BINS)[:_BINS]
-    apart[0] = (apart[0] - ordered.size) / 2
-    within = np.cumsum(apart) - apart / 2
-    within[0] = 0.0
-    place = min(int(np.searchsorted(within, rank, side="right")) - 1, _BINS - 2)
-    slope = span / _BINS / max(float(within[place + 1] - within[place]), 1.0)
-    return place * span / _BINS + (rank - float(within[place])) * slope, slope
 
 
 def _ranked(distances: NDArray[np.float64], weights: NDArray[np.intp] | None, rank: int) -> float:
@@ -244,7 +250,8 @@ def _select(sample: PairDistances, low: _Count, high: _Count, rank: int) -> floa
         offsets = np.arange(left.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         right = low.edges[left] + offsets
         distances = sample.values[right] - sample.values[left]
-        found = _ranked(distances, sample.weights(left, right), rank - low.pairs)
+        weights = sample.weights(left, right) if sample.tied else None
+        found = _ranked(distances, weights, rank - low.pairs)
         # The counts compare sums, x_i + d with x_j; the statistic is one of differences. The two
         # can disagree within rounding of the bracket's ends and nowhere else, so a statistic
         # found there asks for a wider bracket.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memshare_jupyter.information._columns import ColumnMutualInfo
+from memshare_jupyter.information._ties import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,7 @@ class Permuted:
     def __init__(self, y: NDArray[Any], values: NDArray[np.float64], options: Any) -> None:
         self._y = y
         self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
-        # Values equal but for rounding count as equal.
-        self._values = values * (1 - 1e-12)
+        self._least = values - TOLERANCE
         self._options = options
 
     def __call__(
@@ -30,4 +30,15 @@ class Permuted:
         """Do so for one permutation, whichever process it falls to."""
         if self._score is None:  # once in each process, which sees one X only
             self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
-        return self._score(rng.permutation(self._y.size)) >= self._values
+        return self._score(rng.permutation(self._y.size)) >= self._least
+
+
+class Numbered:
+    """A function with a random generator that depends on a seed and the number it is called for."""
+
+    def __init__(self, fun: Any, entropy: Any) -> None:
+        self._fun, self._entropy = fun, entropy
+
+    def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> Any:
+        seed = np.random.SeedSequence(self._entropy, spawn_key=(int(number[0]),))
+        return self._fun(number, X, np.random.default_rng(seed))

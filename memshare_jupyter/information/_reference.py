@@ -141,9 +141,9 @@ def _continuous_discrete(
     flat = gridded.cell[labelled] * count.size + code
     table = np.bincount(flat, minlength=GRID_POINTS * count.size).astype(np.float64)
     table = table.reshape(GRID_POINTS, 1, count.size)
-    width = np.array([gridded.width])
+    width, tied = np.array([gridded.width]), np.array([False])
     # Rows without a label lower the sum of the weights below 1.
-    return float(continuous_discrete(table, gridded.distinct, width, count / y.size, eps)[0])
+    return float(continuous_discrete(table, gridded.distinct, width, tied, count / y.size, eps)[0])
 
 
 def _two_discrete_in_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from memshare_jupyter.apply import memapply
-from memshare_jupyter.information._inputs import as_vector
+from memshare_jupyter.information._codes import QuantileCodes
+from memshare_jupyter.information._discoveries import (
+    Untied,
+    may_share,
+    q_values,
+    sequential_p_values,
+    shared_p_values,
+)
+from memshare_jupyter.information._inputs import (
+    as_codes,
+    as_numbers,
+    as_vector,
+    missing,
+    raise_missing,
+)
 from memshare_jupyter.information._matrix import (
     mutual_info_matrix,
     numbers_of,
-    on_engines,
+    over_columns,
     value_of,
 )
 from memshare_jupyter.information._permuted import Permuted
-from memshare_jupyter.worker import Seeds, columns_of
+from memshare_jupyter.information._repeated import Repeated
+from memshare_jupyter.information._selected import SelectedFeatures
+from memshare_jupyter.information._shared_codes import codes_of_all
+from memshare_jupyter.information._stepwise import BINS, Method, chosen_stepwise
+from memshare_jupyter.information._ties import best_first, reaching
+from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,42 +44,7 @@ if TYPE_CHECKING:
 
     from memshare_jupyter.engines import AnyCluster
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SelectedFeatures:
-    """The chosen columns, best first; every attribute has one entry for each.
-
-    Attributes
-    ----------
-    names : list
-        Of the columns; their numbers when they have no names.
-    columns : ndarray of int
-        Where they are in X: ``X[:, selected.columns]``.
-    values : ndarray of float64
-        Mutual information, in nats or to `base`.
-    ranks : ndarray of int
-        1 for the best; equal values share the better rank.
-    p_values : ndarray of float64 or None
-        By permutation, if asked for; not corrected for the number of columns.
-    """
-
-    names: list[Any]
-    columns: NDArray[np.intp]
-    values: NDArray[np.float64]
-    ranks: NDArray[np.intp]
-    p_values: NDArray[np.float64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __repr__(self) -> str:
-        width = max((len(str(name)) for name in self.names), default=0)
-        p_values = [""] * len(self)
-        if self.p_values is not None:
-            p_values = [f"  p = {p:.2g}" for p in self.p_values]
-        rows = zip(self.ranks, self.names, self.values, p_values, strict=True)
-        lines = [f"{rank:>6}  {name!s:{width}}  {value:.4f}{p}" for rank, name, value, p in rows]
-        return "\n".join([f"{len(self)} features", *lines])
+_ENOUGH = 20_000  # permutations for a selection by `alpha`, at most
 
 
 def select_features(
@@ -70,17 +53,20 @@ def select_features(
     *,
     k: int | None = None,
     threshold: float | None = None,
+    alpha: float | None = None,
+    method: Method = "top",
     names: Sequence[Any] | None = None,
     y_discrete: bool = True,
     permutations: int = 0,
     seed: int | None = 0,
+    transform: Literal["normal"] | None = "normal",
     cluster: AnyCluster = None,
     namespace: str | None = None,
     max_cores: int | None = None,
     progress_after: float | None = 2.0,
     **options: Any,
 ) -> SelectedFeatures:
-    """Select the columns with the highest mutual information with y.
+    """Select the columns that tell most about y: each by itself, or together.
 
     Parameters
     ----------
@@ -89,9 +75,17 @@ def select_features(
     y : array_like of shape (n_samples,), or str
         The classes, or with ``y_discrete=False`` a continuous variable; or the name of its page.
     k : int, optional
-        Select so many. Exactly one of `k` and `threshold` must be given.
+        Select so many. Exactly one of `k`, `threshold` and `alpha` must be given.
     threshold : float, optional
         Select all with at least this much, in nats or to `base`.
+    alpha : float, optional
+        Select all that are discoveries at this false discovery rate, by p-values of all columns;
+        `permutations` is then how many a p-value is made of at most, 20,000 if not given.
+    method : {"top", "mrmr", "jmi", "cmim"}, default: "top"
+        "top": those with the highest mutual information with y, however much they say the same. The
+        others choose k columns one after the other, each for what it adds to those before: its
+        information less its mean redundancy ("mrmr"), its joint information with each of them
+        ("jmi"), or what it adds at least ("cmim"); see Notes.
     names : sequence of length n_features, optional
         Names of the columns; a frame's own if not given.
     y_discrete : bool, default: True
@@ -102,23 +96,38 @@ def select_features(
         take, otherwise as long. A copy of these columns is made.
     seed : int or None, default: 0
         Of the permutations; None for another each time.
+    transform : {"normal", None}, default: "normal"
+        Rank columns by the estimate on normal scores, as in `mutualinfo`: on raw values that of
+        skewed columns is far too low.
     cluster, namespace, max_cores, progress_after
         As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
-        The other arguments of `mutualinfo`.
+        The other arguments of `mutualinfo`; with "top" only.
 
     Returns
     -------
     SelectedFeatures
-        Best first; of equal ones the first in X.
+        Best first; of equal ones, which differ by less than 1e-12, the first in X.
 
     Raises
     ------
     ValueError
-        Neither `k` nor `threshold` is given, or both; `k` or `permutations` is negative; or
-        `names` are not as many as the columns.
+        Not exactly one of `k`, `threshold` and `alpha` is given; `k` or `permutations` is negative;
+        `alpha` is not between 0 and 1; `names` are not as many as the columns; or a method other
+        than "top" is not given `k`, or is given what is for "top" only.
     ValueError, TypeError, PageNotFoundError, ClusterError
         As in `mutual_info_matrix`.
+
+    Notes
+    -----
+    The methods other than "top" see variables as codes of 16 bins ("mrmr") or 8 of equal counts,
+    with Miller and Madow's correction of the bias: one byte for each value, which engines share,
+    and one pass over all codes for each feature. Of a continuous y they see codes, too.
+
+    `alpha`: all columns without ties have the same normal scores, so permutations of one serve
+    them all. For a column with ties permutations end when ten of them have reached its value, or
+    when there are enough for a discovery: ``n_features / (alpha * d)`` if d columns seem to be
+    discoveries. Which permutation is which depends on `seed` alone.
 
     Examples
     --------
@@ -129,49 +138,67 @@ def select_features(
     >>> X = rng.normal(size=(500, 4))
     >>> X[:, 2] += y
     >>> X[:, 0] += 2 * y
+    >>> X[:, 3] = X[:, 0] + 0.1 * X[:, 3]  # nearly the same again
     >>> select_features(X, y, k=2, names=["a", "b", "c", "d"]).names
+    ['a', 'd']
+    >>> select_features(X, y, k=2, names=["a", "b", "c", "d"], method="cmim").names
     ['a', 'c']
     """
-    if (k is None) == (threshold is None):
-        raise ValueError("give either k (how many features) or threshold (how much at least)")
-    if k is not None:
-        k = _whole(k, "k")
-    permutations = _whole(permutations, "permutations")
+    k, permutations = _checked(k, threshold, alpha, method, permutations, options)
     engines: dict[str, Any] = {
         "cluster": cluster,
         "max_cores": max_cores,
         "progress_after": progress_after,
     }
-    options["y_discrete"] = y_discrete
-    values = mutual_info_matrix(X, y, namespace=namespace, **engines, **options)
-    table, labels = value_of(X, namespace), value_of(y, namespace)
-    if names is None and (columns := columns_of(table)) is not None:
-        names = columns.names
-    if names is not None and len(names) != values.size:
-        raise ValueError(f"there are {len(names)} names for the {values.size} columns of X")
-    order = np.argsort(-values, kind="stable")
-    chosen = order[:k] if threshold is None else order[: np.count_nonzero(values >= threshold)]
-    found = values[chosen]
-    # The rank is one more than the number of better ones.
-    ranks = np.searchsorted(-values[order], -found) + 1
+    labels = as_vector(value_of(y, namespace), "y", labels=y_discrete)
+    if method != "top":
+        return _stepwise(X, labels, method, k or 0, names, namespace, engines, y_discrete)
+    options |= {"y_discrete": y_discrete, "transform": transform}
+    values = mutual_info_matrix(X, labels, namespace=namespace, **engines, **options)
+    table = value_of(X, namespace)
+    names = _names(names, table, values.size)
+    order, ranks = best_first(values)
+    repeat = Repeated(seed, X, engines)
+    if alpha is not None:
+        p_all = _all_p_values(
+            X, table, labels, values, options, alpha, permutations or _ENOUGH, repeat, namespace
+        )
+        q_all = q_values(p_all)
+        kept = q_all[order] <= alpha
+        chosen = order[kept]
+        rest = values[chosen], ranks[kept], p_all[chosen], q_all[chosen]
+        return SelectedFeatures([names[c] for c in chosen], chosen, *rest)
+    chosen = order[: k if threshold is None else reaching(values, threshold)]
+    found, ranks = values[chosen], ranks[: chosen.size]
     p_values = None
     if permutations and chosen.size:
         part = numbers_of(table, chosen)
-        reached = Permuted(as_vector(labels, "y"), found, options)
-        seeds = Seeds.of(np.random.SeedSequence(seed))
-        numbers = np.arange(permutations)[:, None]
-        if on_engines(X, cluster, max_cores):
-            each = memapply(
-                *(numbers, 1, reached, "select_features"),
-                vars={"X": part},
-                seed=np.random.SeedSequence(seeds.entropy),
-                **engines,
-            )
-        else:
-            each = [reached(n, part, seeds.generator(i)) for i, n in enumerate(numbers)]
+        each = repeat(Permuted(labels, found, options), range(permutations), part)
         p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
-    chosen_names = [int(c) if names is None else names[c] for c in chosen]
-    return SelectedFeatures(chosen_names, chosen, found, ranks, p_values)
+    return SelectedFeatures([names[c] for c in chosen], chosen, found, ranks, p_values)
+
+
+def _checked(
+    k: Any, threshold: Any, alpha: Any, method: Any, permutations: Any, options: dict[str, Any]
+) -> tuple[int | None, int]:
+    """Return `k` and `permutations` if all of them fit together."""
+    if [k, threshold, alpha].count(None) != 2:
+        raise ValueError(
+            "give either k (how many features), threshold (how much at least) or alpha (the false "
+            "discovery rate)"
+        )
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
+    k = None if k is None else _whole(k, "k")
+    permutations = _whole(permutations, "permutations")
+    if alpha is not None and not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+    if method != "top" and (k is None or permutations or options):
+        raise ValueError(
+            f"method={method!r} chooses k features by their codes; threshold, alpha, permutations "
+            f"and the arguments of mutualinfo are for method='top'"
+        )
+    return k, permutations
 
 
 def _whole(number: Any, what: str) -> int:
@@ -183,3 +210,74 @@ def _whole(number: Any, what: str) -> int:
     if whole < 0:
         raise ValueError(f"{what} must not be negative, but is {number}")
     return whole
+
+
+def _names(names: Sequence[Any] | None, table: Any, count: int) -> Sequence[Any]:
+    if names is None:
+        columns = columns_of(table)
+        return range(count) if columns is None else columns.names
+    if len(names) != count:
+        raise ValueError(f"there are {len(names)} names for the {count} columns of X")
+    return names
+
+
+def _stepwise(
+    X: Any,
+    labels: NDArray[Any],
+    method: Method,
+    k: int,
+    names: Sequence[Any] | None,
+    namespace: str | None,
+    engines: dict[str, Any],
+    y_discrete: bool,
+) -> SelectedFeatures:
+    bins = BINS[method]
+    if missing(labels).any():
+        raise_missing(y=missing(labels))
+    if y_discrete:
+        label = as_codes(labels, "y")
+    else:
+        numbers = as_numbers(labels, "y", remedy="; for labels pass y_discrete=True")
+        label = QuantileCodes(bins).of(numbers).astype(np.intp)
+    with codes_of_all(X, bins, namespace, engines, labels.size) as (code_of, over_all):
+        chosen, scores, relevance = chosen_stepwise(method, k, label, code_of, over_all)
+    names = _names(names, value_of(X, namespace), relevance.size)
+    found = np.maximum(relevance[chosen], 0.0)
+    ranks = np.arange(1, chosen.size + 1)
+    return SelectedFeatures([names[c] for c in chosen], chosen, found, ranks, scores=scores)
+
+
+def _all_p_values(
+    X: Any,
+    table: Any,
+    labels: NDArray[Any],
+    values: NDArray[np.float64],
+    options: dict[str, Any],
+    alpha: float,
+    enough: int,
+    repeat: Repeated,
+    namespace: str | None,
+) -> NDArray[np.float64]:
+    found = np.ones(values.size)
+    positive = values > 0.0
+    untied = np.zeros(values.size, dtype=bool)
+    if may_share(labels, options):
+        untied = positive & over_columns(X, Untied(), namespace, repeat.engines).astype(bool)
+    if untied.any():
+        found[untied] = shared_p_values(values[untied], labels, options, enough, repeat)
+    tied = np.flatnonzero(positive & ~untied)
+    discoveries = int(np.count_nonzero(q_values(found) <= alpha))
+
+    def most(never_reached: int) -> int:
+        if not never_reached:
+            return enough
+        return min(enough, math.ceil(values.size / (alpha * (never_reached + discoveries))))
+
+    found[tied] = sequential_p_values(
+        values[tied],
+        lambda places: numbers_of(table, tied[places]),
+        lambda some: Permuted(labels, some, options),
+        repeat,
+        most,
+    )
+    return found

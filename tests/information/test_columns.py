@@ -82,6 +82,16 @@ def test_any_layout_and_real_dtype_will_do():
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15)
 
 
+def test_a_matrix_is_not_turned_where_its_columns_lie_in_order():
+    X = np.asfortranarray(np.ones((5, 3)))
+    assert np.shares_memory(columns._turned(X, 0), X)
+    assert np.shares_memory(columns._turned(X[:, 1:], 1), X)
+    for other in (X[1:], np.ones((5, 3)), X.astype(np.float32)):
+        turned = columns._turned(other, 0)
+        assert turned.flags.c_contiguous
+        np.testing.assert_array_equal(turned, other.T)
+
+
 def test_missing_values_are_left_out_column_by_column():
     X, y = study()
     X[3, 0], X[5, 2], X[7, 2] = np.nan, np.inf, np.nan

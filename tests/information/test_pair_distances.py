@@ -44,8 +44,14 @@ def test_every_rank_is_the_one_of_all_distances_written_out(values, share):
         lambda rng, n: np.where(rng.random(n) < 0.5, 0.0, rng.random(n)),
         lambda rng, n: rng.normal(size=n) + 1e13,
         lambda rng, n: np.concatenate([rng.normal(size=n - n // 3), 1e9 + rng.normal(size=n // 3)]),
+        lambda rng, n: np.append(rng.normal(size=n - 1), 1e6),
+        lambda rng, n: np.where(rng.random(n) < 1 / 3, 0.0, np.exp(rng.normal(size=n))),
+        lambda rng, n: np.where(rng.random(n) < 0.6, 0, rng.negative_binomial(2, 0.02, n)) * 1.0,
     ],
-    ids=["normal", "one decimal", "fine lattice", "lognormal", "zeros", "coarse", "two clusters"],
+    ids=[
+        *("normal", "one decimal", "fine lattice", "lognormal", "zeros", "coarse", "two clusters"),
+        *("outlier", "third zero", "counts"),
+    ],
 )
 def test_samples_large_enough_to_be_bracketed_first(draw, share):
     ordered = np.sort(draw(np.random.default_rng(4), 1500))

@@ -38,18 +38,23 @@ def study(n=200, k=8):
 def test_best_come_first_with_their_names_values_and_ranks():
     X, y = study()
     found = select_features(X, y, k=4, names=list("abcdefgh"))
-    values = mutual_info_matrix(X, y, y_discrete=True)
+    values = mutual_info_matrix(X, y, y_discrete=True, transform="normal")
     assert found.names[:3] == ["f", "c", "h"]
     np.testing.assert_array_equal(found.columns[:3], [5, 2, 7])
     np.testing.assert_array_equal(found.values, values[found.columns])
     np.testing.assert_array_equal(found.ranks, [1, 2, 2, 4])
     assert len(found) == 4
-    assert repr(found).splitlines()[1].split() == ["1", "f", f"{values[5]:.4f}"]
+    lines = repr(found).splitlines()
+    assert lines[0] == "4 features"
+    assert [line.split() for line in lines[1:3]] == [
+        ["rank", "feature", "value"],
+        ["1", "f", f"{values[5]:.4g}"],
+    ]
 
 
 def test_threshold_selects_all_that_reach_it():
     X, y = study()
-    values = mutual_info_matrix(X, y, y_discrete=True)
+    values = mutual_info_matrix(X, y, y_discrete=True, transform="normal")
     found = select_features(X, y, threshold=values[2])
     assert found.names == [5, 2, 7]
     assert len(select_features(X, y, threshold=10.0)) == 0

@@ -22,7 +22,6 @@ from memshare_jupyter.apply._stopping import GRACE_S, stop, working
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
-from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
 
@@ -194,7 +193,7 @@ class Rounds:
         messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
     ) -> None:
         for engine, place in zip(engines, places, strict=True):
-            messages.send(engine, run_on_engine, task, place)
+            messages.work(engine, task, place)
 
     def _wait(self, queue: Queue, messages: Messages) -> None:
         """Wait for all answers, or the first failure, or all results."""

@@ -18,7 +18,7 @@ from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.engines import are_replaced, engines_of, replacements
+from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
 from memshare_jupyter.worker import dumps, unreadable
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Call:
         with uninterrupted():
             self.run.begin()
             stack.callback(self.run.end)
-            self._results = Results(prepared.count, self._out.area())
+            self._results = Results(prepared.count, self._out.area(), kept_for(engines))
             stack.callback(self._results.close)
         progress = Progress(self.run, progress_after)
         stack.callback(progress.close)

@@ -19,7 +19,7 @@ from memshare_jupyter.apply._queue import Queue
 from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._stopping import GRACE_S, stop, working
-from memshare_jupyter.engines import Engine, Messages
+from memshare_jupyter.engines import Engine, Messages, kept_for
 from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
 
@@ -77,6 +77,7 @@ class Rounds:
         self._watch = watch
         self._replace = replace
         self._keep_going = keep_going
+        self._lines = kept_for(self._engines)
         self._recovery = Recovery(run.total, batch)
         self._failures: list[Failure] = []
         self.said: list[Said] = []
@@ -148,8 +149,9 @@ class Rounds:
             try:
                 with uninterrupted():
                     total, workers = self._run.total, len(engines)
-                    queue = Queue(workers, ranges or layout.chunks(total, workers))
-                    this.callback(queue.close)
+                    chunks = ranges or layout.chunks(total, workers)
+                    queue = Queue(workers, chunks, self._lines)
+                    this.callback(self._let_go, queue, messages)
                     this.enter_context(self._progress_of(queue))
                     blocks = queue.address, self._results.address, self._results.area_address
                     address = layout.Address(*blocks, total, workers, tuple(ranges))
@@ -180,6 +182,10 @@ class Rounds:
         self._engines = [engine for engine in engines if engine not in messages.died]
         self.lost += (died := [engine.number for engine in messages.died])
         return died
+
+    def _let_go(self, queue: Queue, messages: Messages) -> None:
+        self._results.again = messages.all_heard and not self.lost
+        queue.close(again=messages.all_heard)
 
     @staticmethod
     def _place(

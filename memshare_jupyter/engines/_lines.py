@@ -24,12 +24,14 @@ import secrets
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines._contact import request
+from memshare_jupyter.engines.local import running_cluster
 
 if TYPE_CHECKING:
     from ipyparallel import Client
@@ -89,10 +91,24 @@ class Line:
         return False
 
 
+class Kept(Protocol):
+    """What can be used by one call after the other."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+_K = TypeVar("_K", bound=Kept)
+
+
 class Lines:
-    """The lines of one client that are free, and those that are being opened."""
+    """The lines of one client that are free, and those that are being opened.
+
+    What calls share with engines, such as memory, may be kept for as long.
+    """
 
     def __init__(self) -> None:
+        self._kept: dict[tuple[type, object], list[Kept]] = {}
         self._free: dict[int, list[Line]] = {}
         self._opening: dict[int, list[tuple[bytes, Any]]] = {}
         self._without: set[int] = set()
@@ -122,9 +138,23 @@ class Lines:
         with _lock:
             self._free.setdefault(number, []).append(line)
 
-    def close(self) -> None:
-        """Close all that are free, and expect no more."""
+    def borrow(self, kind: type[_K], which: object = None) -> _K | None:
+        """Return something of that kind that an earlier call had kept, for this one alone."""
         with _lock:
+            kept = self._kept.get((kind, which))
+            return cast("_K", kept.pop()) if kept else None
+
+    def keep(self, thing: Kept, which: object = None) -> None:
+        """Keep something for later calls."""
+        with _lock:
+            self._kept.setdefault((type(thing), which), []).append(thing)
+
+    def close(self) -> None:
+        """Close all that are free, and what is kept, and expect no more."""
+        with _lock:
+            for thing in [one for some in self._kept.values() for one in some]:
+                thing.close()
+            self._kept.clear()
             for line in [line for free in self._free.values() for line in free]:
                 line.end.close()
             self._free.clear()
@@ -239,7 +269,16 @@ def lines_of(client: Client) -> Lines:
                     lines.close()
             found = _of_clients[client] = Lines()
             weakref.finalize(client, found.close)
+            local = running_cluster()
+            if local is not None and local.client is client:
+                local.at_end(found.close)
         return found
+
+
+def kept_for(engines: Sequence[Engine]) -> Lines | None:
+    """Return where a call on these engines, which are of one client, keeps what it shares."""
+    client = engines[0].client if engines else None
+    return None if client is None else lines_of(client)
 
 
 def _nothing_owed(engine: Engine) -> bool:
@@ -257,6 +296,8 @@ def _after_fork() -> None:
     global _lock  # noqa: PLW0603 -- another thread may have had it
     _lock = threading.RLock()
     _listener.forget()
+    for lines in list(_of_clients.values()):
+        lines.close()
     _of_clients.clear()
 
 

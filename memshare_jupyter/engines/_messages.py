@@ -41,6 +41,7 @@ class Messages:
         self.died: list[Engine] = []
         self._pending: dict[Any, Engine] = {}
         self._lines: dict[int, tuple[Line, Engine]] = {}
+        self._gave_up = False
         self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
 
     def work(self, engine: Engine, task: bytes, place: bytes) -> None:
@@ -107,6 +108,11 @@ class Messages:
         """Whether an answer is still to come."""
         return bool(self._pending or self._lines or self._ended)
 
+    @property
+    def all_heard(self) -> bool:
+        """Whether all engines have answered, so that none is still at it."""
+        return not (self.pending or self.died or self._gave_up)
+
     def take(self) -> list[Any]:
         """Return the answers, each once."""
         answers, self.answers = self.answers, []
@@ -114,6 +120,7 @@ class Messages:
 
     def give_up(self) -> None:
         """Take back what engines have not begun, and wait for no answer any more."""
+        self._gave_up |= self.pending
         for sent, engine in self._pending.items():
             with contextlib.suppress(Exception):  # it would fail when it begins, too
                 client: Any = engine.client

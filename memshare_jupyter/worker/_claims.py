@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from memshare_jupyter.core import blocks
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._layout import (
     CLAIM,
     COUNT,
@@ -23,7 +23,6 @@ from memshare_jupyter.worker._layout import (
     Address,
     control_bytes,
     count_at,
-    open_block,
     state_at,
 )
 
@@ -33,6 +32,8 @@ class Claims:
 
     Parameters
     ----------
+    arena : Arena
+        Where the queue is open.
     address : Address
         The call's.
     worker : int
@@ -51,12 +52,10 @@ class Claims:
         How many items this worker has done, for the worker to count.
     """
 
-    def __init__(self, address: Address, worker: int) -> None:
-        self._block = open_block(address.queue)
-        self._fd = self._block.fd
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
+    def __init__(self, arena: Arena, address: Address, worker: int) -> None:
+        block, control = arena.queue(address)
+        self._fd = block.fd
         self._log_at = control_bytes(address.workers)
-        control = blocks.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
@@ -89,9 +88,8 @@ class Claims:
         self.stop[0] = STOP_NOW
 
     def close(self) -> None:
-        """Say that this worker is no longer in the call, and let go of the queue."""
+        """Say that this worker is no longer in the call."""
         self._state[0] = ENDED
         self._state.release()
         self.stop.release()
         self.done.release()
-        self._block.close()

@@ -32,13 +32,12 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from memshare_jupyter.core import blocks
-from memshare_jupyter.core.registry import registry
 
 LINE_BYTES: Final = 64
 CLAIM: Final = struct.Struct("<I")
@@ -161,17 +160,3 @@ def records(fd: int, region: int) -> Iterator[Record]:
         at += len(ranges)
         yield kind, [range(*r) for r in RANGE.iter_unpack(ranges)], (length, at)
         at += length
-
-
-def open_block(where: blocks.Address) -> blocks.Segment:
-    """Open a block of the caller's, in a worker, to write to it.
-
-    Raises
-    ------
-    SegmentGone
-        The caller is dead, or has given up the call.
-    """
-    # Seen from here: the caller may know the runtime directory by another path.
-    if where.backend == "memfd":
-        where = replace(where, place=str(registry().directory))
-    return blocks.attach(where, writable=True)

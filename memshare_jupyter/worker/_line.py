@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._packets import CALL, DONE, FAILED, End, Packet
 from memshare_jupyter.worker._payload import load
-from memshare_jupyter.worker._work import run
+from memshare_jupyter.worker._work import run_in
 
 _served: Final[set[_Served]] = set()
 
@@ -73,6 +74,7 @@ class _Served:
         self._fd = end.fd
         self._loop = loop
         self._lock = lock
+        self._arena = Arena()
         self._waiting: set[asyncio.Task[None]] = set()
 
     def ready(self) -> None:
@@ -97,7 +99,7 @@ class _Served:
     def _do(self, packet: Packet) -> None:
         number, _, data = packet
         try:
-            answer = DONE, run(*load(data))
+            answer = DONE, run_in(self._arena, *load(data))
         except BaseException as error:  # noqa: BLE001 -- it is the caller's, and not the loop's
             answer = FAILED, f"{type(error).__name__}: {error}".encode()
         try:
@@ -110,3 +112,4 @@ class _Served:
             _served.discard(self)
             self._loop.remove_reader(self._fd)
             self._end.close()
+            self._arena.close()

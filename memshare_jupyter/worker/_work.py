@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._failures import Failure
 from memshare_jupyter.worker._frames import columns_of
@@ -36,6 +37,15 @@ def engine_of_this_call() -> int | None:
 
 
 def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
+    """Work on a `Task` as `run_in` does, with the caller's memory open for this call only."""
+    arena = Arena()
+    try:
+        return run_in(arena, pickled_task, pickled_place)
+    finally:
+        arena.close()
+
+
+def run_in(arena: Arena, pickled_task: bytes, pickled_place: bytes) -> bytes:
     """Work on a `Task` until the queue is empty; return (None or a `Failure`, `Said`), pickled.
 
     All handles that the task needs end with this call. An exception in the function cancels the
@@ -43,7 +53,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
     """
     global _in_call  # noqa: PLW0603 -- a process does one thing at a time
     outer = _in_call
-    worker = _Worker()
+    worker = _Worker(arena)
     failure = place = None
     had = len(registry().views())
     try:
@@ -70,14 +80,15 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
 class _Worker:
     """One worker in a call, and how far it is: that is for the report of a failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
         self.engine = -1
         self._at = self._width = 0
         mine = weakref.ref(self)  # a cycle would keep what was attached
         self._listener = Listener(lambda: -1 if (w := mine()) is None or not w._width else w._at)
 
     def work(self, pickled_task: bytes, place: Place) -> None:
-        self._claims = Claims(place.address, place.worker)
+        self._claims = Claims(self._arena, place.address, place.worker)
         watching: contextlib.AbstractContextManager[Watched]
         watching = contextlib.nullcontext(Watched(self._claims))
         if not place.here:
@@ -101,7 +112,7 @@ class _Worker:
         }
         self._items = Items(task.value, task.margin, place.address.workers)
         substitute = self._substitute if task.keep_going else None
-        self._results = Writer(place.address, place.region, substitute)
+        self._results = Writer(self._arena, place.address, place.region, substitute)
         try:
             self._work()
         finally:

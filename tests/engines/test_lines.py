@@ -300,3 +300,63 @@ def test_a_storm_of_interrupts_ends_no_engine(view):
         stop.set()
         thread.join()
     assert view.apply_async(os.getpid).get(30) == pids
+
+
+def memory_of(view):
+    lines = _lines.lines_of(view.client)
+    return {thing.address.uuid for kept in lines._kept.values() for thing in kept}
+
+
+def test_queue_and_results_are_the_same_from_call_to_call(view):
+    before = memory_of(view)
+    assert before
+    assert ms.memapply(X, "rows", first, cluster=view) == ALL
+    assert memory_of(view) == before
+
+
+def test_calls_at_one_time_have_memory_of_their_own(view):
+    runs = [ms.memapply(X, "rows", slow, cluster=view, block=False) for _ in range(3)]
+    assert [run.result(30) for run in runs] == [ALL] * 3
+    assert len(memory_of(view)) >= 4
+
+
+def test_memory_that_an_engine_may_still_write_to_is_not_used_again(view, eventually):
+    while True:  # nothing is kept when as many calls as ever go on at one time
+        lines = _lines.lines_of(view.client)
+        kept = [one for some in lines._kept.values() for one in some]
+        if not kept:
+            break
+        lines._kept.clear()
+        for one in kept:
+            one.close()
+
+    def deaf(row):
+        import ctypes
+
+        if row[0] == 0:
+            ctypes.PyDLL(None).usleep(900_000)  # keeps the interpreter, so nothing is heard
+        return float(row[0])
+
+    run = ms.memapply(X, "rows", deaf, cluster=view, block=False)
+    eventually(lambda: run.progress > 10)
+    run.cancel()
+    with pytest.raises(Exception, match="cancelled after"):
+        run.result(30)
+    assert memory_of(view) == set()
+    assert ms.memapply(X, "rows", first, cluster=view) == ALL
+
+
+def test_what_results_took_is_given_back(view):
+    ms.memapply(X, "rows", lambda _: np.ones(1 << 17), cluster=view)
+    from memshare_jupyter.apply._collect import ResultsMemory
+
+    kept = _lines.lines_of(view.client)._kept[ResultsMemory, None]
+    assert max(os.fstat(one.block.fd).st_blocks for one in kept) <= 8
+
+
+def test_nothing_is_kept_of_a_cluster_that_was_stopped(view):
+    lines = _lines.lines_of(view.client)
+    assert lines._kept
+    ms.local_cluster(quiet=True).stop()
+    assert not lines._kept
+    assert not any(lines._free.values())

@@ -19,7 +19,7 @@ from memshare_jupyter.engines.local._link import TetherLink
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipyparallel import Client, DirectView
 
@@ -144,6 +144,7 @@ class LocalCluster:
         self._numbered = 0  # engines are numbered from 0 and no number is used twice
         self.target = self.usual = 0
         self._stopped = False
+        self._at_end: list[Callable[[], None]] = []
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
             self._link = TetherLink()
             atexit.register(self.stop)
@@ -203,9 +204,15 @@ class LocalCluster:
             return
         self._stopped = True
         atexit.unregister(self.stop)
+        while self._at_end:
+            self._at_end.pop()()
         if "client" in self.__dict__:
             self.client.close(linger=0)
         self._link.close()
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Have something done when the cluster is stopped."""
+        self._at_end.append(act)
 
     def take_losses(self) -> str:
         """Say once, as the start of a message, what has died; stop what is left of a ruin."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from dataclasses import replace
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
@@ -73,5 +72,5 @@ def open_block(where: blocks.Address) -> blocks.Segment:
     """
     # Seen from here: the caller may know the runtime directory by another path.
     if where.backend == "memfd":
-        where = replace(where, place=str(registry().directory))
+        where = where._replace(place=str(registry().directory))
     return blocks.attach(where, writable=True)

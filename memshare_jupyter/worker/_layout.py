@@ -32,8 +32,7 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -71,8 +70,7 @@ Record = tuple[int, list[range], tuple[int, int]]
 """Kind, items, and (length, offset) of the payload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a worker needs in order to take part in a call.
 
     Attributes

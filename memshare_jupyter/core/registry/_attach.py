@@ -40,7 +40,7 @@ class Taken(NamedTuple):
     was_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PageReference:
     """Pickles to a few hundred bytes; unpickling it attaches the page and gives its value.
 
@@ -137,11 +137,29 @@ class Viewer:
             No living process has such a page.
         """
         name = page_name(namespace, variable)
+        own = self._own(name)
+        if own is not None:
+            page, reference, _mapping = own
+            return page.value(name, self._handles.rebuild), reference
         taken = self.take(Wanted(name), "r", keep=False)
         page = taken.handle.page
         value = page.value(name, self._handles.rebuild)
-        arguments = (*name, page.uuid, page.edition, "r")
-        return value, PageReference(self._handles.rebuild, arguments)
+        return value, self._reference(name, page)
+
+    @in_turn
+    def _own(self, name: PageName) -> tuple[Page, PageReference, mmap.mmap] | None:
+        """Return what `refer` needs of a page of this process: no look, and no mapping anew."""
+        handle = self._handles.pages.get(name)
+        if handle is None or handle.page.state != _format.ACTIVE:
+            return None
+        if (mapping := handle.page.hold()) is None:
+            return None
+        reference = self._reference(name, handle.page)
+        handle.references.add(reference)
+        return handle.page, reference, mapping
+
+    def _reference(self, name: PageName, page: Page) -> PageReference:
+        return PageReference(self._handles.rebuild, (*name, page.uuid, page.edition, "r"))
 
     def refer_to(self, value: object) -> tuple[Any, PageReference] | None:
         """Return what `refer` does for a value that was attached here, and is still the same.

@@ -184,15 +184,19 @@ class LocalCluster:
             If fewer than `n` engines are alive, the cluster has stopped, or it belongs to the
             parent of this process.
         """
-        if not self.running:
-            why = self._link.end or f"it belongs to process {self._owner}"
-            message = f"this local cluster cannot be used: {why}; call local_cluster() again"
-            raise ClusterError(message)
-        engines = sorted(self._link.engines)
+        engines = self.numbers()
         if n is not None and not 1 <= n <= len(engines):
             message = f"no view of {n} engines in a cluster of {len(engines)}"
             raise ClusterError(message)
         return self.client.direct_view(targets=engines[:n])
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the engines that are alive; raise if it has stopped, as `view`."""
+        if not self.running:
+            why = self._link.end or f"it belongs to process {self._owner}"
+            message = f"this local cluster cannot be used: {why}; call local_cluster() again"
+            raise ClusterError(message)
+        return sorted(self._link.engines)
 
     def stop(self) -> None:
         """End controller and engines; return when they and their files are gone.

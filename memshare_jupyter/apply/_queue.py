@@ -103,6 +103,13 @@ class Queue:
             for worker in range(self._workers)
         ]
 
+    def steps(self) -> list[int]:
+        """Return within how many items behind those that are done each worker is."""
+        return [
+            max(1, layout.COUNT.unpack_from(self._control, layout.step_at(worker))[0])
+            for worker in range(self._workers)
+        ]
+
     def claimed(self) -> list[list[range]]:
         """Return the ranges that each worker has claimed so far, in its order."""
         log_at = layout.control_bytes(self._workers)

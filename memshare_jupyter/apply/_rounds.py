@@ -175,10 +175,10 @@ class Rounds:
             if self._listen(messages):
                 stop(queue, messages, engines)
                 raise min(self._listen(messages), key=_rank).as_error(self._label_of)
-            claimed, done = queue.claimed(), queue.done()
+            claimed, done, steps = queue.claimed(), queue.done(), queue.steps()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
-                self._recovery.died(engine.number, claimed[worker], done[worker])
+                self._recovery.died(engine.number, claimed[worker], done[worker], steps[worker])
         self._engines = [engine for engine in engines if engine not in messages.died]
         self.lost += (died := [engine.number for engine in messages.died])
         return died

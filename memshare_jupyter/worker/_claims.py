@@ -24,6 +24,7 @@ from memshare_jupyter.worker._layout import (
     control_bytes,
     count_at,
     state_at,
+    step_at,
 )
 
 
@@ -50,6 +51,8 @@ class Claims:
         `STOP` when the workers should stop before their next item, `STOP_NOW` for in this one.
     done : memoryview of one int
         How many items this worker has done, for the worker to count.
+    step : memoryview of one int
+        How many it does before it counts them; 0 for one.
     """
 
     def __init__(self, arena: Arena, address: Address, worker: int) -> None:
@@ -58,6 +61,7 @@ class Claims:
         self._log_at = control_bytes(address.workers)
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
+        self.step = memoryview(control)[step_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
         self._chunks = address.chunks()
         self._record = CLAIM.pack(worker)
@@ -93,3 +97,4 @@ class Claims:
         self._state.release()
         self.stop.release()
         self.done.release()
+        self.step.release()

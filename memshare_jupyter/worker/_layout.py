@@ -6,7 +6,8 @@ die, and are no pages of the ledger.
 The *queue* says who takes which items, how far they are, and whether to stop::
 
     control   one byte that says whether to stop, then for each worker a line of the cache: the
-              number of items it has done, and a byte that says whether it is in the call
+              number of items it has done, a byte that says whether it is in the call, and how
+              many items it does before it counts again
     log       grows at the end: four bytes a claim, the number of the worker that made it
 
 The place where a claim lands in the log is the number of the chunk that is claimed, and the items
@@ -118,6 +119,11 @@ def control_bytes(workers: int) -> int:
 def count_at(worker: int) -> int:
     """Return where in the control a worker counts the items it has done."""
     return LINE_BYTES * (1 + worker)
+
+
+def step_at(worker: int) -> int:
+    """Return where in the control a worker says how many items it does before it counts them."""
+    return count_at(worker) + 2 * COUNT.size
 
 
 def state_at(worker: int) -> int:

@@ -1,10 +1,13 @@
-"""A handle: what one process holds of one page."""
+"""A handle: what one process holds of one page; and a page that is held for a moment."""
 
 from __future__ import annotations
 
+import mmap
 import weakref
+from typing import NamedTuple
 
 from memshare_jupyter.core.ledger import Entry
+from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._page import Page
 
 
@@ -67,3 +70,12 @@ class Handle:
     def in_use(self) -> bool:
         """Whether arrays on a page's own mapping may be in use."""
         return self.lent or bool(self.references)
+
+
+class Taken(NamedTuple):
+    """A page that is mapped as long as this exists, and the handle on it."""
+
+    name: PageName
+    handle: Handle
+    mapping: mmap.mmap
+    was_kept: bool

@@ -56,8 +56,8 @@ class Queue:
     ----------
     workers : int
         How many share the work.
-    chunks : sequence of (start, stop)
-        What is handed out, in this order.
+    shares : sequence of sequences of (start, stop)
+        What is handed out: of each share its chunks, in this order.
     lines : Lines or None
         Where its memory is kept between calls.
 
@@ -68,14 +68,14 @@ class Queue:
     """
 
     def __init__(
-        self, workers: int, chunks: Sequence[tuple[int, int]], lines: Lines | None = None
+        self, workers: int, shares: Sequence[layout.Chunks], lines: Lines | None = None
     ) -> None:
         kept = None if lines is None else lines.borrow(QueueMemory, workers)
         self._memory = kept or QueueMemory(workers)
         self._memory.clear()
         self._block, self._control = self._memory.block, self._memory.control
         self._workers = workers
-        self._chunks = chunks
+        self._shares = shares
         self._lines = lines
         self.address = self._memory.address
 
@@ -94,7 +94,7 @@ class Queue:
     @property
     def items(self) -> int:
         """How many items there are to do."""
-        return sum(stop - start for start, stop in self._chunks)
+        return sum(stop - start for chunks in self._shares for start, stop in chunks)
 
     def done(self) -> list[int]:
         """Return how many items each worker has done so far."""
@@ -115,8 +115,10 @@ class Queue:
         log_at = layout.control_bytes(self._workers)
         log = os.pread(self._block.fd, os.fstat(self._block.fd).st_size - log_at, log_at)
         claimed: list[list[range]] = [[] for _ in range(self._workers)]
-        for (worker,), chunk in zip(layout.CLAIM.iter_unpack(log), self._chunks, strict=False):
-            claimed[worker].append(range(*chunk))
+        left = [iter(chunks) for chunks in self._shares]
+        for worker, share in layout.claims_in(log).tolist():
+            if (chunk := next(left[share], None)) is not None:
+                claimed[worker].append(range(*chunk))
         return claimed
 
     def close(self, *, again: bool = False) -> None:

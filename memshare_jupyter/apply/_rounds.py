@@ -149,8 +149,8 @@ class Rounds:
             try:
                 with uninterrupted():
                     total, workers = self._run.total, len(engines)
-                    chunks = ranges or layout.chunks(total, workers)
-                    queue = Queue(workers, chunks, self._lines)
+                    shares = (ranges,) if ranges else layout.shares(total, workers)
+                    queue = Queue(workers, shares, self._lines)
                     this.callback(self._let_go, queue, messages)
                     this.enter_context(self._progress_of(queue))
                     blocks = queue.address, self._results.address, self._results.area_address

@@ -1,9 +1,10 @@
 """A worker's side of the queue: it claims chunks of items, counts what is done, sees when to stop.
 
-A worker claims the next chunk by appending its number to the log (``O_APPEND``): the kernel
-makes each append one step, and the place where it landed is the chunk's number. That is a
-fetch-and-add without a lock, for processes, in about two microseconds, and a worker that is
-killed leaves nothing locked.
+A worker claims the next chunk of a share by appending to the log (``O_APPEND``): the kernel makes
+each append one step, and the claims of that share before the place where it landed are the
+chunk's number. That is a fetch-and-add without a lock, for processes, in a few microseconds, and
+a worker that is killed leaves nothing locked. One that has done its own share goes on with the one
+of which most is left.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+
+import numpy as np
 
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._layout import (
@@ -21,6 +24,7 @@ from memshare_jupyter.worker._layout import (
     STOP_NOW,
     WORKING,
     Address,
+    claims_in,
     control_bytes,
     count_at,
     state_at,
@@ -63,18 +67,26 @@ class Claims:
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
         self.step = memoryview(control)[step_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
-        self._chunks = address.chunks()
-        self._record = CLAIM.pack(worker)
+        self._shares = address.shares()
+        self._worker = worker
         self._state[0] = WORKING
 
     def __iter__(self) -> Iterator[range]:
         """Claim chunks until there are no more, or the call is cancelled."""
+        share = self._worker % len(self._shares)
         while not self.stop[0]:
-            os.write(self._fd, self._record)
-            number = (os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at) // CLAIM.size - 1
-            if number >= len(self._chunks):
+            os.write(self._fd, CLAIM.pack(self._worker, share))
+            length = os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at
+            claimed = claims_in(os.pread(self._fd, length, self._log_at))[:, 1]
+            number = int(np.count_nonzero(claimed == share)) - 1
+            if number < len(self._shares[share]):
+                yield range(*self._shares[share][number])
+                continue
+            counts = np.bincount(claimed, minlength=len(self._shares))
+            left = [len(chunks) - count for chunks, count in zip(self._shares, counts, strict=True)]
+            share = left.index(max(left))
+            if left[share] <= 0:
                 return
-            yield range(*self._chunks[number])
 
     def cancel(self) -> None:
         """Tell all workers, this one too, to stop before their next item."""

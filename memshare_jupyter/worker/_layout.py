@@ -8,11 +8,15 @@ The *queue* says who takes which items, how far they are, and whether to stop::
     control   one byte that says whether to stop, then for each worker a line of the cache: the
               number of items it has done, a byte that says whether it is in the call, and how
               many items it does before it counts again
-    log       grows at the end: four bytes a claim, the number of the worker that made it
+    log       grows at the end: a claim is the number of the worker that made it, and that of the
+              share from which it takes the next chunk
 
-The place where a claim lands in the log is the number of the chunk that is claimed, and the items
-of chunk *k* follow from *k* alone (`chunks`). The caller keeps a record lock on the first byte for
-as long as it waits, which the system takes from it when it dies: so workers know.
+Every worker has a share of the items that follow each other (`shares`), begins with its own, and
+goes on with those of others. So from one call to the next it mostly sees the same memory, which
+is mapped then. How many claims of a share come before one in the log is the number of the chunk
+that is claimed, and the items of chunk *k* follow from share and *k* alone. The caller keeps a
+record lock on the first byte for as long as it waits, which the system takes from it when it dies:
+so workers know.
 
 The *results* have what the function returned, so that nothing is lost with a worker::
 
@@ -29,6 +33,8 @@ to its place, and the rest into records.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import pickle
 import struct
@@ -40,7 +46,7 @@ import numpy as np
 from memshare_jupyter.core import blocks
 
 LINE_BYTES: Final = 64
-CLAIM: Final = struct.Struct("<I")
+CLAIM: Final = struct.Struct("=HH")  # worker, share
 COUNT: Final = struct.Struct("=Q")
 
 STOP: Final = 1
@@ -67,6 +73,7 @@ EACH: Final = 3
 """What a record has: nothing, for its results are in the area; a pickle of all; or one of each."""
 
 Form = tuple[np.dtype[Any], tuple[int, ...]]
+Chunks = Sequence[tuple[int, int]]
 Record = tuple[int, list[range], tuple[int, int]]
 """Kind, items, and (length, offset) of the payload."""
 
@@ -91,9 +98,29 @@ class Address(NamedTuple):
     workers: int
     ranges: tuple[tuple[int, int], ...] = ()
 
-    def chunks(self) -> Sequence[tuple[int, int]]:
-        """Return what is handed out, in this order."""
-        return self.ranges or chunks(self.items, self.workers)
+    def shares(self) -> Sequence[Chunks]:
+        """Return what is handed out: of each share its chunks, in this order."""
+        return (self.ranges,) if self.ranges else shares(self.items, self.workers)
+
+
+@functools.lru_cache(maxsize=64)
+def shares(items: int, workers: int) -> Sequence[Chunks]:
+    """Divide `items` into a share for each worker, and these into chunks.
+
+    >>> [share[0] for share in shares(100, 2)], [share[-1] for share in shares(100, 2)]
+    ([(0, 9), (50, 59)], [(49, 50), (99, 100)])
+    """
+    cuts = [items * worker // workers for worker in range(workers + 1)]
+    return tuple(
+        tuple((start + a, start + b) for a, b in chunks(stop - start, 1))
+        for start, stop in itertools.pairwise(cuts)
+    )
+
+
+def claims_in(log: bytes) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Return the claims in a log, one by one: worker and share."""
+    whole = len(log) - len(log) % CLAIM.size  # a worker may be about to append
+    return np.frombuffer(log[:whole], np.uint16).reshape(-1, 2)
 
 
 def chunks(items: int, workers: int) -> list[tuple[int, int]]:

@@ -271,7 +271,7 @@ def lines_of(client: Client) -> Lines:
             weakref.finalize(client, found.close)
             local = running_cluster()
             if local is not None and local.client is client:
-                local.at_end(found.close)
+                local._at_end(found.close)
         return found
 
 

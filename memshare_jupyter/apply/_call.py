@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,8 @@ from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
-from memshare_jupyter.engines import are_replaced, engines_of, replacements
-from memshare_jupyter.worker import dumps, unreadable
+from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
+from memshare_jupyter.worker import unreadable
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster, Engine
@@ -110,12 +111,12 @@ class _Call:
         with uninterrupted():
             self.run.begin()
             stack.callback(self.run.end)
-            self._results = Results(prepared.count, self._out.area())
+            self._results = Results(prepared.count, self._out.area(), kept_for(engines))
             stack.callback(self._results.close)
         progress = Progress(self.run, progress_after)
         stack.callback(progress.close)
         self._rounds = Rounds(
-            *(self.run, engines, dumps(prepared.task), self._results),
+            *(self.run, engines, pickle.dumps(prepared.task), self._results),
             batch=prepared.task.batch,
             keep_going=prepared.task.keep_going,
             label_of=prepared.label_of,

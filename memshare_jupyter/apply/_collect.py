@@ -13,7 +13,33 @@ import numpy as np
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.engines import Lines
 from memshare_jupyter.worker import Failure, layout, payload
+
+
+class ResultsMemory:
+    """The memory of results, which has those of one call after the other.
+
+    Attributes
+    ----------
+    block : Segment
+        The block.
+    address : core.blocks.Address
+        Where workers find it.
+    """
+
+    def __init__(self) -> None:
+        self.block = blocks.create(uuid.uuid4().bytes, layout.HEAD_BYTES, *blocks.anonymous())
+        self.address = registry().address(self.block)
+
+    def clear(self) -> None:
+        """Make it that of a call that has no results yet, and give back what these took."""
+        os.ftruncate(self.block.fd, 0)
+        os.ftruncate(self.block.fd, layout.HEAD_BYTES)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.block.close()
 
 
 class Results:
@@ -25,6 +51,8 @@ class Results:
         How many there will be.
     area : (backend, place), optional
         They are to be one array, in a block of that kind.
+    lines : Lines, optional
+        Where their memory is kept between calls.
 
     Attributes
     ----------
@@ -34,21 +62,29 @@ class Results:
         The block of that array.
     address, area_address : core.blocks.Address
         Where workers find the blocks.
+    again : bool
+        Whether their memory may be used again, because no worker is still at it.
     """
 
-    def __init__(self, items: int, area: tuple[blocks.Backend, str] | None = None) -> None:
+    def __init__(
+        self,
+        items: int,
+        area: tuple[blocks.Backend, str] | None = None,
+        lines: Lines | None = None,
+    ) -> None:
         self.items = items
-        self._block = blocks.create(uuid.uuid4().bytes, layout.HEAD_BYTES, *blocks.anonymous())
+        self.again = False
+        self._lines = lines
+        self._memory = (lines and lines.borrow(ResultsMemory)) or ResultsMemory()
+        self._block, self.address = self._memory.block, self._memory.address
         self.area: blocks.Segment | None = None
         try:
             if area is not None:
                 self.area = blocks.create(uuid.uuid4().bytes, 1, *area)
         except BaseException:
-            self._block.close()
+            self._memory.close()
             raise
-        address = registry().address
-        self.address = address(self._block)
-        self.area_address = None if self.area is None else address(self.area)
+        self.area_address = None if self.area is None else registry().address(self.area)
 
     def recorded(self, region: int) -> list[range]:
         """Return the items of which a worker left results."""
@@ -129,7 +165,11 @@ class Results:
 
     def close(self) -> None:
         """Let go of the blocks; arrays on the area stay valid."""
-        self._block.close()
+        if self.again and self._lines is not None:
+            self._memory.clear()
+            self._lines.keep(self._memory)
+        else:
+            self._memory.close()
         if self.area is not None:
             self.area.close()
 

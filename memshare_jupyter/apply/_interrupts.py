@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without 10 µs of enumerations
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+_SIGINT: Final = int(signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -16,15 +19,15 @@ def uninterrupted() -> Iterator[None]:
     For blocks that make something and then say who has to end it: a message that is on its way,
     or memory, would otherwise be nobody's if the interrupt came between the two.
     """
-    before = signal.getsignal(signal.SIGINT)
+    before = _signal.getsignal(_SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield  # it is not raised here
         return
     came: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *which: came.append(which))
+    _signal.signal(_SIGINT, lambda *which: came.append(which))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        _signal.signal(_SIGINT, before)
         if came:
             before(*came[0])

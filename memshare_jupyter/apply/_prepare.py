@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,12 @@ from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, pickled
 _KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
 _BATCH_BYTES: Final = 16 << 20
 """What a function makes of a batch is often as large as the batch; this much for each engine."""
+
+
+_MOST_KNOWN: Final = 64
+_known: Final[dict[int, tuple[Callable[..., Any], list[str]]]] = {}
+"""Functions of modules, by their ids, that were found to take such arguments. No others: kept here,
+they would keep what they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +181,13 @@ def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None
     """
     if not callable(fun):
         raise TypeError(f"fun must be callable, not a {type(fun).__name__}")
+    given = list(variables)
+    if _known.get(id(fun)) == (fun, given):
+        return
     try:
         signature = inspect.signature(fun)
     except (TypeError, ValueError):
         return
-    given = list(variables)
     try:
         signature.bind(None, **dict.fromkeys(given))
     except TypeError as error:
@@ -189,6 +198,10 @@ def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None
             f"{_name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
             "the item, and its others are named in vars"
         ) from None
+    if getattr(sys.modules.get(fun.__module__ or ""), _name_of(fun), None) is fun:
+        _known[id(fun)] = fun, given
+        if len(_known) > _MOST_KNOWN:
+            del _known[next(iter(_known))]
 
 
 def _batch_items(value: Any, count: int) -> int:

@@ -15,7 +15,8 @@ class Recovery:
 
     A worker that dies takes with it the results it had not written down, and the blame falls on
     the item it was at: that one is handed out again last and alone, so that if it kills another
-    worker nothing else suffers; then it is given up.
+    worker nothing else suffers; then it is given up. Of items that take microseconds it is not
+    known which one it was, so each of some is a suspect.
 
     Parameters
     ----------
@@ -36,16 +37,20 @@ class Recovery:
         self._unit = max(1, batch)
         self._died_at: dict[range, list[int]] = {}
 
-    def died(self, who: int, claimed: Iterable[range], done: int) -> None:
-        """Note the death of a worker that had done so many of the items it had claimed."""
+    def died(self, who: int, claimed: Iterable[range], done: int, step: int = 1) -> None:
+        """Note the death of a worker that had done so many of the items it had claimed.
+
+        It was at one of the next `step` ones; or, of batches, in the next one.
+        """
         for chunk in claimed:
             if done < len(chunk):
-                start = chunk.start + done
-                unit = range(start, min(start + self._unit, chunk.stop))
-                tried = self._died_at.setdefault(unit, [])
-                tried.append(who)
-                if len(tried) == _ATTEMPTS:
-                    self.given_up[unit] = self._died_at.pop(unit)
+                first = chunk.start + done
+                for start in range(first, min(first + step, chunk.stop)):
+                    unit = range(start, min(start + self._unit, chunk.stop))
+                    tried = self._died_at.setdefault(unit, [])
+                    tried.append(who)
+                    if len(tried) == _ATTEMPTS:
+                        self.given_up[unit] = self._died_at.pop(unit)
                 return
             done -= len(chunk)
 

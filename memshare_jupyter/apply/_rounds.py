@@ -19,10 +19,9 @@ from memshare_jupyter.apply._queue import Queue
 from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._stopping import GRACE_S, stop, working
-from memshare_jupyter.engines import Engine, Messages
+from memshare_jupyter.engines import Engine, Messages, kept_for
 from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
-from memshare_jupyter.worker import run as run_on_engine
 
 _POLL_S: Final = 0.05
 
@@ -78,6 +77,7 @@ class Rounds:
         self._watch = watch
         self._replace = replace
         self._keep_going = keep_going
+        self._lines = kept_for(self._engines)
         self._recovery = Recovery(run.total, batch)
         self._failures: list[Failure] = []
         self.said: list[Said] = []
@@ -149,8 +149,9 @@ class Rounds:
             try:
                 with uninterrupted():
                     total, workers = self._run.total, len(engines)
-                    queue = Queue(workers, ranges or layout.chunks(total, workers))
-                    this.callback(queue.close)
+                    shares = (ranges,) if ranges else layout.shares(total, workers)
+                    queue = Queue(workers, shares, self._lines)
+                    this.callback(self._let_go, queue, messages)
                     this.enter_context(self._progress_of(queue))
                     blocks = queue.address, self._results.address, self._results.area_address
                     address = layout.Address(*blocks, total, workers, tuple(ranges))
@@ -174,13 +175,17 @@ class Rounds:
             if self._listen(messages):
                 stop(queue, messages, engines)
                 raise min(self._listen(messages), key=_rank).as_error(self._label_of)
-            claimed, done = queue.claimed(), queue.done()
+            claimed, done, steps = queue.claimed(), queue.done(), queue.steps()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
-                self._recovery.died(engine.number, claimed[worker], done[worker])
+                self._recovery.died(engine.number, claimed[worker], done[worker], steps[worker])
         self._engines = [engine for engine in engines if engine not in messages.died]
         self.lost += (died := [engine.number for engine in messages.died])
         return died
+
+    def _let_go(self, queue: Queue, messages: Messages) -> None:
+        self._results.again = messages.all_heard and not self.lost
+        queue.close(again=messages.all_heard)
 
     @staticmethod
     def _place(
@@ -194,7 +199,7 @@ class Rounds:
         messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
     ) -> None:
         for engine, place in zip(engines, places, strict=True):
-            messages.send(engine, run_on_engine, task, place)
+            messages.work(engine, task, place)
 
     def _wait(self, queue: Queue, messages: Messages) -> None:
         """Wait for all answers, or the first failure, or all results."""

@@ -5,6 +5,8 @@ from ._choose import engines_of as engines_of
 from ._choose import replacements as replacements
 from ._choose import started as started
 from ._gc import memshare_gc as memshare_gc
+from ._lines import Lines as Lines
+from ._lines import kept_for as kept_for
 from ._messages import Messages as Messages
 from ._names import attach as attach
 from ._names import attach_on_engine as attach_on_engine

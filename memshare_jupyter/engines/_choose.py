@@ -135,11 +135,11 @@ def _whole(max_cores: int | None) -> int | None:
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
+    if isinstance(cluster, LocalCluster):
+        return cluster.client, cluster._numbers()
     # Imported here, because it takes a quarter of a second that a mere look at pages need not.
     import ipyparallel as ipp  # noqa: PLC0415
 
-    if isinstance(cluster, LocalCluster):
-        cluster = cluster.view()
     if isinstance(cluster, ipp.Cluster):
         cluster = _client_of(cluster)
     if isinstance(cluster, ipp.Client):

@@ -1,8 +1,10 @@
-"""The way of a call to engines and back."""
+"""The way of a call to engines and back: by messages, or by lines where there are some."""
 
 from __future__ import annotations
 
 import contextlib
+import pickle
+import select
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -10,12 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memshare_jupyter.engines._alive import why_gone
 from memshare_jupyter.engines._contact import answer, request
+from memshare_jupyter.engines._lines import Line, lines_of
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines._choose import Engine
 
 _LOOK_S: Final = 0.25
+_BOTH_S: Final = 0.005
+"""How often each is looked at, if there are answers to come by messages and by lines."""
+_KNOWN_S: Final = 2.0
+"""So long after its line has ended the cluster may still take an engine for alive."""
 
 
 class Messages:
@@ -33,6 +40,29 @@ class Messages:
         self.answers: list[Any] = []
         self.died: list[Engine] = []
         self._pending: dict[Any, Engine] = {}
+        self._lines: dict[int, tuple[Line, Engine]] = {}
+        self._gave_up = False
+        self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
+
+    def work(self, engine: Engine, task: bytes, place: bytes) -> None:
+        """Have an engine work on a task: `worker.run`, by a line if there is one.
+
+        Raises
+        ------
+        ClusterError
+            There is no cluster any more.
+        """
+        # Imported here, because it brings cloudpickle, which those who detach views need not load.
+        from memshare_jupyter.worker import run  # noqa: PLC0415
+
+        if engine.client is not None and engine.number in engine.client.ids:
+            line = lines_of(engine.client).take(engine)
+            if line is not None:
+                self._lines[line.end.fd] = line, engine
+                if line.send(pickle.dumps((task, place))):
+                    return
+                self._close(line)
+        self.send(engine, run, task, place)
 
     def send(self, engine: Engine, function: Callable[..., Any], *arguments: Any) -> None:
         """Have an engine call a module-level function of this package.
@@ -63,20 +93,25 @@ class Messages:
             An engine cannot run this package, or there is no cluster any more.
         """
         self._collect(timeout_s, futures.FIRST_COMPLETED)
-        return not self._pending
+        return not self.pending
 
     def wait_for_all(self, timeout_s: float | None = None) -> bool:
         """Wait for all answers or the time; as `wait`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._pending and (deadline is None or time.monotonic() < deadline):
+        while self.pending and (deadline is None or time.monotonic() < deadline):
             left = _LOOK_S if deadline is None else deadline - time.monotonic()
             self._collect(max(0.0, min(left, _LOOK_S)), futures.ALL_COMPLETED)
-        return not self._pending
+        return not self.pending
 
     @property
     def pending(self) -> bool:
         """Whether an answer is still to come."""
-        return bool(self._pending)
+        return bool(self._pending or self._lines or self._ended)
+
+    @property
+    def all_heard(self) -> bool:
+        """Whether all engines have answered, so that none is still at it."""
+        return not (self.pending or self.died or self._gave_up)
 
     def take(self) -> list[Any]:
         """Return the answers, each once."""
@@ -85,13 +120,82 @@ class Messages:
 
     def give_up(self) -> None:
         """Take back what engines have not begun, and wait for no answer any more."""
+        self._gave_up |= self.pending
         for sent, engine in self._pending.items():
             with contextlib.suppress(Exception):  # it would fail when it begins, too
                 client: Any = engine.client
                 client.abort(sent.msg_ids, targets=[engine.number], block=False)
         self._pending.clear()
+        for line, _ in list(self._lines.values()):
+            self._close(line)
+        self._ended.clear()
 
     def _collect(self, timeout_s: float | None, until: str) -> None:
+        if self._lines or self._ended:
+            came = self._hear_or_wait(timeout_s)
+        else:
+            came = self._take(timeout_s, until)
+        if not came:
+            waited_for = [*self._pending.values(), *self._ended]
+            waited_for += [engine for _, engine in self._lines.values()]
+            for engine in waited_for:
+                if why := why_gone(engine.client):
+                    raise _gone(engine, why)
+
+    def _hear_or_wait(self, timeout_s: float | None) -> bool:
+        """Wait until something has come, by a line or by a message; say whether it has."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = _LOOK_S if deadline is None else max(0.0, deadline - time.monotonic())
+            came = bool(self._pending) and self._take(0.0, futures.FIRST_COMPLETED)
+            busy = bool(self._pending or self._ended)
+            came = self._hear(0.0 if came else min(left, _BOTH_S if busy else _LOOK_S)) or came
+            came = self._bury() or came
+            if came or not left or deadline is None:
+                return came
+
+    def _hear(self, timeout_s: float) -> bool:
+        """Take what comes by lines; say whether anything did."""
+        from memshare_jupyter.worker import FAILED  # noqa: PLC0415 -- as in `work`
+
+        poll = select.poll()
+        for fd in self._lines:
+            poll.register(fd, select.POLLIN)
+        events = poll.poll(timeout_s * 1000)
+        for fd, _ in events:
+            line, engine = self._lines[fd]
+            try:
+                found = line.receive()
+            except BlockingIOError:  # a packet of an earlier call
+                continue
+            if found is None:
+                self._ended[engine] = time.monotonic() + _KNOWN_S
+                self._close(line)
+                continue
+            kind, data = found
+            if kind == FAILED:
+                raise _unable(engine.number, data.decode())
+            self.answers.append(data)
+            del self._lines[fd]
+            lines_of(engine.client).give_back(engine.number, line)
+        return bool(events)
+
+    def _bury(self) -> bool:
+        """Take for dead whose line has ended, once the cluster knows; say whether there are any."""
+        now, before = time.monotonic(), len(self._ended)
+        for engine, until in list(self._ended.items()):
+            client: Any = engine.client
+            if engine.number not in client.ids or now > until:
+                self.died.append(engine)
+                del self._ended[engine]
+        return len(self._ended) < before
+
+    def _close(self, line: Line) -> None:
+        self._lines.pop(line.end.fd, None)
+        line.end.close()
+
+    def _take(self, timeout_s: float | None, until: str) -> bool:
+        """Take what comes by messages; say whether anything did."""
         done = futures.wait(self._pending, timeout_s, until).done
         for found in done:
             engine = self._pending.pop(found)
@@ -101,11 +205,10 @@ class Messages:
             elif getattr(error, "ename", "") == "EngineError":
                 self.died.append(engine)
             else:
-                raise _unable(engine.number, error)
-        if not done:
-            for engine in self._pending.values():
-                if why := why_gone(engine.client):
-                    raise _gone(engine, why)
+                name = getattr(error, "ename", type(error).__name__)
+                raise _unable(engine.number, f"{name}: {getattr(error, 'evalue', error)}")
+            lines_of(engine.client).take_in(engine.number)
+        return bool(done)
 
 
 def _gone(engine: Engine, why: str) -> ClusterError:
@@ -116,8 +219,7 @@ def _gone(engine: Engine, why: str) -> ClusterError:
     )
 
 
-def _unable(engine: int, error: BaseException) -> ClusterError:
-    text = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+def _unable(engine: int, text: str) -> ClusterError:
     if "ModuleNotFoundError" in text:
         advice = "install memshare_jupyter in the engines' environment, in the same version"
     else:

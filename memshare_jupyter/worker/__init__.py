@@ -10,6 +10,8 @@ from memshare_jupyter.worker._carrying import Pickled, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._line import connect
+from memshare_jupyter.worker._packets import CALL, FAILED, End
 from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
@@ -17,7 +19,10 @@ from memshare_jupyter.worker._task import Place, Task, World
 from memshare_jupyter.worker._work import engine_of_this_call, run
 
 __all__ = [
+    "CALL",
+    "FAILED",
     "Columns",
+    "End",
     "Failure",
     "Pickled",
     "Place",
@@ -27,6 +32,7 @@ __all__ = [
     "World",
     "carried",
     "columns_of",
+    "connect",
     "dumps",
     "engine_of_this_call",
     "killed",

@@ -1,9 +1,10 @@
 """A worker's side of the queue: it claims chunks of items, counts what is done, sees when to stop.
 
-A worker claims the next chunk by appending its number to the log (``O_APPEND``): the kernel
-makes each append one step, and the place where it landed is the chunk's number. That is a
-fetch-and-add without a lock, for processes, in about two microseconds, and a worker that is
-killed leaves nothing locked.
+A worker claims the next chunk of a share by appending to the log (``O_APPEND``): the kernel makes
+each append one step, and the claims of that share before the place where it landed are the
+chunk's number. That is a fetch-and-add without a lock, for processes, in a few microseconds, and
+a worker that is killed leaves nothing locked. One that has done its own share goes on with the one
+of which most is left.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from memshare_jupyter.core import blocks
+import numpy as np
+
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._layout import (
     CLAIM,
     COUNT,
@@ -21,10 +24,11 @@ from memshare_jupyter.worker._layout import (
     STOP_NOW,
     WORKING,
     Address,
+    claims_in,
     control_bytes,
     count_at,
-    open_block,
     state_at,
+    step_at,
 )
 
 
@@ -33,6 +37,8 @@ class Claims:
 
     Parameters
     ----------
+    arena : Arena
+        Where the queue is open.
     address : Address
         The call's.
     worker : int
@@ -49,29 +55,38 @@ class Claims:
         `STOP` when the workers should stop before their next item, `STOP_NOW` for in this one.
     done : memoryview of one int
         How many items this worker has done, for the worker to count.
+    step : memoryview of one int
+        How many it does before it counts them; 0 for one.
     """
 
-    def __init__(self, address: Address, worker: int) -> None:
-        self._block = open_block(address.queue)
-        self._fd = self._block.fd
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
+    def __init__(self, arena: Arena, address: Address, worker: int) -> None:
+        block, control = arena.queue(address)
+        self._fd = block.fd
         self._log_at = control_bytes(address.workers)
-        control = blocks.map_block(self._block, mode="r+", size_bytes=self._log_at)
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
+        self.step = memoryview(control)[step_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
-        self._chunks = address.chunks()
-        self._record = CLAIM.pack(worker)
+        self._shares = address.shares()
+        self._worker = worker
         self._state[0] = WORKING
 
     def __iter__(self) -> Iterator[range]:
         """Claim chunks until there are no more, or the call is cancelled."""
+        share = self._worker % len(self._shares)
         while not self.stop[0]:
-            os.write(self._fd, self._record)
-            number = (os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at) // CLAIM.size - 1
-            if number >= len(self._chunks):
+            os.write(self._fd, CLAIM.pack(self._worker, share))
+            length = os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at
+            claimed = claims_in(os.pread(self._fd, length, self._log_at))[:, 1]
+            number = int(np.count_nonzero(claimed == share)) - 1
+            if number < len(self._shares[share]):
+                yield range(*self._shares[share][number])
+                continue
+            counts = np.bincount(claimed, minlength=len(self._shares))
+            left = [len(chunks) - count for chunks, count in zip(self._shares, counts, strict=True)]
+            share = left.index(max(left))
+            if left[share] <= 0:
                 return
-            yield range(*self._chunks[number])
 
     def cancel(self) -> None:
         """Tell all workers, this one too, to stop before their next item."""
@@ -89,9 +104,9 @@ class Claims:
         self.stop[0] = STOP_NOW
 
     def close(self) -> None:
-        """Say that this worker is no longer in the call, and let go of the queue."""
+        """Say that this worker is no longer in the call."""
         self._state[0] = ENDED
         self._state.release()
         self.stop.release()
         self.done.release()
-        self._block.close()
+        self.step.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,14 @@ class Items:
         if isinstance(self._lines, np.ndarray) and _are_strided(self._lines):
             self._gathering = Gathering(self._lines, len(self._lines) // workers)
 
-    def each(self, chunk: range) -> Iterator[Any]:
-        """Yield some items, one after the other."""
+    def each(self, chunk: range) -> Iterable[Collection[Any]]:
+        """Yield some items, several at a time, each several before the next are asked for."""
         if self._gathering is not None:
             return self._gathering(chunk)
         lines = self._lines
         if isinstance(lines, np.ndarray):
-            return iter(lines[chunk.start : chunk.stop])
-        return (lines[index] for index in chunk)
+            return (lines[chunk.start : chunk.stop],)
+        return (_Some(lines, chunk),)
 
     def batch(self, some: range) -> Any:
         """Return some rows or columns as a matrix that has them as rows or columns."""
@@ -54,6 +54,24 @@ class Items:
         # and 4, a standard deviation 6 and 8); only those that go column by column gain (24, 6).
         batch = self._lines[some.start : some.stop]
         return batch if self._margin == 1 else batch.T
+
+
+class _Some(Collection[Any]):
+    """Some of many items, each of which is made when it is asked for."""
+
+    def __init__(self, items: Any, which: range) -> None:
+        self._items = items
+        self._which = which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def __iter__(self) -> Iterator[Any]:
+        items = self._items
+        return (items[index] for index in self._which)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is one for one in self)
 
 
 def matrix_of(value: Any) -> Any:

@@ -6,12 +6,17 @@ die, and are no pages of the ledger.
 The *queue* says who takes which items, how far they are, and whether to stop::
 
     control   one byte that says whether to stop, then for each worker a line of the cache: the
-              number of items it has done, and a byte that says whether it is in the call
-    log       grows at the end: four bytes a claim, the number of the worker that made it
+              number of items it has done, a byte that says whether it is in the call, and how
+              many items it does before it counts again
+    log       grows at the end: a claim is the number of the worker that made it, and that of the
+              share from which it takes the next chunk
 
-The place where a claim lands in the log is the number of the chunk that is claimed, and the items
-of chunk *k* follow from *k* alone (`chunks`). The caller keeps a record lock on the first byte for
-as long as it waits, which the system takes from it when it dies: so workers know.
+Every worker has a share of the items that follow each other (`shares`), begins with its own, and
+goes on with those of others. So from one call to the next it mostly sees the same memory, which
+is mapped then. How many claims of a share come before one in the log is the number of the chunk
+that is claimed, and the items of chunk *k* follow from share and *k* alone. The caller keeps a
+record lock on the first byte for as long as it waits, which the system takes from it when it dies:
+so workers know.
 
 The *results* have what the function returned, so that nothing is lost with a worker::
 
@@ -28,20 +33,20 @@ to its place, and the rest into records.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from memshare_jupyter.core import blocks
-from memshare_jupyter.core.registry import registry
 
 LINE_BYTES: Final = 64
-CLAIM: Final = struct.Struct("<I")
+CLAIM: Final = struct.Struct("=HH")  # worker, share
 COUNT: Final = struct.Struct("=Q")
 
 STOP: Final = 1
@@ -68,12 +73,12 @@ EACH: Final = 3
 """What a record has: nothing, for its results are in the area; a pickle of all; or one of each."""
 
 Form = tuple[np.dtype[Any], tuple[int, ...]]
+Chunks = Sequence[tuple[int, int]]
 Record = tuple[int, list[range], tuple[int, int]]
 """Kind, items, and (length, offset) of the payload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a worker needs in order to take part in a call.
 
     Attributes
@@ -93,9 +98,29 @@ class Address:
     workers: int
     ranges: tuple[tuple[int, int], ...] = ()
 
-    def chunks(self) -> Sequence[tuple[int, int]]:
-        """Return what is handed out, in this order."""
-        return self.ranges or chunks(self.items, self.workers)
+    def shares(self) -> Sequence[Chunks]:
+        """Return what is handed out: of each share its chunks, in this order."""
+        return (self.ranges,) if self.ranges else shares(self.items, self.workers)
+
+
+@functools.lru_cache(maxsize=64)
+def shares(items: int, workers: int) -> Sequence[Chunks]:
+    """Divide `items` into a share for each worker, and these into chunks.
+
+    >>> [share[0] for share in shares(100, 2)], [share[-1] for share in shares(100, 2)]
+    ([(0, 9), (50, 59)], [(49, 50), (99, 100)])
+    """
+    cuts = [items * worker // workers for worker in range(workers + 1)]
+    return tuple(
+        tuple((start + a, start + b) for a, b in chunks(stop - start, 1))
+        for start, stop in itertools.pairwise(cuts)
+    )
+
+
+def claims_in(log: bytes) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Return the claims in a log, one by one: worker and share."""
+    whole = len(log) - len(log) % CLAIM.size  # a worker may be about to append
+    return np.frombuffer(log[:whole], np.uint16).reshape(-1, 2)
 
 
 def chunks(items: int, workers: int) -> list[tuple[int, int]]:
@@ -121,6 +146,11 @@ def control_bytes(workers: int) -> int:
 def count_at(worker: int) -> int:
     """Return where in the control a worker counts the items it has done."""
     return LINE_BYTES * (1 + worker)
+
+
+def step_at(worker: int) -> int:
+    """Return where in the control a worker says how many items it does before it counts them."""
+    return count_at(worker) + 2 * COUNT.size
 
 
 def state_at(worker: int) -> int:
@@ -161,17 +191,3 @@ def records(fd: int, region: int) -> Iterator[Record]:
         at += len(ranges)
         yield kind, [range(*r) for r in RANGE.iter_unpack(ranges)], (length, at)
         at += length
-
-
-def open_block(where: blocks.Address) -> blocks.Segment:
-    """Open a block of the caller's, in a worker, to write to it.
-
-    Raises
-    ------
-    SegmentGone
-        The caller is dead, or has given up the call.
-    """
-    # Seen from here: the caller may know the runtime directory by another path.
-    if where.backend == "memfd":
-        where = replace(where, place=str(registry().directory))
-    return blocks.attach(where, writable=True)

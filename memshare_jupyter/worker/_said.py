@@ -102,7 +102,8 @@ class Listener:
         what = _pickled(category), str(message), filename, lineno
         warned = self.said.warned
         if what in warned:
-            warned[what][0] += 1
+            count, first = warned[what]
+            warned[what] = [count + 1, min(first, self._item())]
         elif len(warned) < _MOST_WARNINGS:
             warned[what] = [1, self._item()]
 

@@ -7,16 +7,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from memshare_jupyter.worker._edited import edited_modules, forget
 from memshare_jupyter.worker._layout import Address
 from memshare_jupyter.worker._seeds import Seeds
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A call as it is sent to every worker: a few hundred bytes, because pages go by reference.
 
     Attributes
@@ -46,8 +44,7 @@ class Task:
     seeds: Seeds | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(NamedTuple):
     """Where the caller is, for engines that follow it.
 
     Attributes
@@ -86,8 +83,7 @@ class World:
         forget(self.edited)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where one worker works: what of a call differs between the workers.
 
     Attributes

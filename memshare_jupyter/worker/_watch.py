@@ -11,6 +11,7 @@ The thread is started by the first call of a process, and sleeps when there are 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without 10 µs of enumerations
 import contextlib
 import os
 import signal
@@ -21,6 +22,8 @@ from typing import Any, Final
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._layout import STOP_NOW
 
+_SIGINT: Final = int(signal.SIGINT)
+_SIGTERM: Final = int(signal.SIGTERM)
 _TICK_S: Final = 0.05
 _LOOK_TICKS: Final = 4
 """After so many ticks the caller is looked for: a lock is asked for, which takes a microsecond."""
@@ -122,8 +125,8 @@ def watched(claims: Claims) -> Iterator[Watched]:
     in_main = threading.current_thread() is threading.main_thread()
     before = {}
     if in_main:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, call.interrupted)
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        before[_SIGINT] = _signal.signal(_SIGINT, call.interrupted)
+        before[_SIGTERM] = _signal.signal(_SIGTERM, _signal.SIG_DFL)
     watcher = _watcher
     outer = watcher.turn_to(call)
     call.armed = in_main
@@ -134,7 +137,7 @@ def watched(claims: Claims) -> Iterator[Watched]:
         watcher.turn_to(outer)
         for number, handler in before.items():
             if handler is not None:  # else it is not one of Python's
-                signal.signal(number, handler)
+                _signal.signal(number, handler)
 
 
 def _after_fork() -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import gc
 import pickle
+import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._failures import Failure
 from memshare_jupyter.worker._frames import columns_of
@@ -28,6 +32,7 @@ from memshare_jupyter.worker._watch import Watched, watched
 from memshare_jupyter.worker._writer import NotPicklable, Writer, at_once
 
 _in_call: int | None = None
+_STEP_S: Final = 1e-4
 
 
 def engine_of_this_call() -> int | None:
@@ -36,6 +41,15 @@ def engine_of_this_call() -> int | None:
 
 
 def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
+    """Work on a `Task` as `run_in` does, with the caller's memory open for this call only."""
+    arena = Arena()
+    try:
+        return run_in(arena, pickled_task, pickled_place)
+    finally:
+        arena.close()
+
+
+def run_in(arena: Arena, pickled_task: bytes, pickled_place: bytes) -> bytes:
     """Work on a `Task` until the queue is empty; return (None or a `Failure`, `Said`), pickled.
 
     All handles that the task needs end with this call. An exception in the function cancels the
@@ -43,7 +57,7 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
     """
     global _in_call  # noqa: PLW0603 -- a process does one thing at a time
     outer = _in_call
-    worker = _Worker()
+    worker = _Worker(arena)
     failure = place = None
     had = len(registry().views())
     try:
@@ -70,14 +84,25 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
 class _Worker:
     """One worker in a call, and how far it is: that is for the report of a failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
         self.engine = -1
-        self._at = self._width = 0
+        self._from = self._width = 0
+        self._done: list[Any] = []  # results of the items from there on
+        self._enough = self._step = 1
         mine = weakref.ref(self)  # a cycle would keep what was attached
         self._listener = Listener(lambda: -1 if (w := mine()) is None or not w._width else w._at)
 
+    @property
+    def _at(self) -> int:
+        return self._from + len(self._done)
+
+    @_at.setter
+    def _at(self, item: int) -> None:
+        self._from, self._done = item, []
+
     def work(self, pickled_task: bytes, place: Place) -> None:
-        self._claims = Claims(place.address, place.worker)
+        self._claims = Claims(self._arena, place.address, place.worker)
         watching: contextlib.AbstractContextManager[Watched]
         watching = contextlib.nullcontext(Watched(self._claims))
         if not place.here:
@@ -99,9 +124,10 @@ class _Worker:
         self._variables = {
             key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
         }
+        self._fun = self._with_variables()
         self._items = Items(task.value, task.margin, place.address.workers)
         substitute = self._substitute if task.keep_going else None
-        self._results = Writer(place.address, place.region, substitute)
+        self._results = Writer(self._arena, place.address, place.region, substitute)
         try:
             self._work()
         finally:
@@ -125,6 +151,13 @@ class _Worker:
         """The item, or the batch of items, it is at."""
         return range(self._at, self._at + self._width) if self._width else None
 
+    def _with_variables(self) -> Callable[[Any], Any]:
+        fun, variables, seeds = self._task.fun, self._variables, self._task.seeds
+        if seeds is not None:
+            mine = weakref.proxy(self)
+            return lambda item: fun(item, **variables, rng=seeds.generator(mine._at))
+        return partial(fun, **variables) if variables else fun
+
     def _work(self) -> None:
         work = self._one_by_one if self._task.batch == 0 else self._in_batches
         for chunk in self._claims:
@@ -135,36 +168,71 @@ class _Worker:
         self._width = 0
 
     def _one_by_one(self, chunk: range) -> None:
-        # What this costs is what an item costs if the function does nothing.
-        fun, variables, seeds = self._task.fun, self._variables, self._task.seeds
-        stop, count, results = self._claims.stop, self._claims.done, self._results
-        due = self._watched.due
         self._width = 1
-        done, enough = results.begin(chunk.start), 1
-        counted = count[0] - chunk.start + 1
-        for index, item in zip(chunk, self._items.each(chunk), strict=True):
-            if stop[0]:
+        self._done, self._enough = self._results.begin(chunk.start), 1
+        self._from = chunk.start
+        for items in self._items.each(chunk):
+            if not self._several(iter(items), len(items)):
                 break
-            self._at = index
+
+    def _several(self, items: Iterator[Any], count: int) -> bool:
+        """Do so many items, some at a time; say whether nobody wants the worker to stop.
+
+        What this costs is what an item costs if the function does nothing. So whether to stop is
+        looked at, and the items are counted, once in a step of a fraction of a millisecond, and
+        when the thread that watches finds that a step takes longer.
+        """
+        claims, due = self._claims, self._watched.due
+        clock, step = time.perf_counter, self._step
+        while count:
+            if claims.stop[0]:
+                return False
+            # No more than can be kept until they are written down.
+            step = min(step, count, max(1, self._enough - len(self._done)))
+            claims.step[0] = step
+            before, begin = len(self._done), clock()
+            last = self._apply(islice(items, step))
+            took_s, done = clock() - begin, self._done
+            new = len(done) - before
+            claims.done[0] += new
+            count -= new
+            if ndarray in (type(done[before]), type(done[-1])):
+                own_parts(done, before, last)
+            if due[0] or len(done) >= self._enough:
+                self._look(due)
+            if took_s < _STEP_S:
+                step *= 2
+            elif took_s > 4 * _STEP_S:
+                step = max(1, step // 2)
+            self._step = step
+        return True
+
+    def _apply(self, items: Iterator[Any]) -> Any:
+        """Apply the function to items, as far as nothing is due meanwhile; return the last one."""
+        item = None
+        fun, append, due = self._fun, self._done.append, self._watched.due
+        keep_going = self._task.keep_going
+        while True:
             try:
-                if seeds is not None:
-                    variables["rng"] = seeds.generator(index)
-                result = fun(item, **variables)
+                for item in items:
+                    append(fun(item))
+                    if due[0]:
+                        break
+                return item
             except Exception as error:
-                if not self._task.keep_going:
+                if not keep_going:
                     raise
-                result = _as_result(error, self)
-            if type(result) is ndarray and result.base is not None:
-                result = own_part(result, item)
-            done.append(result)
-            count[0] = counted + index
-            if len(done) >= enough or due[0]:
-                enough = at_once(result)
-                if len(done) >= enough or due[0]:
-                    due[0] = 0
-                    self._listener.displays.look()
-                    self._write(results.flush)
-                    done = results.begin(index + 1)
+                append(_as_result(error, self))
+
+    def _look(self, due: bytearray) -> None:
+        """Write down what there is, if there is much or it has waited for long."""
+        self._enough = at_once(self._done[-1])
+        if due[0] or len(self._done) >= self._enough:
+            due[0] = 0
+            self._listener.displays.look()
+            following = self._at
+            self._write(self._results.flush)
+            self._done, self._from = self._results.begin(following), following
 
     def _in_batches(self, chunk: range) -> None:
         for start in range(chunk.start, chunk.stop, self._task.batch):
@@ -232,15 +300,17 @@ def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array if array.base is None else array.copy()
 
 
-def own_part(result: np.ndarray[Any, Any], item: Any) -> np.ndarray[Any, Any]:
-    """Return a result that keeps no more memory than it needs, until it is written down.
+def own_parts(results: list[Any], first: int, item: Any) -> None:
+    """Have results, of this item and those before it, keep no more memory than they need.
 
     A part of an array of the function's own would keep all of that; one of the item's, as it is
     in shared memory, keeps nothing. A part of a gathered item is copied if it is small.
     """
-    base: Any = result.base
-    if not isinstance(base, ndarray) or 2 * result.nbytes >= base.nbytes:
-        return result
-    if base is getattr(item, "base", None) and not is_gathered(base):
-        return result
-    return result.copy()
+    for at in range(first, len(results)):
+        result = results[at]
+        if type(result) is ndarray and result.base is not None:
+            base: Any = result.base
+            if not isinstance(base, ndarray) or 2 * result.nbytes >= base.nbytes:
+                continue
+            if base is not getattr(item, "base", None) or is_gathered(base):
+                results[at] = result.copy()

@@ -18,6 +18,7 @@ from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import what_is_lost
 from memshare_jupyter.worker import _payload as payload
+from memshare_jupyter.worker._arena import Arena, open_block
 from memshare_jupyter.worker._layout import (
     EACH,
     HEAD_BYTES,
@@ -31,7 +32,6 @@ from memshare_jupyter.worker._layout import (
     Form,
     form_in,
     item_bytes,
-    open_block,
     region_at,
 )
 
@@ -60,6 +60,8 @@ class Writer:
 
     Parameters
     ----------
+    arena : Arena
+        Where the results are open.
     address : Address
         The call's.
     region : int
@@ -71,12 +73,13 @@ class Writer:
 
     def __init__(
         self,
+        arena: Arena,
         address: Address,
         region: int,
         substitute: Callable[[int, Exception], Any] | None = None,
     ) -> None:
         self._substitute = substitute
-        self._block = open_block(address.results)
+        self._block = arena.results(address)
         self._area = None if address.area is None else open_block(address.area)
         self._items = address.items
         self._at = region_at(region)
@@ -135,8 +138,7 @@ class Writer:
             self._write_each(apart)
 
     def close(self) -> None:
-        """Let go of the blocks."""
-        self._block.close()
+        """Let go of the array."""
         if self._area is not None:
             self._area.close()
 

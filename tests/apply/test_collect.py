@@ -10,6 +10,7 @@ import pytest
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.core import blocks
 from memshare_jupyter.worker import _writer as module
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._layout import Address
 from memshare_jupyter.worker._writer import NotPicklable, Writer
 
@@ -31,7 +32,7 @@ def array():
 def writer_of(results, region=0, substitute=None):
     # The queue is not asked for: any block will do.
     where = results.address, results.address, results.area_address
-    return Writer(Address(*where, results.items, 1), region, substitute)
+    return Writer(Arena(), Address(*where, results.items, 1), region, substitute)
 
 
 def test_results_of_several_workers_come_to_their_places(results):

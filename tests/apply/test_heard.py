@@ -120,3 +120,13 @@ def test_figures_and_displays_come_with_engine_and_item(capsys):
     assert all(f", item {i}] shown {i}.0" in said for i in range(8))
     ms.memapply(X, "rows", plot, quiet=True)
     assert capsys.readouterr().out == ""
+
+
+def test_the_first_item_that_warned_is_the_first_in_their_order():
+    from memshare_jupyter.worker._said import Listener
+
+    items = iter([4, 6, 0, 2])
+    listener = Listener(lambda: next(items))
+    for _ in range(4):
+        listener.warn("odd", UserWarning, "file", 1)
+    assert [*listener.said.warned.values()] == [[4, 0]]

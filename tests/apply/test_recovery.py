@@ -59,3 +59,14 @@ def test_every_item_without_a_result_is_handed_out_once(data):
     missing = sorted(set(range(items)) - {i for piece in recorded for i in piece})
     assert covered((r.start, r.stop) for r in recovery.left(recorded)) == missing
     assert covered(recovery.ranges(recorded, 3)) == missing
+
+
+def test_of_items_that_go_by_quickly_each_that_it_may_have_been_is_a_suspect():
+    recovery = Recovery(100, 0)
+    recovery.died(0, [range(40)], 10, 4)
+    assert recovery.ranges([range(10), range(40, 100)], 2)[-4:] == [
+        (i, i + 1) for i in range(10, 14)
+    ]
+    recovery.died(1, [range(14, 40), range(10, 11), range(11, 12), range(12, 13)], 28, 1)
+    assert recovery.given_up == {range(12, 13): [0, 1]}
+    assert recovery.left([range(12), range(14, 100)]) == [range(13, 14)]

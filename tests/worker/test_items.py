@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from memshare_jupyter.worker._gathering import Gathering
 from memshare_jupyter.worker._items import Items
 
 X = np.arange(40_000.0).reshape(400, 100)
+one_by_one = chain.from_iterable
 
 
 @pytest.mark.parametrize(("value", "margin"), [(X, 1), (np.asfortranarray(X), 2)])
 def test_contiguous_lines_are_the_memory_itself_and_read_only(value, margin):
-    for index, line in enumerate(Items(value, margin, 2).each(range(5))):
+    for index, line in enumerate(one_by_one(Items(value, margin, 2).each(range(5)))):
         assert np.shares_memory(line, value)
         assert not line.flags.writeable
         assert line.tolist() == (X[index] if margin == 1 else X[:, index]).tolist()
@@ -32,7 +34,7 @@ class Clock:
     def use(self, gathering, chunk, cost):
         """Go through lines, each of which takes so long; return whether each was gathered."""
         gathered = []
-        for index, line in zip(chunk, gathering(chunk), strict=True):
+        for index, line in zip(chunk, one_by_one(gathering(chunk)), strict=True):
             assert line.tolist() == X[:, index % 100].tolist()
             assert not line.flags.writeable
             gathered.append(line.strides == (8,))
@@ -80,7 +82,7 @@ def test_it_looks_again_when_items_become_a_lot_cheaper_or_dearer(clock):
 def test_what_a_function_keeps_is_not_overwritten(clock):
     gathering = Gathering(LINES, 2000)
     kept = []
-    for index, line in zip(range(2000), gathering(range(2000)), strict=True):
+    for index, line in zip(range(2000), one_by_one(gathering(range(2000))), strict=True):
         clock.now += 1e-5 if line.strides == (8,) else 1e-4
         if index % 7 == 0:
             kept.append((index, line))
@@ -91,7 +93,7 @@ def test_lines_of_any_dtype_and_length_are_gathered_right(clock):
     for dtype, rows in (("i1", 700), ("c16", 3), ("M8[s]", 1025), ("S5", 512), ("f4", 1)):
         matrix = np.arange(rows * 300).reshape(rows, 300).astype("i8").astype(dtype)
         gathering = Gathering(matrix.T, 10**6)
-        for index, line in zip(range(300), gathering(range(300)), strict=True):
+        for index, line in zip(range(300), one_by_one(gathering(range(300))), strict=True):
             clock.now += 1e-4 if line.strides == matrix.T.strides[1:] else 1e-5
             np.testing.assert_array_equal(line, matrix[:, index])
 

@@ -19,11 +19,12 @@ from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited
 from memshare_jupyter.core.blocks._filling import setting as huge_pages
 from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
+from memshare_jupyter.core.blocks._handover import short_name, user_of
 from memshare_jupyter.core.blocks._memfd import close_all
 from memshare_jupyter.core.blocks._places import VARIABLE as DIRECTORY_VARIABLE
 from memshare_jupyter.core.blocks._places import Places, page_directory
 from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
-from memshare_jupyter.core.blocks._reach import Reach, remove_leftovers, socket_path
+from memshare_jupyter.core.blocks._reach import Reach, line_path, remove_leftovers, socket_path
 from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
 from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, room
@@ -54,6 +55,7 @@ __all__ = [
     "fill",
     "huge_pages",
     "in_units",
+    "line_path",
     "machine",
     "map_block",
     "not_inherited",
@@ -65,7 +67,9 @@ __all__ = [
     "room",
     "room_in",
     "share_bytes",
+    "short_name",
     "socket_path",
+    "user_of",
     "why_no_memfds",
     "write_at",
 ]

@@ -20,9 +20,8 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 from memshare_jupyter.core import _proc
 from memshare_jupyter.core.blocks import (
@@ -90,8 +89,7 @@ class Segment(Protocol):
         """Let go of the block, after its mapping ended; once or more often."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a holder's block is reached.
 
     Attributes

@@ -71,7 +71,7 @@ class Server:
         try:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-            with _short(path) as name:
+            with short_name(path) as name:
                 self._listener.bind(name)
             path.chmod(0o600)  # whatever the umask
             self._listener.listen(_MOST_CLIENTS)
@@ -155,7 +155,7 @@ class Server:
 
     def _answer(self, client: socket.socket) -> None:
         request = client.recv(_REQUEST.size + 1)
-        if len(request) != _REQUEST.size or _peer(client) != os.getuid():  # step 2
+        if len(request) != _REQUEST.size or user_of(client) != os.getuid():  # step 2
             return
         magic, uuid, writable = _REQUEST.unpack(request)
         if magic != _MAGIC:
@@ -222,9 +222,9 @@ def _ask(
         # a full backlog would refuse us at once.
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             server.setsockopt(socket.SOL_SOCKET, option, _timeval(patience_s))
-        with _short(path) as name:
+        with short_name(path) as name:
             server.connect(name)
-        if _peer(server) != os.getuid():
+        if user_of(server) != os.getuid():
             raise ConnectionRefusedError(f"{path} is served by another user")
         server.send(request)  # step 1
         # Not socket.recv_fds: Python 3.11's does not pass the flag on.
@@ -237,15 +237,15 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 
-def _peer(connected: socket.socket) -> int:
-    """Return the user at the other end."""
+def user_of(connected: socket.socket) -> int:
+    """Return the user at the other end of a unix socket: the kernel says who that is."""
     raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(raw)
     return int(uid)
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_name(path: Path) -> Iterator[str]:
     """Yield a name of the socket that is short enough for an address."""
     if len(os.fsencode(path)) <= _PATH_BYTES:
         yield str(path)

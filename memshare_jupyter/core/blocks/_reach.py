@@ -28,7 +28,7 @@ from memshare_jupyter.core.blocks import _handover, _memfd
 from memshare_jupyter.core.blocks._gone import SegmentGone
 
 VARIABLE: Final = "MEMSHARE_SOCKET"
-_SOCKET, _WANTED = ".socket", ".wanted"
+_SOCKET, _WANTED, _LINE = ".socket", ".wanted", ".line"
 _MARK_S: Final = 0.02
 _PATIENCE_S: Final = 1.0
 _REMEMBERED_S: Final = 5.0
@@ -208,6 +208,11 @@ def socket_path(directory: Path, token: bytes) -> Path:
     return directory / f"{token.hex()}{_SOCKET}"
 
 
+def line_path(directory: Path, token: bytes) -> Path:
+    """Return where the session with that token waits for engines that open a line to it."""
+    return directory / f"{token.hex()}{_LINE}"
+
+
 def mark_path(directory: Path, token: bytes) -> Path:
     """Return the file by which others ask that session to serve."""
     return directory / f"{token.hex()}{_WANTED}"
@@ -215,6 +220,6 @@ def mark_path(directory: Path, token: bytes) -> Path:
 
 def remove_leftovers(directory: Path, token: bytes) -> None:
     """Remove what there is beside the file of a session that has ended."""
-    for path in (socket_path(directory, token), mark_path(directory, token)):
+    for path_of in (socket_path, mark_path, line_path):
         with contextlib.suppress(OSError):
-            path.unlink()
+            path_of(directory, token).unlink()

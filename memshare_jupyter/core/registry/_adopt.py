@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from memshare_jupyter.core.ledger import PAGE
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
-from memshare_jupyter.core.registry._attach import Taken, Viewer
-from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._attach import Viewer
+from memshare_jupyter.core.registry._handle import Handle, Taken
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._opening import Wanted
 from memshare_jupyter.core.registry._turn import Turn, in_turn, pauses, wait_for

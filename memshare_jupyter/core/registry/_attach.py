@@ -13,46 +13,22 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from collections.abc import Iterable
+from typing import Any, get_args
 
 from memshare_jupyter.core import _descriptors, blocks, values
 from memshare_jupyter.core.ledger import Entry
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._handle import Handle, Taken
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._opening import Opening, Wanted, Way, open_page, refuse_stopped
 from memshare_jupyter.core.registry._page import Page
+from memshare_jupyter.core.registry._reference import PageReference
 from memshare_jupyter.core.registry._tracebacks import let_go
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
-
-
-class Taken(NamedTuple):
-    """A page that is mapped as long as this exists, and the handle on it."""
-
-    name: PageName
-    handle: Handle
-    mapping: mmap.mmap
-    was_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PageReference:
-    """Pickles to a few hundred bytes; unpickling it attaches the page and gives its value.
-
-    Views and lists of a page do that by themselves; frames and dicts, which are made of others'
-    classes, do not.
-    """
-
-    rebuild: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.rebuild, self.arguments
 
 
 class Viewer:
@@ -137,11 +113,34 @@ class Viewer:
             No living process has such a page.
         """
         name = page_name(namespace, variable)
+        own = self._own(name)
+        if own is not None:
+            page, reference, _mapping = own
+            return page.value(name, self._handles.rebuild), reference
         taken = self.take(Wanted(name), "r", keep=False)
         page = taken.handle.page
         value = page.value(name, self._handles.rebuild)
-        arguments = (*name, page.uuid, page.edition, "r")
-        return value, PageReference(self._handles.rebuild, arguments)
+        return value, self._reference(name, page)
+
+    @in_turn
+    def _own(self, name: PageName) -> tuple[Page, PageReference, mmap.mmap] | None:
+        """Return what `refer` needs of an own page, for which it need not look or map it anew.
+
+        Not of objects: on memory that can be written to they may not be built.
+        """
+        handle = self._handles.pages.get(name)
+        if handle is None or handle.page.state != _format.ACTIVE:
+            return None
+        if values.unpack_about(handle.entry.about).kind != "array":
+            return None
+        if (mapping := handle.page.hold()) is None:
+            return None
+        reference = self._reference(name, handle.page)
+        handle.references.add(reference)
+        return handle.page, reference, mapping
+
+    def _reference(self, name: PageName, page: Page) -> PageReference:
+        return PageReference(self._handles.rebuild, (*name, page.uuid, page.edition, "r"))
 
     def refer_to(self, value: object) -> tuple[Any, PageReference] | None:
         """Return what `refer` does for a value that was attached here, and is still the same.

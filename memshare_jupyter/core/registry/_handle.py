@@ -1,8 +1,13 @@
-"""A handle: what one process holds of one page."""
+"""A handle: what one process holds of one page; and a page that is held for a moment."""
 
 from __future__ import annotations
 
+import mmap
+import weakref
+from typing import NamedTuple
+
 from memshare_jupyter.core.ledger import Entry
+from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._page import Page
 
 
@@ -21,6 +26,9 @@ class Handle:
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
+    references : WeakSet
+        Of a page: what leads others to it at this moment. As long as there is one, memory that is
+        released goes on as if it were lent.
     adopted : bool
         Of a page: another process made it and has ended, so this one cannot write to it.
     released : bool
@@ -33,7 +41,18 @@ class Handle:
         the child maps the page again before it gives out arrays.
     """
 
-    __slots__ = ("adopted", "entry", "forked", "kept", "lent", "page", "released", "slot", "usable")
+    __slots__ = (
+        "adopted",
+        "entry",
+        "forked",
+        "kept",
+        "lent",
+        "page",
+        "references",
+        "released",
+        "slot",
+        "usable",
+    )
 
     def __init__(self, page: Page, entry: Entry, slot: int) -> None:
         self.page = page
@@ -41,7 +60,22 @@ class Handle:
         self.slot = slot
         self.kept = False
         self.lent = False
+        self.references: weakref.WeakSet[object] = weakref.WeakSet()
         self.adopted = False
         self.released = True
         self.forked = False
         self.usable = True
+
+    @property
+    def in_use(self) -> bool:
+        """Whether arrays on a page's own mapping may be in use."""
+        return self.lent or bool(self.references)
+
+
+class Taken(NamedTuple):
+    """A page that is mapped as long as this exists, and the handle on it."""
+
+    name: PageName
+    handle: Handle
+    mapping: mmap.mmap
+    was_kept: bool

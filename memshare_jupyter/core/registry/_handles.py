@@ -155,7 +155,7 @@ class Handles:
         try:
             if handle.released and not handle.adopted:
                 handle.page.mark(_format.RELEASED)
-            if handle.lent:
+            if handle.in_use:
                 handle.page.mode = "lent"
                 self.publish_view(handle.page, handle.entry)
             self.ledger.withdraw(handle.slot, handle.entry)
@@ -324,7 +324,7 @@ class Handles:
         page = handle.page
         if handle.released and not handle.adopted:
             page.mark(_format.RELEASED)
-        if handle.lent and page.mapped and (page.uuid, "lent") not in self.views:
+        if handle.in_use and page.mapped and (page.uuid, "lent") not in self.views:
             page.mode = "lent"
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)

@@ -135,6 +135,11 @@ class Registry:
         return self._handles.ledger.directory
 
     @property
+    def token(self) -> bytes:
+        """What tells this process's session from any other."""
+        return self._handles.ledger.mine.who.token
+
+    @property
     def session_file(self) -> Path | None:
         """The file in which this process lists its handles; None while it has none."""
         return self._handles.ledger.path

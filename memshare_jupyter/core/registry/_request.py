@@ -45,7 +45,7 @@ class Request:
 
     def fits(self, handle: Handle, backend: blocks.Backend, place: str) -> bool:
         """Say whether a page of this process could be written anew with what is asked for."""
-        if handle.lent or handle.adopted or handle.forked or self.lend:
+        if handle.in_use or handle.adopted or handle.forked or self.lend:
             return False
         entry, plan = handle.entry, self.plan
         return (

@@ -19,7 +19,7 @@ from memshare_jupyter.engines.local._link import TetherLink
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipyparallel import Client, DirectView
 
@@ -144,6 +144,7 @@ class LocalCluster:
         self._numbered = 0  # engines are numbered from 0 and no number is used twice
         self.target = self.usual = 0
         self._stopped = False
+        self._ends: list[Callable[[], None]] = []
         with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
             self._link = TetherLink()
             atexit.register(self.stop)
@@ -183,15 +184,19 @@ class LocalCluster:
             If fewer than `n` engines are alive, the cluster has stopped, or it belongs to the
             parent of this process.
         """
-        if not self.running:
-            why = self._link.end or f"it belongs to process {self._owner}"
-            message = f"this local cluster cannot be used: {why}; call local_cluster() again"
-            raise ClusterError(message)
-        engines = sorted(self._link.engines)
+        engines = self._numbers()
         if n is not None and not 1 <= n <= len(engines):
             message = f"no view of {n} engines in a cluster of {len(engines)}"
             raise ClusterError(message)
         return self.client.direct_view(targets=engines[:n])
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of the engines that are alive; raise if it has stopped, as `view`."""
+        if not self.running:
+            why = self._link.end or f"it belongs to process {self._owner}"
+            message = f"this local cluster cannot be used: {why}; call local_cluster() again"
+            raise ClusterError(message)
+        return sorted(self._link.engines)
 
     def stop(self) -> None:
         """End controller and engines; return when they and their files are gone.
@@ -203,9 +208,15 @@ class LocalCluster:
             return
         self._stopped = True
         atexit.unregister(self.stop)
+        while self._ends:
+            self._ends.pop()()
         if "client" in self.__dict__:
             self.client.close(linger=0)
         self._link.close()
+
+    def _at_end(self, act: Callable[[], None]) -> None:
+        """Have something done when the cluster is stopped."""
+        self._ends.append(act)
 
     def take_losses(self) -> str:
         """Say once, as the start of a message, what has died; stop what is left of a ruin."""

@@ -132,7 +132,7 @@ def test_clients_that_leave_at_once_do_no_harm(tmp_path, server):
 
 
 def test_another_user_is_hung_up_on(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(_handover, "_peer", lambda connected: os.getuid() + 1)
+    monkeypatch.setattr(_handover, "user_of", lambda connected: os.getuid() + 1)
     with connected(tmp_path) as client:
         client.send(_handover._REQUEST.pack(_handover._MAGIC, UUID, False))
         assert client.recv(1) == b""

@@ -35,8 +35,9 @@ OWNER = """
 import numpy as np, memshare_jupyter as ms
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.apply._queue import Queue
+from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
-from memshare_jupyter.worker._layout import Address, chunks
+from memshare_jupyter.worker._layout import Address, shares
 assert memory.room().free_bytes > 0
 ms.register_variables("n", {"x": np.arange(9_000_000)})
 assert ms.Namespace("n")["x"].sum() == 40499995500000
@@ -47,10 +48,11 @@ if (pid := os.fork()) == 0:
     ms.core.registry._process.close()
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
-queue = Queue(1, chunks(10, 1))
-claims = Claims(Address(queue.address, queue.address, None, 10, 1), 0)
+queue = Queue(1, shares(10, 1))
+arena = Arena()
+claims = Claims(arena, Address(queue.address, queue.address, None, 10, 1), 0)
 assert sum(map(len, claims)) == 10
-claims.close(); queue.close()
+claims.close(); arena.close(); queue.close()
 sys.stdin.read()
 """
 VIEWER = """

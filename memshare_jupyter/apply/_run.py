@@ -39,6 +39,8 @@ class Run(Future[Any]):
         Ids of the engines it was shared out to, and of those that replaced some that died.
     began : float
         When it began, in seconds since the epoch.
+    started : tuple of (float, int) or None
+        When items were first seen to be done, and how many: what came before was waiting.
     output : tuple of (engine, item, stream, text)
         What the function wrote to ``"stdout"`` and ``"stderr"``, once the call is over.
 
@@ -58,6 +60,7 @@ class Run(Future[Any]):
         self.total = total
         self.engines = tuple(engines)
         self.began = time.time()
+        self.started: tuple[float, int] | None = None
         self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
         self._watching = threading.Lock()
@@ -65,7 +68,12 @@ class Run(Future[Any]):
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
-        state = "done" if self.done() else "cancelled" if self.stopping.is_set() else "running"
+        if self.done():
+            state = "cancelled" if self.cancelled() else "failed" if self.exception() else "done"
+        elif self.stopping.is_set():
+            state = "stopping"
+        else:
+            state = "queued" if self.ahead() else "running"
         return f"<Run {self.id}: {self.title}, {self.progress:,} of {self.total:,} items, {state}>"
 
     def __len__(self) -> int:
@@ -86,7 +94,16 @@ class Run(Future[Any]):
         """Return how many items each of `engines` has done."""
         with self._watching:
             done = self._done_by_engine()
+        if self.started is None and any(done):
+            self.started = time.time(), sum(done)
         return done + [0] * (len(self.engines) - len(done))  # one that is to begin
+
+    def ahead(self) -> Run | None:
+        """Return the call that its engines do first, while it waits for one."""
+        if self.progress:
+            return None
+        mine = {*self.engines}
+        return next((r for r in current_runs() if r.id < self.id and mine & {*r.engines}), None)
 
     def cancel(self) -> bool:
         """Stop the engines before their next item, or in it if it takes long.

@@ -30,13 +30,30 @@ def shared():
 
 
 def test_an_empty_panel_shows_a_line_that_registers_something(book):
-    line = book.panel().locator(".ms-empty code").first.inner_text()
-    book.panel().get_by_role("button", name="Copy the line").click()
-    assert book.page.evaluate("() => navigator.clipboard.readText()") == line
-    book.execute(2, "import memshare_jupyter; X = np.eye(3)\n" + line)
-    book.has_pages("rna.X")
-    assert not book.panel().locator(".ms-empty").is_visible()
-    assert shared() == ["rna.X"]
+    lines = book.panel().locator(".ms-empty code").all_inner_texts()
+    assert len(lines) == 2
+    for i, line in enumerate(lines):
+        book.panel().locator(".ms-empty button").nth(i).click()
+        assert book.page.evaluate("() => navigator.clipboard.readText()") == line
+        book.execute(2, f"%load_ext memshare_jupyter\nX = np.eye(3)\n{line}")
+        book.has_pages("rna.X")
+        assert not book.panel().locator(".ms-empty").is_visible()
+        assert shared() == ["rna.X"]
+        book.execute(2, "registry().gc()")
+        book.has_pages()
+
+
+def test_an_empty_panel_of_a_namespace_with_blanks_shows_lines_that_work(book):
+    book.text(1, "panel = ms.Panel('my \"own\" study')\npanel")
+    try:
+        book.run(1)
+        book.panel().locator(".ms-empty").wait_for()
+        for line in book.panel().locator(".ms-empty code").all_inner_texts():
+            book.execute(2, f"%load_ext memshare_jupyter\nX = np.eye(3)\n{line}")
+            assert shared() == ['my "own" study.X']
+            book.execute(2, "registry().gc()")
+    finally:
+        book.text(1, "panel = ms.Panel()\npanel")
 
 
 def test_a_row_says_what_a_page_holds_and_who_holds_it(book):
@@ -202,15 +219,15 @@ def test_gc_lets_go_of_a_namespace_and_of_no_other(book, child):
     book.execute(2, REGISTER)
     other = child("ms.register_variables('rna', {'theirs': np.ones(10)})")
     book.has_pages("rna.X", "rna.labels", "rna.theirs", "rna.y", "study.v2.out")
-    book.press("Gc namespace rna")
-    asked = book.confirm("Gc")
+    book.press("Release all of rna")
+    asked = book.confirm("Release all")
     assert "releases 3 pages" in asked
-    assert "rna.X, 480.0 kB: kernel (owner)" in asked
+    assert "X, 480.0 kB: kernel (owner)" in asked
     assert "theirs" not in asked
-    book.says("let go: rna.X, rna.labels, rna.y")
+    book.says("let go of rna.X, rna.labels, rna.y")
     book.has_pages("rna.theirs", "study.v2.out")
     assert shared() == ["rna.theirs", "study.v2.out"]
-    assert book.panel().get_by_role("button", name="Gc namespace rna").is_disabled()
+    assert book.panel().get_by_role("button", name="Release all of rna").is_disabled()
     other.kill()
 
 

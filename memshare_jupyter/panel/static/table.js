@@ -258,8 +258,7 @@ class Table {
 
   toggle(uuid) {
     if (!this.opened.delete(uuid)) this.opened.add(uuid);
-    const all = new Set([...this.store.views].flatMap((view) => [...view.opened]));
-    this.store.model.send({ type: "open", uuids: [...all] });
+    this.store.send({ type: "here", opened: this.store.opened() });
     this.arrange();
     this.drawRows();
   }

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from typing import Any, Final, TypeAlias
 
-from memshare_jupyter.apply import Run, current_runs
+from memshare_jupyter.apply import Run, current_runs, last_run
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
 from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
@@ -182,7 +182,11 @@ def _can_be_assigned(name: str) -> bool:
 
 
 def _runs() -> list[Message]:
-    return [_run(run) for run in current_runs()]
+    """Tell of the runs that go on, or else of the one that ended last."""
+    if current := current_runs():
+        return [_run(run) for run in current]
+    last = last_run()
+    return [] if last is None else [{**last._asdict(), "stopping": False}]
 
 
 def _run(run: Run) -> Message:

@@ -165,9 +165,13 @@ def test_runs_are_told_of_while_they_go_on(rna):
         assert feed.changes() is None
         run.watch(lambda: [4, 2])
         assert feed.changes()["runs"][0]["done"] == [4, 2]
+        run.watch(lambda: [6, 4])
     finally:
         run.end()
-    assert feed.changes()["runs"] == []
+    run.set_result(None)
+    (last,) = feed.changes()["runs"]  # what was last is kept
+    assert (last["id"], last["state"], last["done"]) == (run.id, "done", [6, 4])
+    assert feed.changes() is None
 
 
 # --- what it does ------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-// Runs in progress: how far each is, and the button that stops it.
+// Runs: how far each is and the button that stops it; when none goes on, how the last one ended.
 
 class Runs {
   constructor(store) {
     this.store = store;
     this.rows = new Map();
-    const label = { role: "group", "aria-label": "Runs in progress" };
+    const label = { role: "group", "aria-label": "Runs" };
     this.element = h("div", { class: "ms-runs", ...label, hidden: true });
   }
 
@@ -82,6 +82,8 @@ class Runs {
   drawRun(row, run) {
     const done = run.done.reduce((a, b) => a + b, 0);
     setText(row.text, progressOf(run, done, this.store.now()));
+    setAttribute(row.element, "data-state", run.state ?? null);
+    row.cancel.hidden = Boolean(run.ended);
     row.fill.style.width = `${run.total ? (done / run.total) * 100 : 0}%`;
     setAttribute(row.bar, "aria-valuenow", done);
     const verb = run.stopping ? "Stopping" : "Cancel";
@@ -117,10 +119,18 @@ class Runs {
 /** Say how far a run is and how long it takes; the time in which it waited for others is left out. */
 function progressOf(run, done, now) {
   const items = `${number.format(done)} / ${number.format(run.total)} items`;
+  if (run.ended) {
+    const how = `${run.state} in ${took(run.ended - run.began)}`;
+    return `${items}  ·  ${how}${run.failure ? `  ·  ${run.failure}` : ""}`;
+  }
   if (!run.started) return run.ahead ? `${items}  ·  queued behind ${run.ahead}` : items;
   const [since, before] = run.started;
   const rate = (done - before) / Math.max(0.001, now - since);
   if (!(rate > 0)) return items;
   const speed = rate >= 10 ? number.format(Math.round(rate)) : decimal.format(rate);
   return `${items}  ·  ${speed} items/s  ·  ${span((run.total - done) / rate)} left`;
+}
+
+function took(seconds) {
+  return seconds < 9.95 ? `${decimal.format(Math.max(0, seconds))} s` : span(seconds);
 }

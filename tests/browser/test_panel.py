@@ -423,3 +423,39 @@ def test_the_magic_shows_the_panel_of_a_namespace_and_unloading_closes_it(book):
     book.execute(2, "%unload_ext memshare_jupyter")
     book.panel().wait_for(state="detached")
     assert shared() == []
+
+
+def test_numbers_in_names_are_numbers_to_the_order(book):
+    book.execute(2, "ms.register_variables('w', {f'v{i}': 1.0 for i in (1, 13, 17, 9)})")
+    book.has_pages("w.v1", "w.v9", "w.v13", "w.v17")
+
+
+def test_a_filter_without_a_hit_says_so(book):
+    book.execute(2, "ms.register_variables('w', {'a': 1.0})")
+    book.has_pages("w.a")
+    book.panel().get_by_role("searchbox").fill("zzz")
+    book.panel().get_by_text("No page matches zzz").wait_for()
+    book.panel().get_by_role("searchbox").fill("")
+    book.has_pages("w.a")
+    assert not book.panel().locator(".ms-none").is_visible()
+
+
+def test_long_names_that_differ_at_their_ends_are_told_apart(book):
+    long = "normalised_expression_matrix_of_the_cohort"
+    book.execute(2, f"ms.register_variables('w', {{f'{long}_{{i}}': 1.0 for i in (24, 25)}})")
+    book.page.locator("tr.ms-page").nth(1).wait_for()
+    ends = book.page.locator(".ms-name > span:last-child")
+    assert ends.all_inner_texts() == ["ohort_24", "ohort_25"]
+    for name in book.page.locator(".ms-name").all():
+        box, end = name.bounding_box(), name.locator("span").last.bounding_box()
+        assert end["x"] + end["width"] <= box["x"] + box["width"] + 1
+
+
+def test_many_pages_have_one_scrollbar(book):
+    book.execute(2, "ms.register_variables('w', {f'v{i}': 1.0 for i in range(55)})")
+    book.panel().locator("[data-figure=pages] dd", has_text="55").wait_for()
+    full, seen = book.panel().evaluate(
+        """(panel) => { const output = panel.closest('.jp-OutputArea-output');
+                        return [output.scrollHeight, output.clientHeight]; }"""
+    )
+    assert full <= seen + 1

@@ -12,7 +12,8 @@ function groupRow(table, { namespace }) {
       "aria-label": `Release all of ${namespace}`,
       onclick: () => table.questions.gc(namespace),
     },
-    "Release all …",
+    icon("release"),
+    h("span", { class: "ms-wide" }, " all …"),
   );
   const many = h("span", { class: "ms-muted" });
   const element = h("tr", { class: "ms-group" });
@@ -70,7 +71,7 @@ function pageRow(table, { page }) {
       onclick: () => table.toggle(page.uuid),
     },
     h("span", { class: "ms-caret", "aria-hidden": "true" }),
-    h("span", { class: "ms-name" }, page.variable),
+    nameElement(page.variable),
   );
   const release = h(
     "button",
@@ -136,6 +137,13 @@ function pageRow(table, { page }) {
     shown = now;
   };
   return { element, update };
+}
+
+/** Write a name so that what does not fit is left out of its middle: the ends of names differ. */
+function nameElement(text) {
+  const tail = [...text].length > 12 ? [...text].slice(-8).join("") : "";
+  const head = h("span", { class: "ms-name-head" }, tail ? text.slice(0, -tail.length) : text);
+  return h("span", { class: "ms-name" }, head, ...(tail ? [h("span", {}, tail)] : []));
 }
 
 function detailsRow(table) {

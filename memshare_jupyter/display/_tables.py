@@ -220,10 +220,10 @@ def _owner(page: PageInfo) -> str:
 
 
 def _process(holder: Holder, *, with_pid: bool = False) -> str:
-    """Say which process it is: ``this kernel``, or ``engine 0 (4711)``."""
+    """Say which process it is: ``this notebook``, ``rna.ipynb (4711)`` or ``engine 0 (4711)``."""
     label = holder.label or "process"
     if holder.here:
-        return f"this {label}"
+        return "this notebook" if label.endswith(".ipynb") else f"this {label}"
     return f"{label} ({holder.pid})" if with_pid else label
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import difflib
 import json
+import os
+import select
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
 from typing import Any
 
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.blocks import in_units, room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
 from memshare_jupyter.core.registry import PageInfo, Snapshot
-from memshare_jupyter.display import PageTable, age, count
-from memshare_jupyter.errors import MemshareError
+from memshare_jupyter.display import PageTable, age, count, details
+from memshare_jupyter.errors import MemshareError, PageNotFoundError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,36 +40,63 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="memshare", description="Show the pages that kernels and engines share by name."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.set_defaults(run=_ls, namespace=None, holders=False, json=False)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands; ls if there is none")
     ls = commands.add_parser("ls", help="list every page and who holds it")
     ls.add_argument("namespace", nargs="?", help="only this namespace")
     ls.add_argument("--holders", action="store_true", help="list the holders below each page")
     ls.set_defaults(run=_ls)
+    info = commands.add_parser("info", help="show all about pages and who holds them")
+    info.add_argument("pages", nargs="+", metavar="NAMESPACE.VARIABLE")
+    info.set_defaults(run=_info)
     gc = commands.add_parser("gc", help="remove what dead processes left; say who keeps the rest")
     gc.set_defaults(run=_gc)
     doctor = commands.add_parser("doctor", help="say how memory is shared here and what is amiss")
     doctor.set_defaults(run=_doctor)
-    top = commands.add_parser("top", help="show the list again every few seconds")
+    top = commands.add_parser("top", help="show the list again every few seconds; q ends it")
     top.add_argument("-d", "--delay", type=float, default=2.0, metavar="SECONDS")
     top.add_argument("-n", "--times", type=int, default=0, help="end after so many")
     top.set_defaults(run=_top)
-    for command in (ls, gc, doctor):
+    for command in (ls, info, gc, doctor, top):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
+def _version() -> str:
+    return metadata.version("memshare-jupyter")
+
+
 def _ls(chosen: argparse.Namespace) -> int:
-    pages = [p for p in snapshot().pages if chosen.namespace in (None, p.namespace)]
+    every = snapshot().pages
+    pages = [page for page in every if chosen.namespace in (None, page.namespace)]
+    if chosen.namespace and not pages:
+        hint = _near(chosen.namespace, {page.namespace for page in every})
+        raise PageNotFoundError(f"nothing is shared in namespace {chosen.namespace!r}{hint}")
     if chosen.json:
         print(_json(pages))
     elif not pages:
-        where = f" in namespace {chosen.namespace!r}" if chosen.namespace else ""
-        print(f"nothing is shared{where}")
+        print("nothing is shared")
     else:
         print(PageTable(pages))
         if chosen.holders:
             print(_holders(pages))
     return 0
+
+
+def _info(chosen: argparse.Namespace) -> int:
+    every = {page.name: page for page in snapshot().pages}
+    for name in chosen.pages:
+        if name not in every:
+            raise PageNotFoundError(f"there is no page {name}{_near(name, every)}")
+    pages = [every[name] for name in chosen.pages]
+    print(_json(pages) if chosen.json else details(pages))
+    return 0
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    alike = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def _gc(chosen: argparse.Namespace) -> int:
@@ -90,17 +123,54 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 def _top(chosen: argparse.Namespace) -> int:
     shown = 0
-    while True:
-        now = snapshot()
-        if sys.stdout.isatty():
-            print("\x1b[H\x1b[2J", end="")
-        print(_header(now))
-        print(PageTable(now.pages) if now.pages else "nothing is shared")
-        print(_holders(now.pages), flush=True)
-        shown += 1
-        if shown == chosen.times:
-            return 0
-        time.sleep(chosen.delay)
+    with _keys() as pressed:
+        while True:
+            now = snapshot()
+            print(_json(now.pages) if chosen.json else _screen(now), flush=True)
+            shown += 1
+            if shown == chosen.times or "q" in pressed(chosen.delay):
+                return 0
+
+
+def _screen(now: Snapshot) -> str:
+    """Return what `top` shows; in a terminal no more than fits into its window."""
+    table = repr(PageTable(now.pages)) if now.pages else "nothing is shared"
+    lines = f"{_header(now)}\n{table}\n{_holders(now.pages)}".splitlines()
+    if not sys.stdout.isatty():
+        return "\n".join(lines)
+    columns, rows = shutil.get_terminal_size()
+    if len(lines) > rows - 1:
+        more = len(lines) - (rows - 2)
+        lines[rows - 2 :] = [f"... {count(more, 'line')} more; q ends this"]
+    cut = [line if len(line) <= columns else f"{line[: columns - 1]}…" for line in lines]
+    return "\x1b[H\x1b[2J" + "\n".join(cut)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Return a function that waits so many seconds, or less, for what is typed, and returns it."""
+    if os.name != "posix" or not sys.stdin.isatty():  # nobody types
+
+        def sleep(seconds: float) -> str:
+            time.sleep(seconds)
+            return ""
+
+        yield sleep
+        return
+    import termios  # noqa: PLC0415 -- not on every system
+    import tty  # noqa: PLC0415
+
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+
+    def pressed(seconds: float) -> str:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        return os.read(sys.stdin.fileno(), 100).decode(errors="replace") if ready else ""
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def _header(now: Snapshot) -> str:

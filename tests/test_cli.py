@@ -42,7 +42,60 @@ def test_ls_lists_the_pages_of_every_process(study, memshare):
     listed = memshare("ls")
     assert re.search(r"study\.X +array +100 × 50 +float64 +C +40\.0 kB", listed)
     assert "1 page in 1 namespace, 40.0 kB shared" in listed
-    assert memshare("ls", "other") == "nothing is shared in namespace 'other'\n"
+    assert re.search(r"study\.X +array +100 × 50", memshare())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["ls", "stdy"], "nothing is shared in namespace 'stdy'; did you mean study?"),
+        (["ls", "other"], "nothing is shared in namespace 'other'"),
+        (["info", "study.Y"], "there is no page study.Y; did you mean study.X?"),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_names_what_is_like_it(study, capsys, line, said):
+    assert cli.main(line) == 1
+    assert capsys.readouterr().err == f"memshare: {said}\n"
+
+
+def test_info_shows_all_about_a_page(study, memshare):
+    said = memshare("info", "study.X")
+    assert f"{os.getpid()}  owner" in said
+    assert "study.X: array 100 × 50 float64 C 40.0 kB, read-only for viewers" in said
+    assert json.loads(memshare("info", "study.X", "--json"))[0]["variable"] == "X"
+
+
+def test_the_version_is_that_of_the_package(memshare):
+    assert memshare("--version") == f"memshare {ms.__version__}\n"
+
+
+def test_top_fits_its_window_and_q_ends_it(child_environment, child):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    owner = child("ms.register_variables('many', {f'long_name_{i}': i for i in range(40)})")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
+    command = [sys.executable, "-m", "memshare_jupyter", "top", "-d", "60"]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, env=child_environment, **ends) as top:
+        try:
+            os.close(theirs)
+            shown = b""
+            while b"more; q ends this" not in shown:
+                shown += os.read(ours, 10_000)
+            os.write(ours, b"q")
+            assert top.wait(10) == 0
+        finally:
+            top.kill()
+            os.close(ours)
+    lines = shown.decode().partition("\x1b[2J")[2].split("\r\n")
+    assert max(map(len, lines)) <= 60
+    assert len(lines) <= 12
+    assert lines[0].endswith("…")
+    owner.kill()
 
 
 def test_ls_names_the_holders_and_what_they_have_in_memory(study, memshare, child):

@@ -1,4 +1,4 @@
-"""A bar that shows how many items of a call are done."""
+"""How many items of a call are done: an output in a notebook, a bar in a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from memshare_jupyter.apply._shown import Shown, in_kernel
+
 if TYPE_CHECKING:
     from memshare_jupyter.apply._run import Run
 
 
 class Progress:
-    """Shows a bar in the notebook or terminal once a call has taken some time.
+    """Shows how far a call is once it has taken some time, and keeps what shows it up to date.
 
     Items, not messages, are counted: the engines write how many they have done into shared memory.
     Where nobody would see it move, in a script whose output goes into a file, there is no bar.
@@ -26,18 +28,22 @@ class Progress:
 
     def __init__(self, run: Run, after_s: float | None) -> None:
         self._run = run
-        self._begin = time.time()
-        self._at = None if after_s is None else self._begin + after_s
+        self._at = None if after_s is None else run.began + after_s
         self._bar: Any = None
 
     def update(self) -> None:
         """Show what is done by now."""
-        if self._at is None or time.time() < self._at:
-            return
-        if self._bar is None:
-            self._bar = _bar(self._run.total)
-            self._bar.start_t = self._begin  # so that the rate is that of the whole call
-        self._bar.update(self._run.progress - self._bar.n)
+        done = self._run.progress  # asked also where it is not shown: so it notes when it started
+        for shown in self._run.shown:
+            shown.update()
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif self._at is not None and time.time() >= self._at:
+            self._at = None
+            if in_kernel():
+                self._run.shown.append(Shown(self._run))
+            else:
+                self._bar = _bar(self._run)
 
     def close(self) -> None:
         """Leave the bar as it is, full or not."""
@@ -46,22 +52,18 @@ class Progress:
             self._bar.close()
 
 
-def _bar(items: int) -> Any:
-    # Imported here, because most calls are over before they need one. Not tqdm's auto: that takes
-    # a script for a notebook if anything has imported ipykernel.
-    in_notebook = _in_kernel()
-    if in_notebook:
-        from tqdm.notebook import tqdm  # noqa: PLC0415
-    else:
-        from tqdm.std import tqdm  # noqa: PLC0415
+def _bar(run: Run) -> Any:
+    # Imported here, because most calls are over before they need one.
+    from tqdm.std import tqdm  # noqa: PLC0415
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread: we come by often enough
 
-    return Bar(total=items, unit="item", disable=not in_notebook and not sys.stderr.isatty())
-
-
-def _in_kernel() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return hasattr(shell, "kernel")
+    bar = Bar(
+        total=run.total, unit="item", disable=not sys.stderr.isatty(),
+        smoothing=0,  # the mean of all: it begins with a jump, which is no speed
+    )  # fmt: skip
+    since, before = run.started or (time.time(), run.progress)
+    bar.start_t, bar.initial = since, before
+    bar.n = before
+    return bar

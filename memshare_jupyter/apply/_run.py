@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from memshare_jupyter.apply._shown import Shown, in_kernel
 
 _numbers: Final = itertools.count(1)
 _lock: Final = threading.Lock()
 _current: dict[int, Run] = {}
+_last: Ended | None = None
+_STOPPED: Final = (CancelledError, KeyboardInterrupt)
+_PATIENCE_S: Final = 2.0
+"""Who waits so long for a result is shown how far it is."""
+
+
+class Ended(NamedTuple):
+    """What is remembered of a call that is over, without its results."""
+
+    id: int
+    title: str
+    total: int
+    engines: tuple[int, ...]
+    done: list[int]
+    began: float
+    ended: float
+    state: str
+    failure: str
 
 
 def current_runs() -> list[Run]:
     """Return the calls of this process that go on at this moment, the oldest first."""
     with _lock:
         return list(_current.values())
+
+
+def last_run() -> Ended | None:
+    """Return what is remembered of the call of this process that ended last."""
+    return _last
 
 
 class Run(Future[Any]):
@@ -39,6 +65,10 @@ class Run(Future[Any]):
         Ids of the engines it was shared out to, and of those that replaced some that died.
     began : float
         When it began, in seconds since the epoch.
+    started : tuple of (float, int) or None
+        When items were first seen to be done, and how many: what came before was waiting.
+    ended : float or None
+        When it ended.
     output : tuple of (engine, item, stream, text)
         What the function wrote to ``"stdout"`` and ``"stderr"``, once the call is over.
 
@@ -58,6 +88,9 @@ class Run(Future[Any]):
         self.total = total
         self.engines = tuple(engines)
         self.began = time.time()
+        self.started: tuple[float, int] | None = None
+        self.ended: float | None = None
+        self.shown: list[Shown] = []
         self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
         self._watching = threading.Lock()
@@ -65,8 +98,46 @@ class Run(Future[Any]):
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
-        state = "done" if self.done() else "cancelled" if self.stopping.is_set() else "running"
-        return f"<Run {self.id}: {self.title}, {self.progress:,} of {self.total:,} items, {state}>"
+        done = f"{self.progress:,} of {self.total:,} items"
+        return f"<Run {self.id}: {self.title}, {done}, {self.state}>"
+
+    def _ipython_display_(self) -> None:
+        if not in_kernel():
+            print(repr(self))  # noqa: T201 -- as a terminal shows any value
+            return
+        shown = Shown(self)
+        if not self.done():
+            self.shown.append(shown)
+
+    @property
+    def state(self) -> str:
+        """``"queued"``, ``"running"``, ``"stopping"``, ``"done"``, ``"cancelled"``, ``"failed"``.
+
+        It is queued while its engines do another call of this process first.
+        """
+        if not self.done():
+            if self.stopping.is_set():
+                return "stopping"
+            return "running" if self.ahead() is None else "queued"
+        error = self.exception()
+        if error is None:
+            return "done"
+        return "cancelled" if isinstance(error, _STOPPED) else "failed"
+
+    @property
+    def failure(self) -> str:
+        """The first line of the error it ended with; empty if there is none, or was cancelled."""
+        if self.state != "failed":
+            return ""
+        return f"{self.exception()}".partition("\n")[0]
+
+    def rate(self) -> float | None:
+        """Return how many items are done in a second, leaving out the time in which it waited."""
+        if self.started is None:
+            return None
+        since, before = self.started
+        rate = (self.progress - before) / max(0.001, (self.ended or time.time()) - since)
+        return rate or None
 
     def __len__(self) -> int:
         return self.total
@@ -86,7 +157,16 @@ class Run(Future[Any]):
         """Return how many items each of `engines` has done."""
         with self._watching:
             done = self._done_by_engine()
+        if self.started is None and any(done):
+            self.started = time.time(), sum(done)
         return done + [0] * (len(self.engines) - len(done))  # one that is to begin
+
+    def ahead(self) -> Run | None:
+        """Return the call that its engines do first, while it waits for one."""
+        if self.progress:
+            return None
+        mine = {*self.engines}
+        return next((r for r in current_runs() if r.id < self.id and mine & {*r.engines}), None)
 
     def cancel(self) -> bool:
         """Stop the engines before their next item, or in it if it takes long.
@@ -102,6 +182,50 @@ class Run(Future[Any]):
             return False
         self.stopping.set()
         return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the results and return them; show how far it is to one who waits in a notebook.
+
+        Raises
+        ------
+        TimeoutError
+            `timeout` seconds have passed.
+        """
+        if not self.done() and not self.shown and in_kernel():
+            patience_s = _PATIENCE_S if timeout is None else min(timeout, _PATIENCE_S)
+            with contextlib.suppress(TimeoutError):
+                self.exception(patience_s)
+            timeout = None if timeout is None else timeout - patience_s
+            if not self.done():
+                self._ipython_display_()
+        return super().result(timeout)
+
+    def set_result(self, result: Any) -> None:
+        """Say that it is over."""
+        super().set_result(result)
+        self._remember()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Say that it is over, and why; a stop by the user is one line and no traceback."""
+        super().set_exception(exception)
+        if isinstance(exception, _STOPPED):
+            line = (
+                f"{type(exception).__name__}: stopped {self.title} after {self.progress:,}; "
+                "the engines are idle"
+            )
+            exception._render_traceback_ = lambda: [line]  # type: ignore[union-attr]
+        self._remember()
+
+    def _remember(self) -> None:
+        global _last  # noqa: PLW0603 -- a process has one last call
+        self.ended = time.time()
+        _last = Ended(
+            *(self.id, self.title, self.total, self.engines, self.done_by_engine()),
+            *(self.began, self.ended, self.state, self.failure),
+        )
+        for shown in self.shown:
+            shown.update(at_once=True)
+        self.shown.clear()
 
     def cancelled(self) -> bool:
         """Say whether it was cancelled and is over."""

@@ -3,7 +3,15 @@
 It imports the errors and the core. The command line, the magics and the panel show what it makes.
 """
 
-from memshare_jupyter.display._tables import PageTable, Table, age, count, details, registered
+from memshare_jupyter.display._tables import (
+    PageTable,
+    Table,
+    age,
+    count,
+    details,
+    registered,
+    some,
+)
 from memshare_jupyter.display._twin import twin
 
-__all__ = ["PageTable", "Table", "age", "count", "details", "registered", "twin"]
+__all__ = ["PageTable", "Table", "age", "count", "details", "registered", "some", "twin"]

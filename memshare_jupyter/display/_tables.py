@@ -12,6 +12,8 @@ from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot
 
 _MOST_ROWS: Final = 200
 """Of more, HTML shows these: a browser takes its time, and nobody reads to the end."""
+_MOST_NAMES: Final = 5
+"""A sentence lists so many."""
 _LINE: Final = 120
 """Characters that a line of text may have, as far as that can be had."""
 _TIGHT: Final = {"kind": 10, "dtype": 9}
@@ -148,6 +150,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def some(names: Iterable[str]) -> str:
+    """List the first names and how many more there are.
+
+    >>> some(["a", "b"]), some("abcdef")
+    ('a, b', 'a, b, c, d and 2 more')
+    """
+    names = list(names)
+    shown = names if len(names) <= _MOST_NAMES else names[: _MOST_NAMES - 1]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
 def age(seconds: float) -> str:
     """Write a time span with one unit.
 
@@ -187,10 +201,9 @@ def _sentence(page: PageInfo, now: float) -> str:
 
 
 def _row(page: PageInfo) -> dict[str, str]:
-    owner = next((h for h in page.holders if h.role == "owner"), None)
     return {
         **_value(page),
-        "owner": "gone" if owner is None else _process(owner, with_pid=True),
+        "owner": _owner(page),
         "views": str(page.views),
         "handles": str(page.handles),
         "mode": "r+" if page.writable else "r",
@@ -199,11 +212,18 @@ def _row(page: PageInfo) -> dict[str, str]:
     }
 
 
+def _owner(page: PageInfo) -> str:
+    for holder in page.holders:
+        if holder.role == "owner":
+            return _process(holder, with_pid=True)
+    return "gone" if page.state == "orphaned" else "let it go"
+
+
 def _process(holder: Holder, *, with_pid: bool = False) -> str:
-    """Say which process it is: ``this kernel``, or ``engine 0 (4711)``."""
+    """Say which process it is: ``this notebook``, ``rna.ipynb (4711)`` or ``engine 0 (4711)``."""
     label = holder.label or "process"
     if holder.here:
-        return f"this {label}"
+        return "this notebook" if label.endswith(".ipynb") else f"this {label}"
     return f"{label} ({holder.pid})" if with_pid else label
 
 

@@ -80,7 +80,8 @@ class Applying:
         if cell is None:
             return self._notebook.function(arguments.fn)
         rng = [] if arguments.seed is None else ["rng"]
-        return cells.function(self._shell, cell, [arguments.item, *arguments.vars, *rng])
+        names = [self._notebook.parameter(name) for name in arguments.vars]
+        return cells.function(self._shell, cell, [arguments.item, *names, *rng])
 
 
 def _form(text: str) -> str:

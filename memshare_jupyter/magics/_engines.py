@@ -42,7 +42,9 @@ class Engines:
         """Start a local cluster, or what it lacks, and use it from now on."""
         self._adopted, self._local = None, True
         self._about_to_start()
-        pointed = self._point_px_to(local_cluster(n, quiet=quiet).client)
+        with contextlib.redirect_stderr(sys.stdout):  # a start is no error, so it is not red
+            cluster = local_cluster(n, quiet=quiet)
+        pointed = self._point_px_to(cluster.client)
         return self.status() + pointed
 
     def stop(self) -> str:
@@ -117,8 +119,8 @@ class Engines:
         """Say once which cluster is used that nobody has named."""
         if self._adopted is None and found is not self._told and not quiet:
             self._told = found
-            sys.stderr.write(
-                f"{self.status()}; %memshare cluster start uses a local cluster instead\n"
+            print(  # noqa: T201 -- good news is ordinary output
+                f"{self.status()}; %memshare cluster start uses a local cluster instead"
             )
 
     def count(self) -> int:
@@ -144,11 +146,10 @@ class Engines:
             found = chosen[1]
         else:
             self._about_to_start()
+            with contextlib.redirect_stderr(sys.stdout):  # a start is no error, so it is not red
+                found = started(None, max_cores, quiet=quiet)
             if targets is None:
-                if quiet:
-                    started(None, max_cores, quiet=True)
                 return None
-            found = started(None, max_cores, quiet=quiet)
         if targets is None:
             return found
         engines = engines_of(found)

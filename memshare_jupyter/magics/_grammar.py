@@ -162,14 +162,19 @@ def apply_parser(magic: str) -> MagicArgumentParser:
     parser.add_argument("--fn", metavar="NAME", help="the function, as score or np.std")
     if matrix:
         parser.add_argument(
-            *("-m", "--margin"), choices=["rows", "cols"], default="cols", help="default: cols"
+            *("-m", "--margin"),
+            type=lambda text: {"1": "rows", "2": "cols"}.get(text, text),
+            choices=["rows", "cols"],
+            default="cols",
+            help="default: cols; 1 and 2 mean the same, as in R",
         )
     parser.add_argument(
         *("--vars",),
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further arguments of the function: variables of X's namespace, or of the notebook",
+        help="further arguments of the function: variables of X's namespace, or of the notebook, "
+        "or pages such as rna.y, which the function knows as y",
     )
     if matrix:
         parser.add_argument(

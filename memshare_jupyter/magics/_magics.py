@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace as Arguments
+from pathlib import PurePath
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,7 +146,13 @@ class MemshareMagics(Magics):
             display(table)
 
     def _apply(self, magic: str, line: str, cell: str | None) -> Any:
-        arguments = _parsed(grammar.apply_parser(magic), split(line))
+        words = split(line)
+        if "lambda" in words and "--fn" in words:
+            raise UsageError(
+                "--fn takes the name of a function; an expression goes into a cell: "
+                f"%%{magic} {words[0]}, and below it the expression over {grammar.ITEM[magic]}"
+            )
+        arguments = _parsed(grammar.apply_parser(magic), words)
         if arguments is None:
             return None
         arguments.max_cores = arguments.max_cores or self.max_cores
@@ -205,8 +213,14 @@ def load(shell: InteractiveShell) -> None:
     shell.input_transformer_manager.line_transforms.insert(0, magics.await_register)
     shell.Completer.custom_matchers.append(magics.completer.matcher)
     engine = getattr(getattr(shell, "kernel", None), "engine_id", None)
-    label = "kernel" if hasattr(shell, "kernel") else "ipython"
+    label = _of_notebook() if hasattr(shell, "kernel") else "ipython"
     registry().label(label if engine is None else f"engine {engine}")
+
+
+def _of_notebook() -> str:
+    """Return the name of the notebook that a server started this kernel for, if it said so."""
+    name = PurePath(os.environ.get("JPY_SESSION_NAME", "")).name
+    return name if name.endswith(".ipynb") else "kernel"
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -100,11 +100,25 @@ class Notebook:
         A page of the namespace of the items comes before a variable of the notebook.
         """
         lookup = self._lookup
-        found = lookup.variables(names, items.namespace if isinstance(items, PageName) else None)
-        pages = [one for one in found.values() if isinstance(one, PageName)]
+        pages = {name: page for name in names if (page := self._page_of_var(name)) is not None}
+        others = [name for name in names if name not in pages]
+        found = {page.variable: page for page in pages.values()}
+        found |= lookup.variables(others, items.namespace if isinstance(items, PageName) else None)
+        shared = [one for one in found.values() if isinstance(one, PageName)]
         # What is shared for the call goes where its other pages are.
-        where = {"namespace": pages[0].namespace} if names and len(pages) == len(names) else {}
+        where = {"namespace": shared[0].namespace} if names and len(shared) == len(names) else {}
         return {"vars": found, **where}
+
+    def parameter(self, name: str) -> str:
+        """Return what a function calls the argument that a word of ``--vars`` names."""
+        page = self._page_of_var(name)
+        return name if page is None else page.variable
+
+    def _page_of_var(self, name: str) -> PageName | None:
+        """Return the page that a word of ``--vars`` names in full; None for any other word."""
+        if "." not in name or name.partition(".")[0] in self.variables:
+            return None
+        return self._lookup.page(name)
 
     @property
     def _lookup(self) -> NotebookNames:

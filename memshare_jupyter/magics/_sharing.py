@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from argparse import Namespace as Arguments
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -32,6 +33,7 @@ from memshare_jupyter.engines import (
     page_of,
 )
 from memshare_jupyter.magics import _cells as cells
+from memshare_jupyter.magics._holding import holders_of
 from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
@@ -152,10 +154,16 @@ class Sharing:
             )
             return Table([], f"detached {what} on {on}")
         in_use = detach(pages, self._notebook.variables)
-        return Table([], _in_use(in_use) or f"detached {what}")
+        return Table([], self._in_use(in_use) or f"detached {what}")
 
     def _release(self, arguments: Arguments) -> Table:
         """End this process's ownership."""
+        for text in arguments.pages:
+            if "." not in text and any(page.namespace == text for page in snapshot().pages):
+                raise UsageError(
+                    f"{text} is a namespace; to let go of all that this process has in it: "
+                    f"%memshare gc {text}"
+                )
         pages = self._notebook.pages(arguments.pages)
         uuids = {page: _metadata(page).uuid for page in pages}
         for namespace in {page.namespace for page in pages}:
@@ -181,7 +189,7 @@ class Sharing:
             f"{done} {where}: {', '.join(names)}" for where, names in found.items() if names
         ] or [f"{done}: nothing"]
         if not arguments.dry_run:
-            notes.append(_in_use(set(found["here"]) & set(view_list())))
+            notes.append(self._in_use(set(found["here"]) & set(view_list())))
         return Table([], "\n".join(filter(None, notes)))
 
     def _panel(self, arguments: Arguments) -> Any:
@@ -209,6 +217,19 @@ class Sharing:
             case name:
                 note = self._engines.adopt(name)
         return Table([], note)
+
+    def _in_use(self, names: Iterable[str]) -> str:
+        """Say which pages arrays here still use, and what holds those arrays."""
+        names = list(names)
+        if not names:
+            return ""
+        gc.collect()  # errors of before lie in cycles, and their tracebacks hold what they saw
+        left = sorted({*names} & {*view_list()})
+        if not left:
+            return f"detached {', '.join(names)}"
+        held = ", ".join(holders_of(left, self._notebook.variables))
+        by = f", held by {held}" if held else ""
+        return f"arrays still use {', '.join(left)}{by}; the views end with them"
 
     def _costs(self, pages: list[PageInfo], left: dict[str, Any]) -> Table:
         """Return a table of pages just registered, with what they save."""
@@ -272,8 +293,3 @@ def _released(page: PageName, left: PageInfo | None) -> str:
         dict.fromkeys(f"{'this process' if h.here else h.label or h.pid}" for h in left.holders)
     )
     return f"released {page}; its memory is free when the last view is gone ({viewers})"
-
-
-def _in_use(names: Iterable[str]) -> str:
-    listed = ", ".join(names)
-    return f"arrays still use {listed}; the views end with them" if listed else ""

@@ -1,13 +1,21 @@
-"""What a click in the panel does, and what it then says."""
+"""What a click in the panel does, and what it then says.
+
+A question shows pages, and an answer is about these and no others: each is named by its uuid and
+by when it was registered. What has been replaced since then is left alone, and so is what came.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from memshare_jupyter.apply import current_runs
 from memshare_jupyter.core.api import release_variables, release_views
+from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.registry import PageInfo, registry
-from memshare_jupyter.errors import MemshareError, PageNotFoundError
+from memshare_jupyter.display import some
+from memshare_jupyter.errors import MemshareError, NotOwnerError, PageNotFoundError
 
 
 def perform(asked: dict[str, Any]) -> dict[str, Any]:
@@ -16,8 +24,9 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     asked : dict
-        ``action``: ``"release"`` or ``"detach"`` with the ``uuid`` of a page, ``"gc"`` with a
-        ``namespace``, or ``"cancel"`` with the id of a ``run``.
+        ``action``: ``"release"`` or ``"detach"`` with a ``page``, ``"gc"`` with a ``namespace``
+        and the ``pages`` of it that the question showed, or ``"cancel"`` with the id of a ``run``.
+        A page is its uuid and when it was registered.
     """
     try:
         return {"ok": True, "text": _ACTIONS[asked["action"]](asked)}
@@ -28,28 +37,53 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _release(asked: dict[str, Any]) -> str:
-    page = _page(asked["uuid"])
-    release_variables(page.namespace, page.variable)
-    views = page.views
-    if not views:
+    with _undisturbed():
+        page = _page(*asked["page"])
+        if not _owned(page):
+            raise NotOwnerError(_why_not_owned(page))
+        release_variables(page.namespace, page.variable)
+        left = _pages().get(page.uuid)
+    if left is None or not left.views:
         return f"released {page.name}; its memory is free"
-    viewers = "1 view keeps" if views == 1 else f"{views} views keep"
+    viewers = "1 view keeps" if left.views == 1 else f"{left.views} views keep"
     return f"released {page.name}; {viewers} its memory until they end"
 
 
 def _detach(asked: dict[str, Any]) -> str:
-    page = _page(asked["uuid"])
-    if release_views(page.namespace, page.variable):
+    with _undisturbed():
+        page = _page(*asked["page"])
+        if not _viewed(page):
+            raise PageNotFoundError(f"this kernel has no view of {page.name}", uuid=page.uuid)
+        if _viewed_by_name(_pages().values())[page.name] > 1:
+            raise MemshareError(
+                f"this kernel views two pages called {page.name}, and would detach both; in a "
+                f"cell: release_views({page.namespace!r}, {page.variable!r})"
+            )
+        in_use = release_views(page.namespace, page.variable)
+    if in_use:
         return f"detached {page.name}; the view ends with the arrays here that still use it"
     return f"detached {page.name}"
 
 
 def _gc(asked: dict[str, Any]) -> str:
-    let_go, in_use = registry().gc(asked["namespace"])
-    if not let_go:
-        return f"this kernel holds nothing of {asked['namespace']}"
-    still = f"; arrays here still use {', '.join(in_use)}" if in_use else ""
-    return f"let go: {', '.join(let_go)}{still}"
+    namespace, shown = str(asked["namespace"]), {tuple(page) for page in asked["pages"]}
+    with _undisturbed():
+        now = [page for page in _pages().values() if page.namespace == namespace]
+        meant = [page for page in now if (page.uuid, page.created) in shown]
+        views = _viewed_by_name(now)
+        owned = [page for page in meant if _owned(page)]
+        viewed = [page for page in meant if _viewed(page) and views[page.name] == 1]
+        release_variables(namespace, [page.variable for page in owned])
+        in_use = release_views(namespace, {page.variable for page in viewed})
+    done = {page.uuid: page for page in (*owned, *viewed)}
+    # What came since is not what was asked about, nor is what replaced it.
+    kept = [page for page in now if page.uuid not in done and (_owned(page) or _viewed(page))]
+    parts = [f"let go of {_listed(done.values())}" if done else f"let go of nothing in {namespace}"]
+    if kept:
+        parts.append(f"kept {_listed(kept)}, not asked about")
+    if in_use:
+        parts.append(f"arrays here still use {some(in_use)}")
+    return "; ".join(parts)
 
 
 def _cancel(asked: dict[str, Any]) -> str:
@@ -60,11 +94,54 @@ def _cancel(asked: dict[str, Any]) -> str:
     return "the run has ended already"
 
 
-def _page(uuid: str) -> PageInfo:
-    for page in registry().snapshot().pages:
-        if page.uuid == uuid:
-            return page
-    raise PageNotFoundError("that page is gone already; its last holder ended", uuid=uuid)
+def _undisturbed() -> Any:
+    """Let no other thread replace a page between the look at it and the act upon it.
+
+    The lock is the registry's own and reentrant, so that looks and acts take their turns in it.
+    """
+    return registry().turn._lock
+
+
+def _pages() -> dict[str, PageInfo]:
+    return {page.uuid: page for page in registry().snapshot().pages}
+
+
+def _page(uuid: str, created: float) -> PageInfo:
+    page = _pages().get(uuid)
+    if page is None:
+        raise PageNotFoundError("that page is gone already; its last holder ended", uuid=uuid)
+    if page.created != created:
+        raise PageNotFoundError(
+            f"{page.name} was registered anew since you were asked, and is kept", uuid=uuid
+        )
+    return page
+
+
+def _owned(page: PageInfo) -> bool:
+    return any(holder.here and holder.role == "owner" for holder in page.holders)
+
+
+def _viewed(page: PageInfo) -> bool:
+    return any(holder.here and holder.role == "view" for holder in page.holders)
+
+
+def _viewed_by_name(pages: Iterable[PageInfo]) -> Counter[str]:
+    """Count the pages that this process views under each name: those let go keep theirs."""
+    return Counter(page.name for page in pages if _viewed(page))
+
+
+def _why_not_owned(page: PageInfo) -> str:
+    owner = next((holder.pid for holder in page.holders if holder.role == "owner"), None)
+    if owner is not None:
+        return f"{page.name} is owned by process {owner}; release it there"
+    if any(other.name == page.name and _owned(other) for other in _pages().values()):
+        return f"{page.name} was replaced meanwhile: the new page is kept, the old one is draining"
+    return f"{page.name} was let go by its owner already; it ends with its last view"
+
+
+def _listed(pages: Iterable[PageInfo]) -> str:
+    pages = list(pages)
+    return f"{some([page.name for page in pages])} ({in_units(sum(p.size_bytes for p in pages))})"
 
 
 _ACTIONS = {"release": _release, "detach": _detach, "gc": _gc, "cancel": _cancel}

@@ -8,13 +8,15 @@ clock may be another machine's.
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import os
 import socket
 import time
 from collections import deque
 from typing import Any, Final, TypeAlias
 
-from memshare_jupyter.apply import current_runs
+from memshare_jupyter.apply import Run, current_runs, last_run
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
 from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
@@ -37,19 +39,21 @@ class Feed:
 
     Attributes
     ----------
-    opened : frozenset of str
-        Pages, by uuid, whose holders are looked at in detail.
+    opened : dict of str to frozenset of str
+        Pages, by uuid, whose holders are looked at in detail, for each page that shows the panel.
     pages : dict of str to PageInfo
         The pages at the last look, by uuid. A new one when anything changed.
     """
 
     def __init__(self, namespace: str | None = None) -> None:
         self.namespace = namespace
-        self.opened: frozenset[str] = frozenset()
+        self.opened: dict[str, frozenset[str]] = {}
         self._last = Snapshot(())
         self.pages: dict[str, PageInfo] = {}
         self._runs: list[Message] = []
         self._shares: Message = {}
+        self._looked_for: frozenset[str] = frozenset()
+        self._look_again = 0.0
         self._history: deque[tuple[float, int]] = deque(maxlen=_HISTORY_POINTS)
         self._next_beat = 0.0
 
@@ -80,10 +84,8 @@ class Feed:
         if (runs := _runs()) != self._runs:
             message["runs"] = self._runs = runs
         due = time.monotonic() >= self._next_beat
-        if (self.opened or self._shares) and (due or message):
-            shares = self._resident()
-            if shares != self._shares:
-                message["shares"] = self._shares = shares
+        if (shares := self._resident()) != self._shares:
+            message["shares"] = self._shares = shares
         if message:
             return {"type": "diff", **message, **(self._beat() if due else {"now": time.time()})}
         return {"type": "beat", **self._beat()} if due else None
@@ -128,10 +130,20 @@ class Feed:
         }
 
     def _resident(self) -> Message:
-        """Return, for the opened pages, each holder's share of what is in memory."""
-        pages = [self.pages[uuid] for uuid in self.opened if uuid in self.pages]
+        """Return, for the opened pages, each holder's share of what is in memory.
+
+        Linux adds it up map by map, which takes its time where there are thousands of them; so it
+        is asked again only after a hundred times as long, unless other pages are opened.
+        """
+        opened = frozenset[str]().union(*list(self.opened.values()))
+        now = time.monotonic()
+        if opened == self._looked_for and (not opened or now < self._look_again):
+            return self._shares
+        pages = [self.pages[uuid] for uuid in opened if uuid in self.pages]
         holders = {h.session: h for page in pages for h in page.holders}
         shares = {key: share_bytes(h.pid, h.pid_namespace) for key, h in holders.items()}
+        after = time.monotonic()
+        self._looked_for, self._look_again = opened, after + max(BEAT_S, 100 * (after - now))
         return {
             page.uuid: {
                 str(h.pid): shares[h.session].get(page.uuid, 0)
@@ -143,7 +155,7 @@ class Feed:
 
 
 def _row(page: PageInfo) -> Message:
-    return {
+    row: Message = {
         "uuid": page.uuid,
         "namespace": page.namespace,
         "variable": page.variable,
@@ -158,18 +170,35 @@ def _row(page: PageInfo) -> Message:
         "state": page.state,
         "holders": [(h.pid, h.label, h.role, h.since, h.here) for h in page.holders],
     }
+    if not _can_be_assigned(page.variable):
+        row["view"] = "view"
+    return row
+
+
+def _can_be_assigned(name: str) -> bool:
+    """Say whether a snippet may give this name to a view: it is Python's, and hides nothing."""
+    hides = name in vars(builtins) or name in ("retrieve_views", "memshare_jupyter")
+    return name.isidentifier() and not keyword.iskeyword(name) and not hides
 
 
 def _runs() -> list[Message]:
-    return [
-        {
-            "id": run.id,
-            "title": run.title,
-            "total": run.total,
-            "engines": list(run.engines),
-            "done": run.done_by_engine(),
-            "began": run.began,
-            "stopping": run.stopping.is_set(),
-        }
-        for run in current_runs()
-    ]
+    """Tell of the runs that go on, or else of the one that ended last."""
+    if current := current_runs():
+        return [_run(run) for run in current]
+    last = last_run()
+    return [] if last is None else [{**last._asdict(), "stopping": False}]
+
+
+def _run(run: Run) -> Message:
+    ahead = run.ahead()
+    return {
+        "id": run.id,
+        "title": run.title,
+        "total": run.total,
+        "engines": list(run.engines),
+        "done": run.done_by_engine(),
+        "began": run.began,
+        "started": run.started,
+        "ahead": None if ahead is None else ahead.title,
+        "stopping": run.stopping.is_set(),
+    }

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import anywidget
 import traitlets
-from IPython.display import DisplayHandle, display
+from IPython.display import display, update_display
+from ipywidgets import Layout  # type: ignore[import-untyped]
 
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.names import check_namespace
@@ -30,6 +31,7 @@ from memshare_jupyter.panel._script import STATIC, joined
 
 _TWIN_S: Final = 5.0
 """The stored table is renewed at most this often: each time marks the notebook as changed."""
+_WITHOUT_A_KERNEL: Final = "The live panel needs its kernel; the table is what it showed last."
 
 
 class Panel(anywidget.AnyWidget):
@@ -65,74 +67,111 @@ class Panel(anywidget.AnyWidget):
         self.namespace = None if namespace is None else check_namespace(namespace)
         super().__init__(_twin=f"memshare-twin-{uuid.uuid4().hex}")
         self._feed = Feed(self.namespace)
-        self._publisher = Publisher(self._feed, self._tell, self._renew_twins)
-        self._twins: list[DisplayHandle] = []
-        self._stored: list[PageInfo] = []
+        self._publisher = Publisher(self._feed, self._tell, self._renew_twin, self._let_go)
+        self._present: set[str] = set()  # who was heard of since the last roll call
+        self._closed = False
+        self._stored: list[PageInfo] | None = None
         self._renewed_for: Any = None
         self._renew_at = 0.0
+        self._be_heard()
+        self.on_msg(Panel._hear)
+        opened.add(self)
+
+    def _be_heard(self) -> None:
         # ipykernel handles what a page says on the shell that last published on its comm. For us
         # that is the one that runs the cells, and a click would wait for the cell to end.
         if hasattr(self.comm, "_reply_subshell_for"):
             self.comm._reply_subshell_for = lambda _data, default: default
-        self.on_msg(Panel._hear)
-        opened.add(self)
 
     def _ipython_display_(self) -> None:
-        bundle = None if self.comm is None else self._repr_mimebundle_()
-        if bundle is None:
+        if self._closed:
             display({"text/plain": "this panel was closed; make another: Panel()"}, raw=True)
             return
+        if self.comm is None:  # let go, when nobody showed it
+            self.__dict__.pop("_repr_mimebundle_")
+            self.layout = Layout()
+            self.open()
+            self._be_heard()
+        bundle = self._repr_mimebundle_()
+        assert bundle is not None  # noqa: S101 -- it has a view
+        data, metadata = bundle
         self._publisher.start()
-        # An output of its own: without a kernel, notebooks show nothing of a widget's output.
+        # An output of its own: without a kernel, notebooks show nothing of a widget's output. All
+        # outputs of the panel have the same one, which one message renews.
         now = snapshot().pages
         self._stored = [p for p in now if self.namespace in (None, p.namespace)]
         table = twin(self._stored, self.namespace, self._twin)
-        handle = display(table, raw=True, display_id=True)
-        if handle is not None:
-            self._twins.append(handle)
-        display(bundle[0], metadata=bundle[1], raw=True)
+        display(table, raw=True, display_id=self._twin)
+        display({**data, "text/plain": _WITHOUT_A_KERNEL}, metadata=metadata, raw=True)
 
     def close(self) -> None:
         """End the panel: its thread, and its views in every page."""
         if hasattr(self, "_publisher"):  # else it could not be made
             self._publisher.stop()
+        self._closed = True
+        self._close_comms()
+
+    def _let_go(self) -> None:
+        """Keep nothing in the kernel and in pages for a panel that nobody shows, if one is shown.
+
+        Whoever runs a cell again makes another panel; the last one stays, for one who undoes that
+        they deleted its cell. Called on the publisher's thread.
+        """
+        if any(other._publisher.running for other in list(opened)):
+            self._close_comms()
+
+    def _close_comms(self) -> None:
+        self.layout.close()
         super().close()
 
     def _tell(self, message: Message) -> None:
+        if message["type"] == "who":
+            for absent in self._publisher.heard_at_once.keys() - self._present:
+                self._forget(absent)
+            self._present.clear()
         with contextlib.suppress(Exception):  # the kernel closes its sockets before it ends
             self.send(message)
 
     def _hear(self, message: Message, _buffers: Any) -> None:
         """Hear what a page says, on the thread that the kernel has for it."""
-        kind = message["type"]
+        kind, who = message["type"], message["who"]
+        here = threading.current_thread()  # a subshell's, unless this page waits for cells
+        new = who not in self._publisher.heard_at_once
+        self._publisher.heard_at_once[who] = here is not threading.main_thread()
+        self._present.add(who)
+        if "opened" in message:
+            self._feed.opened[who] = frozenset(message["opened"])
         if kind == "hello":
-            here = threading.current_thread()  # a subshell's, unless pages wait for cells
-            self._publisher.heard_at_once = here is not threading.main_thread()
             self._publisher.ask()
+            if new:  # perhaps it is one that was reloaded, which does not say that it leaves
+                self._publisher.answer({"type": "who"})
         elif kind == "here":
             self._publisher.start()
         elif kind == "leave":
+            self._forget(who)
             self._publisher.left()
-        elif kind == "open":
-            self._feed.opened = frozenset(message["uuids"])
         elif kind == "do":
             done = actions.perform(message)
-            self._publisher.answer({"type": "done", "id": message["id"], **done})
+            self._publisher.answer({"type": "done", "who": who, "id": message["id"], **done})
 
-    def _renew_twins(self) -> None:
+    def _forget(self, who: str) -> None:
+        """Keep nothing for a page that shows the panel no more."""
+        self._feed.opened.pop(who, None)
+        self._publisher.heard_at_once.pop(who, None)
+
+    def _renew_twin(self) -> None:
         """Store the pages of now in the notebook."""
         now = time.monotonic()
         if now < self._renew_at or self._feed.pages is self._renewed_for:
             return
         self._renew_at, self._renewed_for = now + _TWIN_S, self._feed.pages
         pages = list(self._feed.pages.values())
-        if pages == self._stored:
+        if self._stored is None or pages == self._stored:
             return
         self._stored = pages
         table = twin(pages, self.namespace, self._twin)
-        for handle in self._twins:
-            with contextlib.suppress(Exception):  # as in _tell
-                handle.update(table, raw=True)
+        with contextlib.suppress(Exception):  # as in _tell
+            update_display(table, raw=True, display_id=self._twin)
 
 
 @atexit.register

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -49,6 +50,7 @@ class Server:
         environment: dict[str, str],
         app: str = "jupyterlab",
         extra_settings: dict[str, dict[str, object]] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.root = folder / "notebooks"
         self.root.mkdir(parents=True)
@@ -70,7 +72,7 @@ class Server:
             *(f"--port={self.port}", "--ServerApp.port_retries=0"),
             *(f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.root}"),
             "--LabApp.expose_app_in_browser=True",
-            "--JupyterNotebookApp.expose_app_in_browser=True",
+            *("--JupyterNotebookApp.expose_app_in_browser=True", *options),
         ]
         self.log = folder / "server.log"
         with self.log.open("w") as log:
@@ -139,6 +141,31 @@ class Server:
         return sorted(groups)
 
 
+LINE = """
+// The line to the kernel, as a test wants it: slow, or losing messages; and what came over it.
+window.line = { delay: 0, lose: 0, which: '"comm_msg"', renewed: 0 };
+window.WebSocket = class extends WebSocket {
+    send(data) {
+        if (line.delay) setTimeout(() => super.send(data), line.delay);
+        else super.send(data);
+    }
+    set onmessage(hear) {
+        super.onmessage = (event) => {
+            const text = typeof event.data === 'string' ? event.data
+                : new TextDecoder().decode(event.data);
+            if (text.includes('"update_display_data"')) line.renewed += 1;
+            if (line.lose && text.replaceAll('": ', '":').includes(line.which)) {
+                line.lose -= 1;
+                return;
+            }
+            if (line.delay) setTimeout(() => hear(event), line.delay);
+            else hear(event);
+        };
+    }
+};
+"""
+
+
 class Notebook:
     """An open notebook: its cells, its kernel's state, its panel."""
 
@@ -179,6 +206,22 @@ class Notebook:
 
     def panel(self, i: int = 0):
         return self.page.locator(".memshare-panel").nth(i)
+
+    def save(self) -> None:
+        """Save it."""
+        self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+
+    def second_tab(self) -> Notebook:
+        """Save it, and open it in another tab of the browser."""
+        self.save()
+        return Notebook(self.page.context.new_page(), self.server, self.name, self.path)
+
+    def restart(self) -> None:
+        """Restart its kernel."""
+        self.page.evaluate(
+            "() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
+        )
 
     def start(self, i: int) -> str:
         """Begin to run cell `i`; return its prompt of before."""
@@ -305,9 +348,9 @@ def jupyter(chromium, child_environment, tmp_path_factory):
     """Start a Jupyter application; all are ended after the tests."""
     started = []
 
-    def start(app: str = "jupyterlab", extra_settings=None) -> Server:
+    def start(app: str = "jupyterlab", extra_settings=None, options=()) -> Server:
         folder = tmp_path_factory.mktemp(app)
-        started.append(Server(folder, child_environment, app, extra_settings))
+        started.append(Server(folder, child_environment, app, extra_settings, options))
         started[-1].wait_until_up()
         return started[-1]
 
@@ -336,6 +379,7 @@ def notebooks(chromium):
         )
         ending.callback(context.close)
         context.set_default_timeout(PATIENCE_S * 1000)
+        context.add_init_script(LINE)
         name = server.notebook(secrets.token_hex(4), cells)
         ending.callback(server.end_sessions, name)
         books.append(Notebook(context.new_page(), server, name, path))

@@ -89,7 +89,7 @@ def test_a_run_shows_how_far_it_is_and_cancel_stops_it(book):
     run.get_by_role("button", name="Cancel").click()
     printed = book.finished(2, timeout_s=3)
     assert "CancelledError" in printed
-    run.wait_for(state="detached", timeout=2000)
+    run.get_by_text("cancelled in").wait_for(timeout=2000)
     book.execute(2, "cluster.stop()")
 
 
@@ -101,7 +101,7 @@ def test_a_run_in_the_background_is_shown_while_other_cells_run(book):
     assert book.execute(2, "print(1 + 1)").strip() == "2"
     row.get_by_role("button", name="Cancel").click()
     book.says("cancelled score over 2,000 columns of rna.X")
-    row.wait_for(state="detached")
+    row.get_by_text("cancelled in").wait_for()
     assert book.execute(2, "print(run.cancelled()); cluster.stop()").strip() == "True"
 
 

@@ -30,13 +30,30 @@ def shared():
 
 
 def test_an_empty_panel_shows_a_line_that_registers_something(book):
-    line = book.panel().locator(".ms-empty code").first.inner_text()
-    book.panel().get_by_role("button", name="Copy the line").click()
-    assert book.page.evaluate("() => navigator.clipboard.readText()") == line
-    book.execute(2, "import memshare_jupyter; X = np.eye(3)\n" + line)
-    book.has_pages("rna.X")
-    assert not book.panel().locator(".ms-empty").is_visible()
-    assert shared() == ["rna.X"]
+    lines = book.panel().locator(".ms-empty code").all_inner_texts()
+    assert len(lines) == 2
+    for i, line in enumerate(lines):
+        book.panel().locator(".ms-empty button").nth(i).click()
+        assert book.page.evaluate("() => navigator.clipboard.readText()") == line
+        book.execute(2, f"%load_ext memshare_jupyter\nX = np.eye(3)\n{line}")
+        book.has_pages("rna.X")
+        assert not book.panel().locator(".ms-empty").is_visible()
+        assert shared() == ["rna.X"]
+        book.execute(2, "registry().gc()")
+        book.has_pages()
+
+
+def test_an_empty_panel_of_a_namespace_with_blanks_shows_lines_that_work(book):
+    book.text(1, "panel = ms.Panel('my \"own\" study')\npanel")
+    try:
+        book.run(1)
+        book.panel().locator(".ms-empty").wait_for()
+        for line in book.panel().locator(".ms-empty code").all_inner_texts():
+            book.execute(2, f"%load_ext memshare_jupyter\nX = np.eye(3)\n{line}")
+            assert shared() == ['my "own" study.X']
+            book.execute(2, "registry().gc()")
+    finally:
+        book.text(1, "panel = ms.Panel()\npanel")
 
 
 def test_a_row_says_what_a_page_holds_and_who_holds_it(book):
@@ -202,15 +219,15 @@ def test_gc_lets_go_of_a_namespace_and_of_no_other(book, child):
     book.execute(2, REGISTER)
     other = child("ms.register_variables('rna', {'theirs': np.ones(10)})")
     book.has_pages("rna.X", "rna.labels", "rna.theirs", "rna.y", "study.v2.out")
-    book.press("Gc namespace rna")
-    asked = book.confirm("Gc")
+    book.press("Release all of rna")
+    asked = book.confirm("Release all")
     assert "releases 3 pages" in asked
-    assert "rna.X, 480.0 kB: kernel (owner)" in asked
+    assert "X, 480.0 kB: kernel (owner)" in asked
     assert "theirs" not in asked
-    book.says("let go: rna.X, rna.labels, rna.y")
+    book.says("let go of rna.X, rna.labels, rna.y")
     book.has_pages("rna.theirs", "study.v2.out")
     assert shared() == ["rna.theirs", "study.v2.out"]
-    assert book.panel().get_by_role("button", name="Gc namespace rna").is_disabled()
+    assert book.panel().get_by_role("button", name="Release all of rna").is_disabled()
     other.kill()
 
 
@@ -406,3 +423,39 @@ def test_the_magic_shows_the_panel_of_a_namespace_and_unloading_closes_it(book):
     book.execute(2, "%unload_ext memshare_jupyter")
     book.panel().wait_for(state="detached")
     assert shared() == []
+
+
+def test_numbers_in_names_are_numbers_to_the_order(book):
+    book.execute(2, "ms.register_variables('w', {f'v{i}': 1.0 for i in (1, 13, 17, 9)})")
+    book.has_pages("w.v1", "w.v9", "w.v13", "w.v17")
+
+
+def test_a_filter_without_a_hit_says_so(book):
+    book.execute(2, "ms.register_variables('w', {'a': 1.0})")
+    book.has_pages("w.a")
+    book.panel().get_by_role("searchbox").fill("zzz")
+    book.panel().get_by_text("No page matches zzz").wait_for()
+    book.panel().get_by_role("searchbox").fill("")
+    book.has_pages("w.a")
+    assert not book.panel().locator(".ms-none").is_visible()
+
+
+def test_long_names_that_differ_at_their_ends_are_told_apart(book):
+    long = "normalised_expression_matrix_of_the_cohort"
+    book.execute(2, f"ms.register_variables('w', {{f'{long}_{{i}}': 1.0 for i in (24, 25)}})")
+    book.page.locator("tr.ms-page").nth(1).wait_for()
+    ends = book.page.locator(".ms-name > span:last-child")
+    assert ends.all_inner_texts() == ["ohort_24", "ohort_25"]
+    for name in book.page.locator(".ms-name").all():
+        box, end = name.bounding_box(), name.locator("span").last.bounding_box()
+        assert end["x"] + end["width"] <= box["x"] + box["width"] + 1
+
+
+def test_many_pages_have_one_scrollbar(book):
+    book.execute(2, "ms.register_variables('w', {f'v{i}': 1.0 for i in range(55)})")
+    book.panel().locator("[data-figure=pages] dd", has_text="55").wait_for()
+    full, seen = book.panel().evaluate(
+        """(panel) => { const output = panel.closest('.jp-OutputArea-output');
+                        return [output.scrollHeight, output.clientHeight]; }"""
+    )
+    assert full <= seen + 1

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from IPython.core.error import UsageError
 
 import memshare_jupyter as ms
 
@@ -29,6 +30,27 @@ def test_memapply_applies_a_notebooks_function_to_a_page(rna):
     rna("res = %memapply rna.X --fn score --margin cols --vars y")
     assert rna("res") == [20.0, 23.0, 26.0, 29.0]
     assert rna("total = np.sum\n%memapply rna.X --fn total -m rows") == [6.0, 22.0, 38.0]
+
+
+def test_vars_may_be_pages_named_in_full(rna):
+    rna("def score(column, y): return float(column @ y)")
+    ms.register_variables("other", {"y": np.array([0, 10, 20])})
+    assert rna("%memapply rna.X --fn score --vars rna.y") == [20.0, 23.0, 26.0, 29.0]
+    assert rna("%memapply rna.X --fn score --vars other.y")[0] == 200.0
+    assert rna("%%memapply rna.X --item column --vars other.y\nfloat(column @ y)")[0] == 200.0
+    ms.release_variables("other", "y")
+
+
+@pytest.mark.parametrize(("number", "name"), [("1", "rows"), ("2", "cols")])
+def test_the_margin_may_be_a_number_as_in_python_and_r(rna, number, name):
+    assert rna(f"%memapply rna.X --fn np.sum --margin {number}") == rna(
+        f"%memapply rna.X --fn np.sum --margin {name}"
+    )
+
+
+def test_an_expression_after_fn_is_told_where_it_goes(rna):
+    with pytest.raises(UsageError, match=r"--fn takes the name.*%%memapply rna\.X, and below it"):
+        rna("%memapply rna.X --fn lambda g, y: g @ y")
 
 
 def test_memapply_takes_the_notebooks_arrays_as_well(rna):
@@ -278,3 +300,12 @@ def test_engines_get_a_function_as_autoreload_has_it_now(rna, tmp_path, monkeypa
         assert rna("run.result(60)") == [22222] * 4
     finally:
         rna("%autoreload 0\n%unload_ext autoreload")
+
+
+def test_starting_a_cluster_is_ordinary_output_and_comes_last(rna, engines, capsys):
+    engines.stop()
+    assert rna("%memapply rna.X --fn np.sum --max-cores 1") == [12.0, 15.0, 18.0, 21.0]
+    said = capsys.readouterr()
+    assert "starting a local cluster" in said.out
+    assert said.err == ""
+    rna("%memshare cluster stop -q")

@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+from IPython.core.error import UsageError
 
 import memshare_jupyter as ms
 
@@ -95,6 +96,45 @@ def test_detach_says_when_arrays_still_use_the_memory(rna):
     rna("del part")
     gc.collect()
     assert ms.view_list() == []
+
+
+def test_detach_names_what_holds_the_arrays_and_how_to_end_it(rna):
+    rna("%memshare attach rna.X\npart = X[:, 0]\nparts = [part]")
+    said = repr(rna("%memshare detach rna.X"))
+    assert "held by part (del part), parts (del parts)" in said
+    rna("del part, parts")
+
+
+def test_the_last_error_is_named_when_it_holds_an_array(rna):
+    rna("%memshare attach rna.X\ndef f(a): a[0, 0] = 5")
+    with pytest.raises(ValueError, match="read-only"):
+        rna("f(X)")
+    said = repr(rna("%memshare detach rna.X"))
+    assert "the traceback of the last error" in said
+    with pytest.raises(ZeroDivisionError):
+        rna("1 / 0")
+    gc.collect()
+    assert ms.view_list() == []
+
+
+def test_what_only_a_cycle_holds_is_let_go_by_detach(rna):
+    rna("%memshare attach rna.X\nbox = [X[:, 0]]\nbox.append(box)\ndel box")
+    assert repr(rna("%memshare detach rna.X")) == "detached rna.X"
+    assert ms.view_list() == []
+
+
+def test_release_of_a_namespace_says_gc(rna):
+    with pytest.raises(UsageError, match=r"rna is a namespace.*%memshare gc rna"):
+        rna("%memshare release rna")
+
+
+def test_lists_call_a_kernel_by_its_notebook(monkeypatch):
+    from memshare_jupyter.magics import _magics
+
+    monkeypatch.setenv("JPY_SESSION_NAME", "papers/rna_analysis.ipynb")
+    assert _magics._of_notebook() == "rna_analysis.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", "console-1-2f6")
+    assert _magics._of_notebook() == "kernel"
 
 
 def test_release_frees_the_name(rna):

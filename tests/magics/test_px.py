@@ -39,7 +39,7 @@ def test_a_single_client_of_the_notebook_is_used_and_told_once(rna, shell, their
     shell.magics_manager.magics["cell"].pop("px", None)  # the first client of a process brings it
     for told in (1, 0):
         assert rna("%memapply rna.X --fn np.sum") == [3.0, 5.0, 7.0]
-        said = capsys.readouterr().err
+        said = capsys.readouterr().out
         assert said.count("the magics use rc: 2 engines (0, 1)") == told
         assert said.count("%memshare cluster start uses a local cluster instead") == told
 
@@ -47,7 +47,7 @@ def test_a_single_client_of_the_notebook_is_used_and_told_once(rna, shell, their
 def test_an_active_px_is_used_before_clients_are_looked_at(rna, shell, theirs, capsys):
     theirs[[1]].activate()
     rna("res = %memapply rna.X --fn np.sum --noblock")
-    assert "the magics use the view of %%px: 1 engine (1)" in capsys.readouterr().err
+    assert "the magics use the view of %%px: 1 engine (1)" in capsys.readouterr().out
     assert rna("res.engines") == (1,)
     assert rna("res.result(60)") == [3.0, 5.0, 7.0]
 

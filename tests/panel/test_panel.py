@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -91,13 +92,66 @@ def test_what_holders_have_in_memory_is_told_of_opened_pages_only(rna, monkeypat
     monkeypatch.setattr(_feed, "BEAT_S", 0.0)
     feed = Feed()
     assert feed.everything()["shares"] == {}
-    feed.opened = frozenset([rna["X"].uuid, "an uuid that is gone"])
+    feed.opened["a page"] = frozenset([rna["X"].uuid, "an uuid that is gone"])
+    feed.opened["another"] = frozenset([rna["y"].uuid])
     said = feed.changes()
     assert said["type"] == "diff"
-    assert list(said["shares"]) == [rna["X"].uuid]
+    assert said["shares"].keys() == {rna["X"].uuid, rna["y"].uuid}
     assert list(said["shares"][rna["X"].uuid]) == [str(rna["X"].owner_pid)]
-    feed.opened = frozenset()
+    feed.opened["another"] = frozenset()
+    assert feed.changes()["shares"].keys() == {rna["X"].uuid}
+    feed.opened.clear()
     assert feed.changes()["shares"] == {}
+
+
+def test_a_look_at_shares_that_takes_long_is_rare(rna, monkeypatch):
+    looks = []
+
+    def slow(pid, _namespace):
+        looks.append(pid)
+        time.sleep(0.01)
+        return {rna["X"].uuid: 96}
+
+    monkeypatch.setattr(_feed, "BEAT_S", 0.0)
+    monkeypatch.setattr(_feed, "share_bytes", slow)
+    feed = Feed()
+    feed.opened["a page"] = frozenset([rna["X"].uuid])
+    for _ in range(20):
+        feed.changes()
+    assert len(looks) == 1
+    feed.opened["a page"] |= {rna["y"].uuid}  # what is opened is looked at now
+    assert rna["y"].uuid in feed.changes()["shares"]
+
+
+@pytest.mark.parametrize("name", ["class", "None", "lambda", "retrieve_views", "print", "a b"])
+def test_a_name_that_a_snippet_must_not_assign_is_told_of(name):
+    ms.register_variables("rna", {name: 1.0, "größe": 2.0})
+    rows = {row["variable"]: row for row in Feed().everything()["pages"]}
+    assert rows[name]["view"] == "view"
+    assert "view" not in rows["größe"]
+    registry().gc()
+
+
+def test_a_run_that_waits_for_another_is_queued_and_its_speed_is_its_own(monkeypatch):
+    runs = [Run("one", 10, [0, 1]), Run("two", 10, [1]), Run("three", 10, [2])]
+    for run in runs:
+        run.begin()
+    try:
+        said = _feed._runs()
+        assert [run["ahead"] for run in said] == [None, "one", None]
+        assert [run["started"] for run in said] == [None, None, None]
+        assert "queued" in repr(runs[1])
+        before = time.time()
+        runs[1].watch(lambda: [3])
+        (since, done) = _feed._runs()[1]["started"]
+        assert before <= since <= time.time()
+        assert done == 3
+        runs[1].watch(lambda: [5])
+        assert _feed._runs()[1]["started"] == (since, 3)
+        assert _feed._runs()[1]["ahead"] is None
+    finally:
+        for run in runs:
+            run.end()
 
 
 def test_runs_are_told_of_while_they_go_on(rna):
@@ -111,61 +165,136 @@ def test_runs_are_told_of_while_they_go_on(rna):
         assert feed.changes() is None
         run.watch(lambda: [4, 2])
         assert feed.changes()["runs"][0]["done"] == [4, 2]
+        run.watch(lambda: [6, 4])
     finally:
         run.end()
-    assert feed.changes()["runs"] == []
+    run.set_result(None)
+    (last,) = feed.changes()["runs"]  # what was last is kept
+    assert (last["id"], last["state"], last["done"]) == (run.id, "done", [6, 4])
+    assert feed.changes() is None
 
 
 # --- what it does ------------------------------------------------------------------------
 
 
+def this(page):
+    """How a question names a page."""
+    return [page.uuid, page.created]
+
+
 def test_release_ends_the_ownership_and_says_what_keeps_the_memory(rna, child):
     viewer = child("X = ms.retrieve_views('rna', 'X')['X']")
-    done = _actions.perform({"action": "release", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "release", "page": this(rna["X"])})
     text = "released rna.X; 1 view keeps its memory until they end"
     assert done == {"ok": True, "text": text}
     assert ms.page_list() == ["rna.y"]
-    done = _actions.perform({"action": "release", "uuid": rna["y"].uuid})
+    done = _actions.perform({"action": "release", "page": this(rna["y"])})
     assert done["text"] == "released rna.y; its memory is free"
     viewer.kill()
 
 
-def test_a_page_that_was_replaced_meanwhile_is_not_released(rna):
-    ms.release_variables("rna", "X")
-    ms.register_variables("rna", {"X": np.zeros(5)})
-    done = _actions.perform({"action": "release", "uuid": rna["X"].uuid})
+@pytest.mark.parametrize("shape", [(3, 4), (5,)], ids=["in the same memory", "elsewhere"])
+def test_a_page_that_was_replaced_meanwhile_is_not_released(rna, shape):
+    ms.register_variables("rna", {"X": np.zeros(shape, order="F")})
+    done = _actions.perform({"action": "release", "page": this(rna["X"])})
     assert not done["ok"]
-    assert "gone already" in done["text"]
+    assert "gone already" in done["text"] or "registered anew" in done["text"]
     assert ms.page_list() == ["rna.X", "rna.y"]
+
+
+def test_a_page_that_still_drains_is_not_taken_for_the_new_one(rna, child):
+    viewer = child("X = ms.retrieve_views('rna', 'X')['X']")
+    ms.register_variables("rna", {"X": np.zeros(5)})
+    done = _actions.perform({"action": "release", "page": this(rna["X"])})
+    assert not done["ok"]
+    assert "the new page is kept" in done["text"]
+    assert ms.page_list() == ["rna.X", "rna.y"]
+    viewer.kill()
+    registry().gc()
+
+
+def test_another_thread_cannot_replace_a_page_between_look_and_act(rna, monkeypatch):
+    """It registers as soon as it may, which is when the release is over."""
+    began = threading.Event()
+
+    def replace():
+        began.set()
+        ms.register_variables("rna", {"X": np.zeros(5)})
+
+    other = threading.Thread(target=replace)
+    real = _actions.release_variables
+
+    def release(*names):
+        other.start()
+        began.wait()
+        other.join(0.1)  # it would be over by then
+        real(*names)
+
+    monkeypatch.setattr(_actions, "release_variables", release)
+    assert _actions.perform({"action": "release", "page": this(rna["X"])})["ok"]
+    other.join()
+    assert ms.retrieve_metadata("rna", "X")["X"].shape == (5,)
 
 
 def test_a_page_of_another_process_is_not_released(child):
     owner = child("ms.register_variables('theirs', {'X': 1.0})")
-    uuid = ms.snapshot().pages[0].uuid
-    done = _actions.perform({"action": "release", "uuid": uuid})
+    done = _actions.perform({"action": "release", "page": this(ms.snapshot().pages[0])})
     assert not done["ok"]
     assert str(owner.pid) in done["text"]
 
 
 def test_detach_says_whether_arrays_go_on(rna):
     views = ms.retrieve_views("rna", ["X", "y"])
-    done = _actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "detach", "page": this(rna["X"])})
     assert "ends with the arrays here" in done["text"]
     views.clear()
     ms.retrieve_views("rna", ["X"])
-    done = _actions.perform({"action": "detach", "uuid": rna["X"].uuid})
+    done = _actions.perform({"action": "detach", "page": this(rna["X"])})
     assert done == {"ok": True, "text": "detached rna.X"}
     assert ms.view_list() == ["rna.y"]
 
 
-def test_gc_lets_go_of_a_namespace(rna):
+def test_detach_of_an_old_page_leaves_the_view_of_the_new_one(rna):
+    views = [ms.retrieve_views("rna", "X")]
+    ms.register_variables("rna", {"X": np.zeros(5)})
+    views.append(ms.retrieve_views("rna", "X"))
+    done = _actions.perform({"action": "detach", "page": this(rna["X"])})
+    assert not done["ok"]
+    assert "release_views('rna', 'X')" in done["text"]
+    assert [p.views for p in ms.snapshot().pages if p.variable == "X"] == [1, 1]
+    views.clear()
+
+
+def test_gc_lets_go_of_what_it_was_asked_about_and_of_nothing_else(rna):
     ms.register_variables("other", {"X": 1.0})
-    done = _actions.perform({"action": "gc", "namespace": "rna"})
-    assert done == {"ok": True, "text": "let go: rna.X, rna.y"}
-    assert ms.page_list() == ["other.X"]
-    done = _actions.perform({"action": "gc", "namespace": "rna"})
-    assert done["text"] == "this kernel holds nothing of rna"
+    asked = {"action": "gc", "namespace": "rna", "pages": [this(page) for page in rna.values()]}
+    ms.register_variables("rna", {"new": np.zeros(1), "y": np.zeros(5)})
+    done = _actions.perform(asked)
+    assert done == {
+        "ok": True,
+        "text": "let go of rna.X (96 B); kept rna.new, rna.y (48 B), not asked about",
+    }
+    assert ms.page_list() == ["other.X", "rna.new", "rna.y"]
+    ms.release_variables("rna", ["new", "y"])
+    assert _actions.perform(asked)["text"] == "let go of nothing in rna"
     ms.release_variables("other", "X")
+
+
+def test_gc_without_a_namespace_lets_go_of_nothing(rna):
+    pages = [this(page) for page in rna.values()]
+    _actions.perform({"action": "gc", "namespace": None, "pages": pages})
+    assert not _actions.perform({"action": "gc", "namespace": "rna"})["ok"]
+    assert ms.page_list() == ["rna.X", "rna.y"]
+
+
+def test_of_very_many_pages_some_are_named():
+    ms.register_variables("many", {f"x{i:03d}": np.zeros(1) for i in range(300)})
+    pages = [this(page) for page in ms.snapshot().pages]
+    done = _actions.perform({"action": "gc", "namespace": "many", "pages": pages})
+    assert done["text"] == (
+        "let go of many.x000, many.x001, many.x002, many.x003 and 296 more (2.4 kB)"
+    )
+    assert ms.page_list() == []
 
 
 def test_cancel_stops_the_run_that_was_meant():
@@ -204,7 +333,7 @@ class Heard(list):
 def published():
     """A publisher and what it sends."""
     heard = Heard()
-    publisher = Publisher(Feed(), heard, lambda: None)
+    publisher = Publisher(Feed(), heard, lambda: None, lambda: None)
     yield publisher, heard
     publisher.stop()
     assert "memshare panel" not in {thread.name for thread in threading.enumerate()}
@@ -239,6 +368,11 @@ def test_an_answer_is_said_at_once_and_by_the_same_thread(published, eventually,
     eventually(lambda: heard.types() == ["all"])
     publisher.answer({"type": "done", "id": 1})
     eventually(lambda: "done" in heard.types())
+    # Who has missed it is told again.
+    publisher.ask()
+    eventually(lambda: heard.types().count("all") == 2)
+    assert [one["id"] for one in heard[-1]["answers"]] == [1]
+    assert [one["number"] for one in heard] == list(range(1, len(heard) + 1))
 
 
 def test_when_nobody_is_left_the_publisher_ends_and_it_begins_again(
@@ -278,8 +412,8 @@ def test_pages_that_were_closed_without_a_word_end_the_publisher(
         monkeypatch.setattr(_publisher, name, 0.02)
     monkeypatch.setattr(_feed, "BEAT_S", 0.0)
     heard = Heard()
-    publisher = Publisher(Feed(), heard, lambda: None)
-    publisher.heard_at_once = heard_at_once
+    publisher = Publisher(Feed(), heard, lambda: None, lambda: None)
+    publisher.heard_at_once = {"one": True, "two": heard_at_once}
     publisher.ask()
     if heard_at_once:
         eventually(lambda: not publisher.running)
@@ -308,13 +442,16 @@ def test_a_registry_that_fails_is_told_of_until_it_works_again(published, eventu
     eventually(lambda: "all" in heard.types())
 
 
+HELLO = {"type": "hello", "who": "a page", "opened": []}
+
+
 # --- the widget --------------------------------------------------------------------------
 
 
 def test_closing_a_panel_ends_its_thread(capsys):
     panel = ms.Panel()
     assert publishers() == []  # nobody looks at it yet
-    panel._hear({"type": "hello"}, None)
+    panel._hear(HELLO, None)
     assert len(publishers()) == 1
     panel.close()
     assert publishers() == []
@@ -322,6 +459,46 @@ def test_closing_a_panel_ends_its_thread(capsys):
     panel._ipython_display_()
     assert "this panel was closed" in capsys.readouterr().out
     assert publishers() == []
+
+
+def test_opened_rows_are_each_pages_own_and_go_with_it(monkeypatch):
+    panel = ms.Panel()
+    sent = Heard()
+    monkeypatch.setattr(panel, "send", sent)
+    opened = panel._feed.opened
+    for who, uuids in (("one", ["a"]), ("two", ["b"]), ("reloaded", ["c"])):
+        panel._hear({"type": "hello", "who": who, "opened": uuids}, None)
+    assert opened == {"one": {"a"}, "two": {"b"}, "reloaded": {"c"}}
+    panel._hear({"type": "leave", "who": "two"}, None)
+    assert opened.keys() == {"one", "reloaded"}
+    panel._publisher.stop()
+    for _ in range(2):
+        panel._tell({"type": "who"})
+        panel._hear({"type": "here", "who": "one", "opened": ["a"]}, None)
+    assert opened == {"one": {"a"}}
+    panel.close()
+
+
+def test_a_panel_that_nobody_shows_lets_go_of_its_comms_when_another_is_shown(
+    eventually, monkeypatch, capsys
+):
+    monkeypatch.setattr(_publisher, "NOBODY_S", 0.01)
+    monkeypatch.setattr(_publisher, "TICK_S", 0.01)
+    first, second = ms.Panel(), ms.Panel()
+    for panel in (first, second):
+        panel._hear(HELLO, None)
+    first._hear({"type": "leave", "who": "a page"}, None)
+    eventually(lambda: first.comm is None)
+    assert first.layout.comm is None
+    first._ipython_display_()  # as when the variable is the last line of a cell
+    assert first.comm is not None
+    assert "this panel was closed" not in capsys.readouterr().out
+    first.close()
+    # The last one stays, for whoever undoes the deletion of its cell.
+    second._hear({"type": "leave", "who": "a page"}, None)
+    eventually(lambda: not second._publisher.running)
+    assert second.comm is not None
+    second.close()
 
 
 def test_an_impossible_namespace_is_refused():
@@ -333,12 +510,12 @@ def test_a_click_is_answered(rna, eventually, monkeypatch):
     panel = ms.Panel()
     heard = Heard()
     monkeypatch.setattr(panel, "send", heard)
-    panel._hear({"type": "hello"}, None)
-    panel._hear({"type": "open", "uuids": [rna["X"].uuid]}, None)
-    panel._hear({"type": "do", "id": 7, "action": "release", "uuid": rna["y"].uuid}, None)
+    panel._hear(HELLO, None)
+    asked = {"action": "release", "page": this(rna["y"])}
+    panel._hear({"type": "do", "who": "a page", "id": 7, **asked}, None)
     eventually(lambda: "done" in heard.types())
     done = heard[heard.types().index("done")]
-    assert (done["id"], done["ok"]) == (7, True)
+    assert (done["who"], done["id"], done["ok"]) == ("a page", 7, True)
     assert ms.page_list() == ["rna.X"]
     panel.close()
 

@@ -52,13 +52,15 @@ class View {
     this.message = h("span", { class: "ms-message", role: "status" });
     this.host = h("span", { class: "ms-host" });
     this.hide = h("style");
-    View.made += 1;
+    // One model's module does not know the others, so the page counts.
+    globalThis.memsharePanels = (globalThis.memsharePanels ?? 0) + 1;
     this.root = h(
       "div",
       {
         class: "memshare-panel",
         role: "region",
-        "aria-label": `Shared memory panel ${View.made}`,
+        "aria-label": `Shared memory panel ${globalThis.memsharePanels}`,
+        tabindex: "-1",
         // Lab's shortcuts would take Enter and letters from a button in an output.
         "data-lm-suppress-shortcuts": "true",
       },
@@ -92,12 +94,23 @@ class View {
   }
 
   draw() {
+    const { activeElement } = this.root.getRootNode();
+    const focused = this.root.contains(activeElement) ? activeElement : null;
     this.drawStatus();
     this.runs.draw();
     if (!this.paused) this.summary.draw();
     this.table.draw(this.paused);
-    this.empty.hidden = this.table.pages.length > 0 || this.store.status === "waiting";
+    this.empty.hidden = this.table.pages.length > 0 || this.store.number === null;
     if (!this.empty.hidden) this.drawEmpty();
+    this.keepFocus(focused);
+  }
+
+  /** Who used the keyboard goes on from here when what had the focus went or was disabled. */
+  keepFocus(focused) {
+    if (!focused || (focused.isConnected && !focused.disabled)) return;
+    const row = focused.closest("tr.ms-page");
+    const next = row?.isConnected ? row.querySelector(".ms-open") : this.root;
+    next.focus({ preventScroll: true });
   }
 
   drawStatus() {
@@ -151,26 +164,23 @@ class View {
     if (this.emptyShown === `${namespace}`) return;
     this.emptyShown = `${namespace}`;
     const name = namespace ?? "rna";
-    const line = `memshare_jupyter.register_variables(${JSON.stringify(name)}, {"X": X})`;
+    const word = quoted(name);
+    const magic = word && `%memshare register ${word} X`;
+    const python = `from memshare_jupyter import register_variables\nregister_variables(${JSON.stringify(name)}, {"X": X})`;
+    const line = (text) =>
+      h("p", {}, h("code", {}, text), " ", copyButton(this.store, text, `Copy ${text}`));
     this.empty.replaceChildren(
       h(
         "p",
         {},
         namespace ? `Nothing is shared in ${namespace}. ` : "Nothing is shared. ",
-        "This line registers an array X:",
+        "This registers an array X:",
       ),
-      h("p", {}, h("code", {}, line), " ", copyButton(this.store, line, "Copy the line")),
-      h(
-        "p",
-        {},
-        "Or put ",
-        h("code", {}, `%%memshare register ${name}`),
-        " above the code of a cell, to register the arrays it makes.",
-      ),
+      ...(magic ? [line(magic), h("p", {}, "Or in Python:")] : []),
+      line(python),
     );
   }
 }
-View.made = 0;
 
 export default () => {
   let store;

@@ -9,10 +9,11 @@ function groupRow(table, { namespace }) {
     "button",
     {
       class: "ms-button ms-small",
-      "aria-label": `Gc namespace ${namespace}`,
+      "aria-label": `Release all of ${namespace}`,
       onclick: () => table.questions.gc(namespace),
     },
-    "gc",
+    icon("release"),
+    h("span", { class: "ms-wide" }, " all …"),
   );
   const many = h("span", { class: "ms-muted" });
   const element = h("tr", { class: "ms-group" });
@@ -70,14 +71,14 @@ function pageRow(table, { page }) {
       onclick: () => table.toggle(page.uuid),
     },
     h("span", { class: "ms-caret", "aria-hidden": "true" }),
-    h("span", { class: "ms-name" }, page.variable),
+    nameElement(page.variable),
   );
   const release = h(
     "button",
     {
       class: "ms-icon",
       "aria-label": `Release ${name}`,
-      onclick: () => table.questions.release(page.uuid),
+      onclick: () => table.questions.release(shown),
     },
     icon("release"),
   );
@@ -86,7 +87,7 @@ function pageRow(table, { page }) {
     {
       class: "ms-icon",
       "aria-label": `Detach ${name}`,
-      onclick: () => table.questions.detach(page.uuid),
+      onclick: () => table.questions.detach(shown),
     },
     icon("detach"),
   );
@@ -138,16 +139,23 @@ function pageRow(table, { page }) {
   return { element, update };
 }
 
+/** Write a name so that what does not fit is left out of its middle: the ends of names differ. */
+function nameElement(text) {
+  const tail = [...text].length > 12 ? [...text].slice(-8).join("") : "";
+  const head = h("span", { class: "ms-name-head" }, tail ? text.slice(0, -tail.length) : text);
+  return h("span", { class: "ms-name" }, head, ...(tail ? [h("span", {}, tail)] : []));
+}
+
 function detailsRow(table) {
   const facts = h("dl", { class: "ms-facts" });
   const release = h(
     "button",
-    { class: "ms-button", onclick: () => table.questions.release(uuid) },
+    { class: "ms-button", onclick: () => table.questions.release(shown) },
     "Release …",
   );
   const detach = h(
     "button",
-    { class: "ms-button", onclick: () => table.questions.detach(uuid) },
+    { class: "ms-button", onclick: () => table.questions.detach(shown) },
     "Detach …",
   );
   const buttons = h("div", { class: "ms-buttons" }, release, detach);
@@ -181,77 +189,88 @@ function detailsRow(table) {
       h("div", { class: "ms-details-box" }, facts, list, buttons),
     ),
   );
-  let uuid;
+  const texts = new Map();
+  const rows = new Map();
   let shown;
   const update = ({ page }) => {
     const name = pageName(page);
-    uuid = page.uuid;
     allow(table, release, detach, page);
+    if (!shown) {
+      const label = `Copy attach snippet of ${name}`;
+      buttons.append(copyButton(table.store, snippet(page), label, "Copy attach snippet"));
+      setAttribute(holders, "aria-label", `Holders of ${name}`);
+      setAttribute(list, "aria-label", `Holders of ${name}, scrollable`);
+      setAttribute(element, "data-details", name);
+    }
+    shown = page;
     const at = table.store.now();
+    // Text that stays the same is left alone: it may be selected, to be copied.
+    for (const [term, text] of factsOf(page, at)) {
+      if (!texts.has(term)) {
+        texts.set(term, h("dd"));
+        facts.append(h("div", {}, h("dt", {}, term), texts.get(term)));
+      }
+      setText(texts.get(term), text);
+      texts.get(term).parentElement.hidden = !text;
+    }
     const shares = table.store.shares[page.uuid] ?? {};
-    const signature = JSON.stringify([
-      page,
-      shares,
-      span(at - page.created),
-      page.holders.map((holder) => span(at - holder.since)),
-    ]);
-    if (signature === shown) return;
-    if (shown === undefined)
-      buttons.append(
-        copyButton(
-          table.store,
-          snippet(page),
-          `Copy attach snippet of ${name}`,
-          "Copy attach snippet",
-        ),
-      );
-    shown = signature;
-    setAttribute(holders, "aria-label", `Holders of ${name}`);
-    setAttribute(list, "aria-label", `Holders of ${name}, scrollable`);
-    setAttribute(element, "data-details", name);
-    facts.replaceChildren(
-      ...[
-        ["page", name],
-        ["kind", page.kind],
-        ["shape", shapeOf(page)],
-        ["dtype", page.dtype],
-        ["order", page.order],
-        ["size", `${units(page.size)} (${number.format(page.size)} B)`],
-        ["owner", ownerOf(page)],
-        ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"],
-        ["age", span(at - page.created)],
-        ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`],
-        ["state", `${page.state}: ${STATES[page.state][1]}`],
-      ]
-        .filter(([, text]) => text)
-        .map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))),
-    );
     // A process that owns and views a page has it in memory once.
     const share = (holder, i) => {
       if (page.holders.findIndex((other) => other.pid === holder.pid) < i) return "as above";
       return shares[holder.pid] === undefined ? "–" : units(shares[holder.pid]);
     };
-    body.replaceChildren(
-      ...page.holders.map((holder, i) =>
-        h(
-          "tr",
-          {},
-          h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")),
-          h("td", { class: "ms-n" }, `${holder.pid}`),
-          h("td", { class: "ms-n ms-wide" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
-          h("td", { class: "ms-wide" }, table.store.host),
-          h("td", {}, holder.role + (holder.here ? ", this kernel" : "")),
-          h(
-            "td",
-            { class: "ms-n", title: new Date(holder.since * 1000).toLocaleString() },
-            span(at - holder.since),
-          ),
-          h("td", { class: "ms-n" }, share(holder, i)),
-        ),
-      ),
-    );
+    const key = (holder) => `${holder.pid} ${holder.role} ${holder.since}`;
+    const keys = new Set(page.holders.map(key));
+    for (const [one, row] of rows) {
+      if (keys.has(one)) continue;
+      row.element.remove();
+      rows.delete(one);
+    }
+    for (const [i, holder] of page.holders.entries()) {
+      if (!rows.has(key(holder))) rows.set(key(holder), holderRow(table, holder));
+      const row = rows.get(key(holder));
+      if (body.children[i] !== row.element) body.insertBefore(row.element, body.children[i] ?? null);
+      setText(row.since, span(at - holder.since));
+      setText(row.share, share(holder, i));
+    }
   };
   return { element, update };
+}
+
+function factsOf(page, at) {
+  return [
+    ["page", pageName(page)],
+    ["kind", page.kind],
+    ["shape", shapeOf(page)],
+    ["dtype", page.dtype],
+    ["order", page.order],
+    ["size", `${units(page.size)} (${number.format(page.size)} B)`],
+    ["owner", ownerOf(page)],
+    ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"],
+    ["age", span(at - page.created)],
+    ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`],
+    ["state", `${page.state}: ${STATES[page.state][1]}`],
+  ];
+}
+
+function holderRow(table, holder) {
+  const since = h("td", {
+    class: "ms-n",
+    title: new Date(holder.since * 1000).toLocaleString(),
+  });
+  const share = h("td", { class: "ms-n" });
+  const element = h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")),
+    h("td", { class: "ms-n" }, `${holder.pid}`),
+    h("td", { class: "ms-n ms-wide" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
+    h("td", { class: "ms-wide" }, table.store.host),
+    h("td", {}, holder.role + (holder.here ? ", this kernel" : "")),
+    since,
+    share,
+  );
+  return { element, since, share };
 }
 
 /** Say of the two buttons of a page whether they can be used, and if not, why. */

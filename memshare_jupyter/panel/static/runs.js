@@ -1,10 +1,10 @@
-// Runs in progress: how far each is, and the button that stops it.
+// Runs: how far each is and the button that stops it; when none goes on, how the last one ended.
 
 class Runs {
   constructor(store) {
     this.store = store;
     this.rows = new Map();
-    const label = { role: "group", "aria-label": "Runs in progress" };
+    const label = { role: "group", "aria-label": "Runs" };
     this.element = h("div", { class: "ms-runs", ...label, hidden: true });
   }
 
@@ -46,10 +46,20 @@ class Runs {
       {
         class: "ms-button",
         "aria-label": `Cancel ${run.title}`,
-        onclick: () =>
-          this.store.unheard.has(run.id) ? this.store.interrupt(run) : this.store.cancel(run),
+        onclick: () => this.store.cancel(run),
       },
       "Cancel",
+    );
+    // Elsewhere: a second click on Cancel must not fall on it.
+    row.interrupt = h(
+      "button",
+      {
+        class: "ms-button",
+        "aria-label": `Interrupt the cell for ${run.title}`,
+        hidden: true,
+        onclick: () => this.store.interrupt(run),
+      },
+      "Interrupt the cell",
     );
     row.list = h("div", { class: "ms-engines" });
     row.element = h(
@@ -64,31 +74,23 @@ class Runs {
       ),
       row.bar,
       row.list,
+      row.interrupt,
     );
     return row;
   }
 
   drawRun(row, run) {
     const done = run.done.reduce((a, b) => a + b, 0);
-    const took = Math.max(0.001, this.store.now() - run.began);
-    const rate = done / took;
-    const left = rate > 0 ? `${span((run.total - done) / rate)} left` : "";
-    const speed = rate >= 10 ? number.format(Math.round(rate)) : decimal.format(rate);
-    setText(
-      row.text,
-      `${number.format(done)} / ${number.format(run.total)} items  ·  ${speed} items/s  ·  ${left || "–"}`,
-    );
+    setText(row.text, progressOf(run, done, this.store.now()));
+    setAttribute(row.element, "data-state", run.state ?? null);
+    row.cancel.hidden = Boolean(run.ended);
     row.fill.style.width = `${run.total ? (done / run.total) * 100 : 0}%`;
     setAttribute(row.bar, "aria-valuenow", done);
-    const unheard = this.store.unheard.has(run.id);
-    const verb = run.stopping ? "Stopping" : unheard ? "Interrupt the cell" : "Cancel";
+    const verb = run.stopping ? "Stopping" : "Cancel";
     setText(row.cancel, verb);
-    setAttribute(
-      row.cancel,
-      "aria-label",
-      `${verb} ${unheard ? "for" : ""} ${run.title}`.replace("  ", " "),
-    );
+    setAttribute(row.cancel, "aria-label", `${verb} ${run.title}`);
     row.cancel.disabled = run.stopping || !this.store.alive;
+    row.interrupt.hidden = run.stopping || !this.store.unheard.has(run.id);
     const most = Math.max(run.total / Math.max(1, run.engines.length), ...run.done);
     for (const [i, engine] of run.engines.entries()) {
       let one = row.engines.get(engine);
@@ -112,4 +114,23 @@ class Runs {
       setText(one.text, number.format(run.done[i]));
     }
   }
+}
+
+/** Say how far a run is and how long it takes; the time in which it waited for others is left out. */
+function progressOf(run, done, now) {
+  const items = `${number.format(done)} / ${number.format(run.total)} items`;
+  if (run.ended) {
+    const how = `${run.state} in ${took(run.ended - run.began)}`;
+    return `${items}  ·  ${how}${run.failure ? `  ·  ${run.failure}` : ""}`;
+  }
+  if (!run.started) return run.ahead ? `${items}  ·  queued behind ${run.ahead}` : items;
+  const [since, before] = run.started;
+  const rate = (done - before) / Math.max(0.001, now - since);
+  if (!(rate > 0)) return items;
+  const speed = rate >= 10 ? number.format(Math.round(rate)) : decimal.format(rate);
+  return `${items}  ·  ${speed} items/s  ·  ${span((run.total - done) / rate)} left`;
+}
+
+function took(seconds) {
+  return seconds < 9.95 ? `${decimal.format(Math.max(0, seconds))} s` : span(seconds);
 }

@@ -1,5 +1,7 @@
 // The totals, the bar of memory, and the history.
 
+const MOST_PARTS = 8; // of the bar: each has a width of its own, however small
+
 class Summary {
   constructor(store) {
     this.store = store;
@@ -74,9 +76,17 @@ class Summary {
     if (!machine) return;
     const total = Math.max(machine.limit, shared);
     const others = Math.max(0, machine.limit - machine.free - shared);
-    const parts = [...sums]
-      .sort((a, b) => b[1] - a[1])
+    const ordered = [...sums].sort((a, b) => b[1] - a[1]);
+    const parts = ordered
+      .slice(0, MOST_PARTS)
       .map(([name, bytes]) => ({ name, bytes, hue: this.store.hues.get(name) }));
+    const rest = ordered.slice(MOST_PARTS);
+    if (rest.length)
+      parts.push({
+        name: `${count(rest.length, "namespace")} more`,
+        bytes: rest.reduce((sum, [, bytes]) => sum + bytes, 0),
+        hue: "more",
+      });
     const signature = JSON.stringify([parts, total, Math.round((others / total) * 500)]);
     if (signature === this.barShown) return;
     this.barShown = signature;
@@ -89,7 +99,6 @@ class Summary {
       part(others, `other memory in use: ${units(others)}`, "ms-others"),
     );
     const named = parts
-      .slice(0, 8)
       .map(({ name, bytes }) => `${name} ${units(bytes)}`)
       .join(", ");
     setAttribute(

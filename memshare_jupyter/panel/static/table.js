@@ -65,6 +65,10 @@ const COLUMNS = [
   { key: "actions", title: "Actions", from: 0 },
 ];
 
+// Numbers in names are numbers to the order: v9 before v13.
+const inOrder = (key) =>
+  typeof key === "string" ? key.replace(/\d+/g, (digits) => digits.padStart(12, "0")) : key;
+
 class Table {
   constructor(store, questions) {
     this.store = store;
@@ -83,7 +87,8 @@ class Table {
     this.table = h("table", { "aria-label": "Shared pages" }, h("thead", {}, this.header), body);
     const label = { role: "group", "aria-label": "Shared pages, scrollable", tabindex: "0" };
     const onscroll = () => this.drawRows();
-    this.element = h("div", { class: "ms-scroller", ...label, onscroll }, this.table);
+    this.none = h("div", { class: "ms-none", role: "status", hidden: true });
+    this.element = h("div", { class: "ms-scroller", ...label, onscroll }, this.table, this.none);
   }
 
   /** Choose the columns for which there is room. */
@@ -160,7 +165,7 @@ class Table {
       groups.get(page.namespace).push(page);
     }
     const order = [...groups].map(([namespace, pages]) => {
-      const keyed = pages.map((page) => [key(page, now), page.variable, page]);
+      const keyed = pages.map((page) => [inOrder(key(page, now)), inOrder(page.variable), page]);
       keyed.sort((a, b) => sign * compare(a[0], b[0]) || compare(a[1], b[1]));
       return {
         namespace,
@@ -173,8 +178,8 @@ class Table {
         (column.sum
           ? sign * (a.sum - b.sum)
           : column.key === "name"
-            ? sign * compare(a.namespace, b.namespace)
-            : 0) || compare(a.namespace, b.namespace),
+            ? sign * compare(inOrder(a.namespace), inOrder(b.namespace))
+            : 0) || compare(inOrder(a.namespace), inOrder(b.namespace)),
     );
     this.items = [];
     for (const { namespace, pages } of order) {
@@ -185,6 +190,8 @@ class Table {
           this.items.push({ type: "details", key: `details ${page.uuid}`, page });
       }
     }
+    this.none.hidden = this.items.length > 0;
+    setText(this.none, this.none.hidden ? "" : `No page matches ${this.filter}`);
     setAttribute(this.table, "aria-rowcount", this.items.length + 1);
     for (const cell of this.header.children) {
       const mine = cell.dataset.column === this.sort.key;
@@ -258,8 +265,7 @@ class Table {
 
   toggle(uuid) {
     if (!this.opened.delete(uuid)) this.opened.add(uuid);
-    const all = new Set([...this.store.views].flatMap((view) => [...view.opened]));
-    this.store.model.send({ type: "open", uuids: [...all] });
+    this.store.send({ type: "here", opened: this.store.opened() });
     this.arrange();
     this.drawRows();
   }

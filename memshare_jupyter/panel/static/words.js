@@ -40,10 +40,19 @@ function shapeOf(page) {
   return page.kind === "array" ? "scalar" : "";
 }
 
-function snippet({ namespace, variable }) {
-  const name = /^[A-Za-z_]\w*$/.test(variable) ? variable : "view";
+/** Return Python that attaches a page; the kernel says so when its name cannot be a variable's. */
+function snippet({ namespace, variable, view }) {
   const [n, v] = [JSON.stringify(namespace), JSON.stringify(variable)];
-  return `from memshare_jupyter import retrieve_views\n${name} = retrieve_views(${n}, ${v})[${v}]`;
+  return `from memshare_jupyter import retrieve_views\n${view ?? variable} = retrieve_views(${n}, ${v})[${v}]`;
+}
+
+/** Write a word so that a magic reads it as one; null when no quotes do. */
+function quoted(word) {
+  if (/^[^\s"'#\\-][^\s"'#\\]*$/.test(word)) return word;
+  for (const quote of ["'", '"']) {
+    if (!word.includes(quote) && !word.includes("\\")) return quote + word + quote;
+  }
+  return null;
 }
 
 const STATES = {
@@ -63,7 +72,8 @@ function called({ label, pid, here }) {
 
 function ownerOf(page) {
   const owner = page.holders.find((holder) => holder.role === "owner");
-  return owner ? called(owner) : `pid ${page.owner}, gone`;
+  if (owner) return called(owner);
+  return `${page.ours ? "kernel" : `pid ${page.owner}`}, ${page.state === "orphaned" ? "gone" : "let go"}`;
 }
 
 /** Return one chip a process, or one for all engines with consecutive ids; the owner's first. */

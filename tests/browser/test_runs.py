@@ -1,0 +1,78 @@
+"""Calls in a notebook: how far they are, how they end, and what remains of them."""
+
+from __future__ import annotations
+
+SLOW = """
+def slow(column):
+    import time
+    time.sleep(0.05)
+    if column[0] > 70: raise ValueError("no such gene")
+    return float(column.sum())
+cluster = ms.local_cluster(1, quiet=True)
+"""
+
+
+def test_a_run_in_the_background_shows_how_far_it_is_and_how_it_ended(book):
+    book.execute(2, SLOW)
+    book.execute(
+        2, "run = ms.memapply(np.zeros((2, 60)), 'cols', slow, cluster=cluster, block=False)\nrun"
+    )
+    shown = book.cell(2).locator(".memshare-run")
+    shown.get_by_text("slow over 60 columns").wait_for()
+    shown.get_by_text("/s").wait_for()  # the kernel is idle, and it moves
+    assert shown.locator("progress").get_attribute("max") == "60"
+    shown.get_by_text("done in").wait_for()
+    row = book.panel().locator(".ms-run[data-state=done]")
+    row.get_by_text("60 / 60 items").wait_for()
+    row.get_by_text("done in").wait_for()
+    assert row.get_by_role("button").count() == 0
+    book.execute(2, "cluster.stop()")
+
+
+def test_an_interrupt_ends_in_one_line(book):
+    book.execute(2, SLOW)
+    book.text(2, "ms.memapply(np.zeros((2, 2000)), 'cols', slow, cluster=cluster)")
+    book.start(2)
+    shown = book.cell(2).locator(".memshare-run")
+    shown.get_by_text("/s").wait_for()
+    book.page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()"
+    )
+    book.finished(2)
+    error = book.cell(2).locator("[data-mime-type='application/vnd.jupyter.stderr']")
+    said = error.inner_text().strip()
+    assert said.startswith("KeyboardInterrupt: stopped slow over 2,000 columns")
+    assert said.endswith("the engines are idle")
+    assert "\n" not in said
+    shown.get_by_text("cancelled after").wait_for()
+    book.execute(2, "cluster.stop()")
+
+
+def test_a_failed_run_stays_in_the_panel_with_its_reason(book):
+    book.execute(2, SLOW)
+    book.text(2, "ms.memapply(np.arange(100.0)[None], 'cols', slow, cluster=cluster)")
+    book.start(2)
+    book.finished(2)
+    row = book.panel().locator(".ms-run[data-state=failed]")
+    row.get_by_text("ValueError: no such gene").wait_for()
+    height = book.panel().locator(".ms-runs").bounding_box()["height"]
+    book.execute(2, "ms.memapply(np.zeros((2, 60)), 'cols', slow, cluster=cluster, block=False)")
+    book.panel().locator(".ms-run:not([data-state])").wait_for()
+    now = book.panel().locator(".ms-runs").bounding_box()["height"]
+    assert abs(now - height) < 30  # the notebook below does not jump
+    book.execute(2, "cluster.stop()")
+
+
+def test_after_a_restart_what_a_cell_showed_is_still_there(lab, opened):
+    call = "ms.memapply(np.zeros((2, 60)), 'cols', slow, cluster=cluster)"
+    book = opened(lab, ["import numpy as np, memshare_jupyter as ms", SLOW, call])
+    for i in range(3):
+        book.run(i)
+    shown = book.cell(2).locator(".memshare-run")
+    shown.get_by_text("done in").wait_for()
+    book.restart()
+    book.page.wait_for_timeout(1000)
+    book.save()
+    book.open()
+    shown.get_by_text("done in").wait_for()
+    assert book.page.locator(".jupyter-widgets-disconnected, .jp-BrokenWidget").count() == 0

@@ -9,6 +9,7 @@ import select
 import signal
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -197,7 +198,9 @@ def test_an_only_engine_that_dies_is_replaced(tmp_path):
 
 
 def forking(_row):
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from Python 3.12 on, of threads
+        pid = os.fork()
     if pid == 0:
         time.sleep(20)
         os._exit(0)

@@ -12,7 +12,7 @@ import functools
 import itertools
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,10 +24,13 @@ _WILLING: Final = {"always", "within_size", "advise", "force"}
 _MADV_HUGEPAGE: Final = 14
 _LEAST_BYTES: Final = 64 << 20
 _SLICE_BYTES: Final = 64 << 20
+_SMALL_BYTES: Final = 4096
+_JOINED_BYTES: Final = 1 << 20
 _THREADS: Final = 2
 """More do not help: two fill what the memory of a small machine can take."""
 
 _Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+Buffer = bytes | memoryview
 Filled = Callable[[int], None]
 """Told how many bytes more were filled."""
 
@@ -92,8 +95,34 @@ def fill(block: Open, parts: Parts, filled: Filled = _no_matter) -> None:
                 mapping.madvise(_MADV_HUGEPAGE)
             copy_into(mapping, parts, filled)
         return
-    for offset, part in parts.blocks():
+    for offset, part in _together(parts.blocks()):
         write_at(block, part, offset, filled)
+
+
+def _together(parts: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, Buffer]]:
+    """Join small parts that lie close together: each write costs what two kilobytes cost.
+
+    What is between them are zeros, as in the fresh block.
+    """
+    some, start = bytearray(), 0
+    for offset, part in parts:
+        size_bytes = memoryview(part).nbytes
+        gap = offset - start - len(some)
+        if some and (gap >= _SMALL_BYTES or len(some) >= _JOINED_BYTES):
+            yield start, bytes(some)
+            some.clear()
+        if size_bytes >= _SMALL_BYTES:
+            if some:
+                yield start, bytes(some)
+                some.clear()
+            yield offset, part
+            continue
+        if not some:
+            start, gap = offset, 0
+        some += bytes(gap)
+        some += part
+    if some:
+        yield start, bytes(some)
 
 
 def write_at(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core.blocks import _filling as filling
 from memshare_jupyter.core.registry import _process as process
 
 
@@ -166,3 +167,19 @@ def test_an_array_without_elements_comes_from_a_file_too(study, tmp_path):
     np.save(tmp_path / "x.npy", np.empty((0, 3)))
     ms.register_file("study", "x", tmp_path / "x.npy")
     assert study["x"].shape == (0, 3)
+
+
+def test_small_parts_are_joined_and_every_byte_is_in_its_place():
+    order = np.random.default_rng(0)
+    for _ in range(50):
+        parts, at = [], int(order.integers(0, 100))
+        for size in order.choice([0, 1, 60, 4095, 4096, 9000, 70_000], 60).tolist():
+            parts.append((at, order.bytes(size)))
+            at += size + int(order.choice([0, 3, 64, 5000]))
+        expected, found = bytearray(at), bytearray(at)
+        for target, some in ((expected, parts), (found, filling._together(parts))):
+            for offset, part in some:
+                target[offset : offset + len(part)] = part
+        assert found == expected
+    many = [(64 * i, b"x" * 16) for i in range(20_000)]
+    assert len(list(filling._together(many))) == 2

@@ -127,4 +127,4 @@ def _tables(codes: NDArray[np.uint8], other: NDArray[np.intp], bins: int, levels
 def _c_log_c(n: int) -> NDArray[np.float64]:
     """Return c log c for the counts c = 0 to n: to look one up is quicker than its logarithm."""
     counts = np.arange(n + 1.0)
-    return counts * np.log(np.maximum(counts, 1.0))
+    return np.asarray(counts * np.log(np.maximum(counts, 1.0)))

@@ -79,6 +79,7 @@ class Completer:
             "names": self._data,
             "pages": lambda: self._pages(command),
             "X": lambda: [*map(str, live_pages()), *self._data()],
+            "y": lambda: [*map(str, live_pages()), *self._data()],
             "fn": lambda: self._functions(fragment),
             "vars": lambda: self._arguments(words),
             "engines": lambda: ["all"],

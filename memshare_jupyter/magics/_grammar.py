@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from memshare_jupyter.magics._lines import parser_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.magic_arguments import MagicArgumentParser
 
 ITEM: Final = {"memapply": "v", "memlapply": "el"}
@@ -122,6 +124,8 @@ def commands() -> dict[str, MagicArgumentParser]:
     p.add_argument("--dry-run", action="store_true", help="only say what would be let go")
     _quiet(p)
 
+    _select(command)
+
     p = command("panel", "show a live panel of what is shared", "%memshare panel rna")
     p.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only this namespace")
 
@@ -142,6 +146,32 @@ def commands() -> dict[str, MagicArgumentParser]:
     p.add_argument("n", nargs="?", type=int, metavar="N", help="start at least so many engines")
     _quiet(p)
     return made
+
+
+def _select(command: Callable[[str, str, str, str], MagicArgumentParser]) -> None:
+    p = command(
+        "select",
+        "select the columns of a matrix that tell most about y, on the engines",
+        "%memshare select rna.X rna.y -k 50 --method cmim\nfound = %memshare select rna.X rna.y "
+        "--alpha 0.05",
+        "By mutual information, as select_features does; y are labels unless --continuous is "
+        "given.",
+    )
+    p.add_argument("X", help="a page, as namespace.variable, or a variable of the notebook")
+    p.add_argument("y", help="likewise: one label, or number, for each row of X")
+    how_many = p.add_mutually_exclusive_group()
+    how_many.add_argument("-k", type=int, metavar="N", help="so many; default: 50")
+    how_many.add_argument(
+        *("--alpha",), type=float, help="all discoveries at this false discovery rate"
+    )
+    p.add_argument(
+        *("--method",),
+        choices=["top", "mrmr", "jmi", "cmim"],
+        default="top",
+        help="each column by itself (top, the default), or those that tell most together",
+    )
+    p.add_argument("--continuous", action="store_true", help="y are numbers, not labels")
+    _quiet(p)
 
 
 @functools.cache

@@ -192,6 +192,30 @@ class Sharing:
             notes.append(self._in_use(set(found["here"]) & set(view_list())))
         return Table([], "\n".join(filter(None, notes)))
 
+    def _select(self, arguments: Arguments) -> Any:
+        """Select columns by mutual information, on the engines."""
+        # Imported here, because scipy takes its time, and few lines need it.
+        from memshare_jupyter.information import select_features  # noqa: PLC0415
+
+        X, y = (
+            str(found) if isinstance(found, PageName) else found
+            for found in (self._notebook.items(arguments.X), self._notebook.items(arguments.y))
+        )
+        k = 50 if arguments.alpha is None and arguments.k is None else arguments.k
+        cluster = self._engines.cluster(None, None, None, quiet=arguments.quiet)
+        where = {"cluster": cluster} if cluster is not None or isinstance(X, str) else {}
+        try:
+            return select_features(
+                *(X, y),
+                k=k,
+                alpha=arguments.alpha,
+                method=arguments.method,
+                y_discrete=not arguments.continuous,
+                **where,
+            )
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from error
+
     def _panel(self, arguments: Arguments) -> Any:
         """Show the live panel."""
         # Imported here, because widgets take their time, and few lines need them.

@@ -26,18 +26,18 @@ def test_q_values_are_benjamini_and_hochbergs():
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_has_to_do_with_y_is_discovered(tied):
     X, y = genes(tied=tied)
-    found = select_features(X, y, alpha=0.05, permutations=2000)
+    found = select_features(X, y, alpha=0.05, permutations=1000)
     assert set(range(6)) <= set(found.columns)
     assert len(found) <= 8
     assert (found.q_values <= 0.05).all()
     assert (found.p_values <= found.q_values).all()
-    again = select_features(X, y, alpha=0.05, permutations=2000)
+    again = select_features(X, y, alpha=0.05, permutations=1000)
     np.testing.assert_array_equal(found.p_values, again.p_values)
 
 
 def test_the_shared_null_is_that_of_each_column():
     X, y = genes(k=8)
-    found = select_features(X, y, alpha=0.99, permutations=4000)
+    found = select_features(X, y, alpha=0.99, permutations=2000)
     own = select_features(X, y, k=8, permutations=999)
     p_own = dict(zip(own.columns, own.p_values, strict=True))
     for column, p in zip(found.columns, found.p_values, strict=True):
@@ -49,15 +49,15 @@ def test_the_shared_null_is_that_of_each_column():
 def test_p_values_of_columns_that_have_nothing_to_do_with_y_are_uniform(tied):
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 60)
-    X = rng.normal(size=(60, 300))
+    X = rng.normal(size=(60, 150))
     X = np.round(X * 3) if tied else X
     found = select_features(X, y, alpha=0.9999, permutations=400)
-    p_values = np.ones(300)
+    p_values = np.ones(150)
     p_values[found.columns] = found.p_values
     for level in (0.05, 0.2, 0.5):
         # Columns are independent given y: five standard deviations
         share = (p_values <= level).mean()
-        assert share < level + 5 * np.sqrt(level * (1 - level) / 300)
+        assert share < level + 5 * np.sqrt(level * (1 - level) / 150)
     assert (p_values <= 0.5).mean() > 0.3
 
 

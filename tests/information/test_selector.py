@@ -71,6 +71,7 @@ def test_names_of_frames_go_through():
     assert found.transform(frame).columns.tolist() == ["g3", "g8"]
 
 
+@pytest.mark.slow
 def test_pages_are_taken_by_name_and_as_views():
     X, y = study()
     with ms.Namespace("pipe") as pages:

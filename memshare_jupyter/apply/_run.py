@@ -166,7 +166,10 @@ class Run(Future[Any]):
         if self.progress:
             return None
         mine = {*self.engines}
-        return next((r for r in current_runs() if r.id < self.id and mine & {*r.engines}), None)
+        others = [r for r in current_runs() if r is not self and mine & {*r.engines}]
+        # Which of two calls comes first is for the engines to say; until then the older one does.
+        begun = [r for r in others if r.started is not None]
+        return next(iter([*begun, *(r for r in others if r.id < self.id)]), None)
 
     def cancel(self) -> bool:
         """Stop the engines before their next item, or in it if it takes long.

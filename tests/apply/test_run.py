@@ -53,6 +53,10 @@ def test_a_run_behind_another_on_its_engines_is_queued(run):
     try:
         assert (run.state, second.state) == ("running", "queued")
         assert "queued behind score over" in _shown.about(second)
+        second.watch(lambda: [1, 0])  # it came first all the same
+        assert second.progress == 1
+        assert (run.state, second.state) == ("queued", "running")
+        second.watch(lambda: [0, 0])
         run.end()
         assert second.state == "running"
     finally:

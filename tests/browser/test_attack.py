@@ -76,9 +76,9 @@ def slow(column):
     time.sleep(0.05)
     return float(column.sum())
 cluster = ms.local_cluster(1, quiet=True)
-first, second = [
-    ms.memapply(np.ones((2, n)), 'cols', slow, cluster=cluster, block=False) for n in (80, 90)
-]
+first = ms.memapply(np.ones((2, 160)), 'cols', slow, cluster=cluster, block=False)
+while not first.progress: time.sleep(0.01)
+second = ms.memapply(np.ones((2, 90)), 'cols', slow, cluster=cluster, block=False)
 """
 
 
@@ -86,12 +86,12 @@ def test_a_queued_run_says_so_and_its_cancel_leaves_the_running_one_alone(book):
     book.execute(2, RUNS)
     rows = book.panel().locator(".ms-run")
     queued = rows.nth(1)
-    queued.get_by_text("queued behind slow over 80 columns").wait_for()
+    queued.get_by_text("queued behind slow over 160 columns").wait_for()
     rows.nth(0).get_by_text("items/s").wait_for()
     queued.get_by_role("button", name="Cancel").click()
     book.says("cancelled slow over 90 columns")
     printed = book.execute(2, "print(len(first.result()), second.cancelled(), second)")
-    assert "80 True <Run" in printed
+    assert "160 True <Run" in printed
     assert "cancelled>" in printed
     book.execute(2, "cluster.stop()")
 

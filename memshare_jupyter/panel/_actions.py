@@ -6,12 +6,10 @@ by when it was registered. What has been replaced since then is left alone, and 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from memshare_jupyter.apply import current_runs
-from memshare_jupyter.core.api import release_variables, release_views
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.display import some
@@ -37,12 +35,13 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _release(asked: dict[str, Any]) -> str:
-    with _undisturbed():
-        page = _page(*asked["page"])
-        if not _owned(page):
-            raise NotOwnerError(_why_not_owned(page))
-        release_variables(page.namespace, page.variable)
-        left = _pages().get(page.uuid)
+    page = _page(*asked["page"])
+    if not _owned(page):
+        raise NotOwnerError(_why_not_owned(page))
+    ended, _ = registry().let_go([page], release=True, detach=False)
+    left = _pages().get(page.uuid)
+    if not ended:
+        raise _anew(page)
     if left is None or not left.views:
         return f"released {page.name}; its memory is free"
     viewers = "1 view keeps" if left.views == 1 else f"{left.views} views keep"
@@ -50,16 +49,12 @@ def _release(asked: dict[str, Any]) -> str:
 
 
 def _detach(asked: dict[str, Any]) -> str:
-    with _undisturbed():
-        page = _page(*asked["page"])
-        if not _viewed(page):
-            raise PageNotFoundError(f"this kernel has no view of {page.name}", uuid=page.uuid)
-        if _viewed_by_name(_pages().values())[page.name] > 1:
-            raise MemshareError(
-                f"this kernel views two pages called {page.name}, and would detach both; in a "
-                f"cell: release_views({page.namespace!r}, {page.variable!r})"
-            )
-        in_use = release_views(page.namespace, page.variable)
+    page = _page(*asked["page"])
+    if not _viewed(page):
+        raise PageNotFoundError(f"this kernel has no view of {page.name}", uuid=page.uuid)
+    ended, in_use = registry().let_go([page], release=False, detach=True)
+    if not ended:
+        raise _anew(page)
     if in_use:
         return f"detached {page.name}; the view ends with the arrays here that still use it"
     return f"detached {page.name}"
@@ -67,18 +62,17 @@ def _detach(asked: dict[str, Any]) -> str:
 
 def _gc(asked: dict[str, Any]) -> str:
     namespace, shown = str(asked["namespace"]), {tuple(page) for page in asked["pages"]}
-    with _undisturbed():
-        now = [page for page in _pages().values() if page.namespace == namespace]
-        meant = [page for page in now if (page.uuid, page.created) in shown]
-        views = _viewed_by_name(now)
-        owned = [page for page in meant if _owned(page)]
-        viewed = [page for page in meant if _viewed(page) and views[page.name] == 1]
-        release_variables(namespace, [page.variable for page in owned])
-        in_use = release_views(namespace, {page.variable for page in viewed})
-    done = {page.uuid: page for page in (*owned, *viewed)}
+    mine = {
+        uuid: page
+        for uuid, page in _pages().items()
+        if page.namespace == namespace and (_owned(page) or _viewed(page))
+    }
+    meant = {u: page for u, page in mine.items() if (page.uuid, page.created) in shown}
+    _, in_use = registry().let_go(meant.values(), release=True, detach=True)
     # What came since is not what was asked about, nor is what replaced it.
-    kept = [page for page in now if page.uuid not in done and (_owned(page) or _viewed(page))]
-    parts = [f"let go of {_listed(done.values())}" if done else f"let go of nothing in {namespace}"]
+    kept = [page for uuid, page in mine.items() if uuid not in meant]
+    done = _listed(meant.values()) if meant else f"nothing in {namespace}"
+    parts = [f"let go of {done}"]
     if kept:
         parts.append(f"kept {_listed(kept)}, not asked about")
     if in_use:
@@ -94,14 +88,6 @@ def _cancel(asked: dict[str, Any]) -> str:
     return "the run has ended already"
 
 
-def _undisturbed() -> Any:
-    """Let no other thread replace a page between the look at it and the act upon it.
-
-    The lock is the registry's own and reentrant, so that looks and acts take their turns in it.
-    """
-    return registry().turn._lock
-
-
 def _pages() -> dict[str, PageInfo]:
     return {page.uuid: page for page in registry().snapshot().pages}
 
@@ -111,10 +97,13 @@ def _page(uuid: str, created: float) -> PageInfo:
     if page is None:
         raise PageNotFoundError("that page is gone already; its last holder ended", uuid=uuid)
     if page.created != created:
-        raise PageNotFoundError(
-            f"{page.name} was registered anew since you were asked, and is kept", uuid=uuid
-        )
+        raise _anew(page)
     return page
+
+
+def _anew(page: PageInfo) -> PageNotFoundError:
+    text = f"{page.name} was registered anew since you were asked, and is kept"
+    return PageNotFoundError(text, uuid=page.uuid)
 
 
 def _owned(page: PageInfo) -> bool:
@@ -123,11 +112,6 @@ def _owned(page: PageInfo) -> bool:
 
 def _viewed(page: PageInfo) -> bool:
     return any(holder.here and holder.role == "view" for holder in page.holders)
-
-
-def _viewed_by_name(pages: Iterable[PageInfo]) -> Counter[str]:
-    """Count the pages that this process views under each name: those let go keep theirs."""
-    return Counter(page.name for page in pages if _viewed(page))
 
 
 def _why_not_owned(page: PageInfo) -> str:

@@ -9,7 +9,7 @@ else has mapped.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._adopt import Adopter
 from memshare_jupyter.core.registry._attach import Viewer
 from memshare_jupyter.core.registry._fork import begin_in_child
+from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._look import Claim, Looks
 from memshare_jupyter.core.registry._register import Owner
@@ -166,9 +167,31 @@ class Registry:
         released, in_use : list of str
             Pages whose ownership or view ended; those of them that arrays here still use.
         """
-        if namespace is not None:
-            check_namespace(namespace)
-        return self._end_all(namespace, released=True)
+        if namespace is None:
+            return self._end(lambda handle: True, released=True)  # noqa: ARG005
+        check_namespace(namespace)
+        return self._end(lambda handle: handle.entry.name.namespace == namespace, released=True)
+
+    @in_turn
+    def let_go(
+        self, pages: Collection[PageInfo], *, release: bool, detach: bool
+    ) -> tuple[list[str], list[str]]:
+        """End this process's ownership or views of pages that a `Snapshot` shows, and of no others.
+
+        A page that was registered anew since then is another one.
+
+        Returns
+        -------
+        ended, in_use : list of str
+            As `gc`.
+        """
+        meant = {(page.uuid, page.created) for page in pages}
+        return self._end(
+            lambda handle: (handle.page.uuid.hex(), handle.entry.created) in meant,
+            released=True,
+            owned=release,
+            viewed=detach,
+        )
 
     @in_turn_or_later(lambda: None)
     def close(self) -> None:
@@ -177,7 +200,7 @@ class Registry:
         Arrays stay valid, but are no longer counted. What is called later begins anew.
         """
         handles = self._handles
-        self._end_all(None, released=False)
+        self._end(lambda handle: True, released=False)  # noqa: ARG005
         for handle in list(handles.views.values()):
             handle.page.drop()
         handles.views.clear()
@@ -186,22 +209,30 @@ class Registry:
         handles.names.remove_if_last()
         self.ended = handles.ended = True
 
-    def _end_all(self, namespace: str | None, *, released: bool) -> tuple[list[str], list[str]]:
+    def _end(
+        self,
+        meant: Callable[[Handle], bool],
+        *,
+        released: bool,
+        owned: bool = True,
+        viewed: bool = True,
+    ) -> tuple[list[str], list[str]]:
         handles = self._handles
-        owned = [name for name in handles.pages if namespace in (None, name.namespace)]
-        views = [h for h in handles.views.values() if namespace in (None, h.entry.name.namespace)]
-        for name in owned:
+        names = [name for name, h in handles.pages.items() if owned and meant(h)]
+        views = [h for h in handles.views.values() if viewed and meant(h)]
+        uuids = {handle.page.uuid for handle in (*(handles.pages[name] for name in names), *views)}
+        for name in names:
             handles.drop_page(name, released=released)
         for handle, _ in list(handles.refilling.values()):
-            if namespace in (None, handle.entry.name.namespace):
+            if owned and meant(handle):
                 handles.ledger.withdraw(handle.slot, handle.entry)
         for handle in views:
             handle.kept = False
             handle.page.drop()
-        ended = {*owned, *(handle.entry.name for handle in views)}
+        ended = {*names, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
-        left = {h.entry.name for h in handles.views.values() if h.page.mapped}
-        return sorted(map(str, ended)), sorted(map(str, ended & left))
+        left = [h for h in handles.views.values() if h.page.mapped and h.page.uuid in uuids]
+        return sorted(map(str, ended)), sorted({str(handle.entry.name) for handle in left})
 
     def before_fork(self) -> None:
         """Let no thread of ours run while this process forks; its pages are the child's, too."""

@@ -41,12 +41,21 @@ def test_each_python_block_runs_in_a_fresh_interpreter(block, tmp_path):
 def test_the_documents_have_blocks_to_run():
     assert len(PYTHON) >= 7
     assert len(blocks(DOCS / "tutorial.md", "ipython")) >= 8
+    assert len(blocks(ROOT / "README.md", "ipython")) >= 3
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_from_top_to_bottom_in_ipython(tmp_path):
-    program = tmp_path / "tutorial.py"
-    cells = blocks(DOCS / "tutorial.md", "ipython")
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (DOCS / "tutorial.md", ["best column: 7", "left alone: rng (Generator)"]),
+        (ROOT / "README.md", ["gene 7"]),
+    ],
+    ids=["tutorial", "README"],
+)
+def test_the_cells_of_a_document_run_from_top_to_bottom_in_ipython(path, said, tmp_path):
+    program = tmp_path / "cells.py"
+    cells = blocks(path, "ipython")
     program.write_text(
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "shell = InteractiveShell.instance()\n"
@@ -59,8 +68,7 @@ def test_the_tutorial_runs_from_top_to_bottom_in_ipython(tmp_path):
         [sys.executable, program], capture_output=True, text=True, timeout=100, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "best column: 7" in done.stdout
-    assert "left alone: rng (Generator)" in done.stdout
+    assert [text for text in said if text not in done.stdout] == []
     assert ms.snapshot().pages == ()
 
 

@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import uuid as uuids
-from dataclasses import replace
 
 import pytest
 
@@ -159,7 +158,7 @@ class SegmentContract:
         assert self.gone(address)
 
     def test_another_uuid_is_not_there(self, made):
-        assert self.gone(replace(self.address(made()), uuid=bytes(16)))
+        assert self.gone(self.address(made())._replace(uuid=bytes(16)))
 
     def test_a_reused_descriptor_or_file_is_no_block(self, made, tmp_path):
         block = made()
@@ -230,7 +229,7 @@ class SegmentContract:
         )
         fd = where.fd
         pid = one.eval("pid")
-        address = replace(where, pid=pid, fd=fd, pid_namespace=_proc.pid_namespace())
+        address = where._replace(pid=pid, fd=fd, pid_namespace=_proc.pid_namespace())
         segment.attach(address).close()
         one.run("os.write(theirs[1], b'x'); kept = os.read(ours[0], 20); os.waitpid(pid, 0)")
         assert one.eval("kept") == TEXT
@@ -323,4 +322,4 @@ class TestMemfdOverASocket(SegmentContract):
         return make
 
     def reached(self, address):
-        return replace(address, pid_namespace=-1, place=str(self.directory))
+        return address._replace(pid_namespace=-1, place=str(self.directory))

@@ -94,7 +94,7 @@ def check(shown: list[str]) -> None:
     assert "starting a local cluster" in apply
     assert "genes is a view on engine" in attach
     assert "(10446, 400)" in px
-    assert "this kernel" in table
+    assert "this notebook" in table
     assert "owner" in info
     assert "did you mean rna?" in wrong
     assert near.strip() == "UsageError: no page rna.x (namespace 'rna' has: X, y); did you mean X?"

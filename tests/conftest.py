@@ -59,6 +59,9 @@ def runtime_directory():
 def _left_behind(private: str) -> list[str]:
     gc.unfreeze()
     gc.collect()
+    lines = sys.modules.get("memshare_jupyter.engines._lines")
+    for kept in list(lines._of_clients.values()) if lines is not None else ():
+        kept.close()  # it lives as long as its client, which IPython may keep
     if (process := sys.modules.get("memshare_jupyter.core.registry._process")) is not None:
         process.registry().snapshot()  # whoever looks removes what killed children left
         process.close()

@@ -44,12 +44,20 @@ class Watched:
         Whether the worker is where it may be interrupted.
     """
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, *, in_main: bool = False) -> None:
         self.due = bytearray(1)
         self.armed = False
         self._claims = claims
+        self._in_main = in_main
         self._ticks = 0
         self._interrupted_at: int | None = None
+
+    def arm(self) -> None:
+        """Let items be interrupted from now on.
+
+        Not before: an import of a module that ends half way leaves one that cannot be imported.
+        """
+        self.armed = self._in_main
 
     def look(self) -> None:
         """Look once: what the thread does in a tick."""
@@ -121,15 +129,14 @@ def watched(claims: Claims) -> Iterator[Watched]:
     global _watcher  # noqa: PLW0603 -- one process, one thread
     if _watcher is None:
         _watcher = _Watcher()
-    call = Watched(claims)
     in_main = threading.current_thread() is threading.main_thread()
+    call = Watched(claims, in_main=in_main)
     before = {}
     if in_main:
         before[_SIGINT] = _signal.signal(_SIGINT, call.interrupted)
         before[_SIGTERM] = _signal.signal(_SIGTERM, _signal.SIG_DFL)
     watcher = _watcher
     outer = watcher.turn_to(call)
-    call.armed = in_main
     try:
         yield call
     finally:

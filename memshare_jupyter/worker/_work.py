@@ -129,6 +129,7 @@ class _Worker:
         substitute = self._substitute if task.keep_going else None
         self._results = Writer(self._arena, place.address, place.region, substitute)
         try:
+            self._watched.arm()
             self._work()
         finally:
             self._watched.armed = False

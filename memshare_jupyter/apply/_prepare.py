@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import operator
 import sys
@@ -25,12 +26,6 @@ from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, pickled
 _KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
 _BATCH_BYTES: Final = 16 << 20
 """What a function makes of a batch is often as large as the batch; this much for each engine."""
-
-
-_MOST_KNOWN: Final = 64
-_known: Final[dict[int, tuple[Callable[..., Any], list[str]]]] = {}
-"""Functions of modules, by their ids, that were found to take such arguments. No others: kept here,
-they would keep what they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +176,10 @@ def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None
     """
     if not callable(fun):
         raise TypeError(f"fun must be callable, not a {type(fun).__name__}")
-    given = list(variables)
-    if _known.get(id(fun)) == (fun, given):
-        return
+    (_bind_known if _is_of_module(fun) else _bind)(fun, tuple(variables))
+
+
+def _bind(fun: Callable[..., Any], given: tuple[str, ...]) -> None:
     try:
         signature = inspect.signature(fun)
     except (TypeError, ValueError):
@@ -198,10 +194,17 @@ def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None
             f"{_name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
             "the item, and its others are named in vars"
         ) from None
-    if getattr(sys.modules.get(fun.__module__ or ""), _name_of(fun), None) is fun:
-        _known[id(fun)] = fun, given
-        if len(_known) > _MOST_KNOWN:
-            del _known[next(iter(_known))]
+
+
+_bind_known = functools.lru_cache(maxsize=64)(_bind)
+
+
+def _is_of_module(fun: Callable[..., Any]) -> bool:
+    """Say whether an imported module has it: those of cells would keep what they refer to."""
+    module = getattr(fun, "__module__", None)
+    if not isinstance(module, str) or module == "__main__":
+        return False
+    return getattr(sys.modules.get(module), _name_of(fun), None) is fun
 
 
 def _batch_items(value: Any, count: int) -> int:

@@ -184,6 +184,7 @@ class Rounds:
         return died
 
     def _let_go(self, queue: Queue, messages: Messages) -> None:
+        self._run.idle = not messages.gave_up
         self._results.again = messages.all_heard and not self.lost
         queue.close(again=messages.all_heard)
 

@@ -90,6 +90,7 @@ class Run(Future[Any]):
         self.began = time.time()
         self.started: tuple[float, int] | None = None
         self.ended: float | None = None
+        self.idle = True  # whether all engines have been heard of
         self.shown: list[Shown] = []
         self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
@@ -205,26 +206,28 @@ class Run(Future[Any]):
 
     def set_result(self, result: Any) -> None:
         """Say that it is over."""
+        self.ended = time.time()  # first: who waits for it goes on at once
         super().set_result(result)
-        self._remember()
+        self._remember(self.ended)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Say that it is over, and why; a stop by the user is one line and no traceback."""
-        super().set_exception(exception)
+        self.ended = time.time()
         if isinstance(exception, _STOPPED):
+            engines = "the engines are idle" if self.idle else "an engine goes on with its item"
             line = (
                 f"{type(exception).__name__}: stopped {self.title} after {self.progress:,}; "
-                "the engines are idle"
+                f"{engines}"
             )
             exception._render_traceback_ = lambda: [line]  # type: ignore[union-attr]
-        self._remember()
+        super().set_exception(exception)
+        self._remember(self.ended)
 
-    def _remember(self) -> None:
+    def _remember(self, ended: float) -> None:
         global _last  # noqa: PLW0603 -- a process has one last call
-        self.ended = time.time()
         _last = Ended(
             *(self.id, self.title, self.total, self.engines, self.done_by_engine()),
-            *(self.began, self.ended, self.state, self.failure),
+            *(self.began, ended, self.state, self.failure),
         )
         for shown in self.shown:
             shown.update(at_once=True)

@@ -34,6 +34,8 @@ class Messages:
         What the functions returned, in the order of arrival.
     died : list of Engine
         The engines that will not answer any more.
+    gave_up : bool
+        Whether an answer was given up that was still to come.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class Messages:
         self.died: list[Engine] = []
         self._pending: dict[Any, Engine] = {}
         self._lines: dict[int, tuple[Line, Engine]] = {}
-        self._gave_up = False
+        self.gave_up = False
         self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
 
     def work(self, engine: Engine, task: bytes, place: bytes) -> None:
@@ -111,7 +113,7 @@ class Messages:
     @property
     def all_heard(self) -> bool:
         """Whether all engines have answered, so that none is still at it."""
-        return not (self.pending or self.died or self._gave_up)
+        return not (self.pending or self.died or self.gave_up)
 
     def take(self) -> list[Any]:
         """Return the answers, each once."""
@@ -120,7 +122,7 @@ class Messages:
 
     def give_up(self) -> None:
         """Take back what engines have not begun, and wait for no answer any more."""
-        self._gave_up |= self.pending
+        self.gave_up |= self.pending
         for sent, engine in self._pending.items():
             with contextlib.suppress(Exception):  # it would fail when it begins, too
                 client: Any = engine.client

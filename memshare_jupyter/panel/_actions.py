@@ -68,11 +68,11 @@ def _gc(asked: dict[str, Any]) -> str:
         if page.namespace == namespace and (_owned(page) or _viewed(page))
     }
     meant = {u: page for u, page in mine.items() if (page.uuid, page.created) in shown}
-    _, in_use = registry().let_go(meant.values(), release=True, detach=True)
+    ended, in_use = registry().let_go(meant.values(), release=True, detach=True)
     # What came since is not what was asked about, nor is what replaced it.
     kept = [page for uuid, page in mine.items() if uuid not in meant]
-    done = _listed(meant.values()) if meant else f"nothing in {namespace}"
-    parts = [f"let go of {done}"]
+    done = [page for page in meant.values() if page.name in ended]
+    parts = [f"let go of {_listed(done) if done else f'nothing in {namespace}'}"]
     if kept:
         parts.append(f"kept {_listed(kept)}, not asked about")
     if in_use:

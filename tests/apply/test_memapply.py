@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -412,3 +413,27 @@ def test_threads_can_call_at_the_same_time(view):
         thread.join(60)
     assert results == {k: list((WIDE + k).sum(axis=1)) for k in range(4)}
     assert ms.page_list() == []
+
+
+CALLABLE = [str.upper, "ab".__add__, functools.partial(max, "b"), max]
+
+
+@pytest.mark.parametrize("fun", CALLABLE, ids=["method", "bound", "partial", "builtin"])
+def test_whatever_can_be_called_is_applied(view, fun):
+    """Some of these have no module, and some no signature."""
+    items = ["a", "cd"]
+    assert ms.memlapply(items, fun, cluster=view) == [fun(item) for item in items]
+
+
+def test_a_function_of_a_notebook_is_not_kept(view, monkeypatch):
+    def fun(row):
+        return float(row[0])
+
+    fun.__module__ = "__main__"
+    monkeypatch.setattr(sys.modules["__main__"], "fun", fun, raising=False)
+    ms.memapply(np.eye(3), "rows", fun, cluster=view)
+    seen = weakref.ref(fun)
+    monkeypatch.undo()
+    del fun
+    gc.collect()
+    assert seen() is None

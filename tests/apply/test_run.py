@@ -75,6 +75,10 @@ def test_an_interrupt_and_a_cancel_are_one_line_and_others_a_traceback(run):
             "the engines are idle"
         )
         assert stopped.state == "cancelled"
+    deaf = Run(run.title, run.total, run.engines)
+    deaf.idle = False  # as after an item in C code, which no interrupt reaches
+    deaf.set_exception(error := CancelledError())
+    assert error._render_traceback_()[0].endswith("after 0; an engine goes on with its item")
     run.set_exception(error := ValueError("no\nmore"))
     assert not hasattr(error, "_render_traceback_")
     assert (run.state, run.failure) == ("failed", "no")

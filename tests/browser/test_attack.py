@@ -150,11 +150,12 @@ def test_a_server_that_limits_the_rate_of_messages_does_not_leave_a_wrong_table(
     book.has_pages(*(f"w.p{i:02d}" for i in range(12)), timeout_s=20)
 
 
-def test_over_a_slow_line_a_second_click_on_cancel_hits_no_other_cell(book):
+def test_over_a_slow_line_a_second_click_on_cancel_hits_no_other_cell(book, tmp_path):
     book.execute(2, RUNS)
     row = book.panel().locator(".ms-run").first
     row.get_by_text("items/s").wait_for()
-    book.text(2, "time.sleep(3); print('slept')")
+    book.text(2, f"import os\ngo = {str(tmp_path / 'go')!r}\n"
+                 "while not os.path.exists(go): time.sleep(0.05)\nprint('slept')")  # fmt: skip
     book.start(2)
     book.page.evaluate("() => { line.delay = 300; }")
     box = row.get_by_role("button", name="Cancel").bounding_box()
@@ -166,6 +167,7 @@ def test_over_a_slow_line_a_second_click_on_cancel_hits_no_other_cell(book):
     assert "cell has ended" not in seen  # this kernel hears while a cell runs
     book.says("cancelled slow")
     book.page.evaluate("() => { line.delay = 0; }")
+    (tmp_path / "go").touch()
     printed = book.finished(2)
     assert "KeyboardInterrupt" not in printed
     assert printed.strip() == "slept"

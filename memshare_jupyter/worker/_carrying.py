@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from memshare_jupyter.core.values import is_array
+from memshare_jupyter.core.values import is_array, package_of
 from memshare_jupyter.worker._sources import Pickler, Share, pickled_by
 
 _SIMPLE: Final = frozenset({int, float, complex, bool, str, bytes, type(None), range})
@@ -44,7 +44,7 @@ class _Noting(Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, np.random.Generator | np.random.RandomState | random.Random):
-            self.generators[f"{type(obj).__module__.split('.')[0]}'s {type(obj).__name__}"] = None
+            self.generators[f"{package_of(obj)}'s {type(obj).__name__}"] = None
         reduced = super().reducer_override(obj)
         if isinstance(reduced, tuple) and callable(obj):
             self.by_value = True
@@ -128,7 +128,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def _is_table(value: Any) -> bool:
-    package = type(value).__module__.partition(".")[0]
+    package = package_of(value)
     if package == "pandas":
         dtypes: Any = getattr(value, "dtypes", None)
         kinds = list(dtypes) if getattr(value, "ndim", 0) == 2 else [dtypes]

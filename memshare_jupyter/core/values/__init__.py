@@ -3,7 +3,13 @@
 from memshare_jupyter.core.values._about import About
 from memshare_jupyter.core.values._about import unpack as unpack_about
 from memshare_jupyter.core.values._elements import Elements, build, whole
-from memshare_jupyter.core.values._gate import as_plain, is_array, is_plain, what_is_lost
+from memshare_jupyter.core.values._gate import (
+    as_plain,
+    is_array,
+    is_plain,
+    package_of,
+    what_is_lost,
+)
 from memshare_jupyter.core.values._layout import ALIGNMENT, Layout
 from memshare_jupyter.core.values._plan import Plan
 from memshare_jupyter.core.values._view import Source, View
@@ -20,6 +26,7 @@ __all__ = [
     "build",
     "is_array",
     "is_plain",
+    "package_of",
     "unpack_about",
     "what_is_lost",
     "whole",

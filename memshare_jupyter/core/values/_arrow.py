@@ -8,6 +8,8 @@ import importlib.util
 import sys
 from typing import Any, Final
 
+from memshare_jupyter.core.values._gate import package_of
+
 Reduced = tuple[Any, ...]
 
 _SPARE_BYTES: Final = 64 << 10
@@ -17,7 +19,7 @@ _VIEW_BYTES: Final = 16
 
 def reduce(value: Any) -> Reduced | None:
     """Return how to rebuild a table or frame, as `pickle` wants it; None for its own way."""
-    package = type(value).__module__.partition(".")[0]
+    package = package_of(value)
     if package == "pyarrow":
         return _reduce_arrow(value, sys.modules["pyarrow"])
     if package == "polars":

@@ -140,8 +140,17 @@ def writes_last(value: object) -> bool:
     return type(value) in _UNCHANGING or isinstance(value, np.generic)
 
 
+def package_of(value: object) -> str:
+    """Return the package of an object's class; empty if it does not say.
+
+    What Cython compiles has a class whose ``__module__`` is a descriptor, for its objects.
+    """
+    module = type(value).__module__
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
 def class_of(value: object) -> str:
     """Return package and class of an object, as ``pandas.DataFrame``; of a builtin the class."""
-    package = type(value).__module__.partition(".")[0]
+    package = package_of(value)
     name = type(value).__qualname__
     return name if package == "builtins" else f"{package}.{name}"

@@ -18,6 +18,7 @@ import numpy as np
 from memshare_jupyter.core.values import _arrays as arrays
 from memshare_jupyter.core.values import _arrow, _gate, _subclasses
 from memshare_jupyter.core.values._elements import Elements
+from memshare_jupyter.core.values._gate import package_of
 from memshare_jupyter.core.values._layout import Layout
 
 _USES_ITS_BUFFERS: Final = frozenset({"builtins", "numpy", "pandas", "polars", "pyarrow", "scipy"})
@@ -83,7 +84,7 @@ class _Pickler(pickle.Pickler):
 
 def _copied_bytes(value: object, data: bytes, placed: list[np.ndarray[Any, Any]]) -> int:
     """Return how many bytes of its arrays an object leaves unused when it is rebuilt on them."""
-    package = type(value).__module__.partition(".")[0]
+    package = package_of(value)
     if package in _USES_ITS_BUFFERS or sum(array.nbytes for array in placed) < _WORTH_A_TRIAL:
         return 0
     sources = [_source(array) for array in placed]

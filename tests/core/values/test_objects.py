@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import types
 
 import numpy as np
 import pytest
@@ -168,3 +169,17 @@ def test_a_class_that_the_viewer_lacks_is_explained(study, child):
     with pytest.raises(ms.UnsupportedValueError, match="install what it needs"):
         other.run("ms.Namespace('study')['s']")
     assert other.eval("ms.view_list()") == []
+
+
+def test_what_a_class_says_of_its_module_may_be_anything():
+    """As Cython's functions do, which the pickles of some pandas hold."""
+
+    class Compiled:
+        def __reduce__(self):
+            return int, (3,)
+
+    Compiled.__module__ = property(lambda self: "compiled")
+    with ms.Namespace("n") as ns:
+        ns["x"] = types.SimpleNamespace(made=Compiled(), array=np.arange(4.0))
+        assert ns["x"].made == 3
+        assert ns["x"].array.tolist() == [0, 1, 2, 3]

@@ -305,6 +305,7 @@ def main(address: str) -> None:
             return
         accepted, _ = listener.accept()
         if os.fork() == 0:
+            os.setpgid(0, 0)  # what it forks is of its group, and ends with the test
             break
         accepted.close()
     listener.close()

@@ -217,8 +217,12 @@ class Child:
         return "State:\tT" in Path(f"/proc/{self.pid}/status").read_text()
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send it a signal; one that stops it has done so then."""
         signal.pidfd_send_signal(self._pidfd, number)
+        deadline = time.monotonic() + PATIENCE_S
+        while number == signal.SIGSTOP and not self.stopped():
+            assert time.monotonic() < deadline, "the child does not stop"
+            time.sleep(0.001)
 
     def exit(self) -> None:
         """Let it end as interpreters do."""
@@ -291,6 +295,8 @@ def child(_child_server):
     finally:
         for one in made:
             one.reap()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)  # what it forked and the test did not end
 
 
 @pytest.fixture

@@ -342,10 +342,9 @@ def test_a_process_that_attaches_meanwhile_waits_longer_than_for_what_is_gone(pa
     assert reader.eval("x") == N
 
 
-def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child, eventually):
+def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child):
     paused.run("thread = replace()")
     paused.signal(signal.SIGSTOP)
-    eventually(paused.stopped)
     reader = child()
     reader.send("x = ms.Namespace('n')['x'].sum()")
     time.sleep(1)
@@ -356,10 +355,9 @@ def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child, eventually)
     assert reader.eval("x") == N
 
 
-def test_an_owner_stopped_for_long_is_named(paused, child, eventually):
+def test_an_owner_stopped_for_long_is_named(paused, child):
     paused.run("thread = replace()")
     paused.signal(signal.SIGSTOP)
-    eventually(paused.stopped)
     reader = child("from memshare_jupyter.core.registry import _attach; _attach.PATIENCE_S = 0.2")
     with pytest.raises(ms.errors.LockTimeoutError, match="was stopped while it writes") as error:
         reader.run("ms.Namespace('n')['x']")

@@ -75,7 +75,8 @@ def select_features(
     y : array_like of shape (n_samples,), or str
         The classes, or with ``y_discrete=False`` a continuous variable; or the name of its page.
     k : int, optional
-        Select so many. Exactly one of `k`, `threshold` and `alpha` must be given.
+        Select so many, or all columns if there are fewer. Exactly one of `k`, `threshold` and
+        `alpha` must be given.
     threshold : float, optional
         Select all with at least this much, in nats or to `base`.
     alpha : float, optional

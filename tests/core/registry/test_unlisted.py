@@ -118,6 +118,7 @@ def test_a_removed_directory_in_a_removed_one_stops_no_end(child, tmp_path, trut
     one.run("del x; gc.collect()")
     assert one.eval("held_here()") == []
     assert truth() == {}
+    one.exit()  # in order: it is listed where the user's own processes are
 
 
 # --- rivals after a cleanup --------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 import memshare_jupyter as ms
-from memshare_jupyter.core import _proc, blocks
+from memshare_jupyter.core import _proc, blocks, ledger
 from memshare_jupyter.core.blocks import _ability
 from memshare_jupyter.core.blocks import _room as memory
 from memshare_jupyter.core.doctor import Check, examine, render
@@ -127,10 +128,18 @@ def test_another_system_is_told_what_it_lacks(monkeypatch):
 # --- where there is less -----------------------------------------------------------------
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let a test look at the user's own runtime directory; leave none that was not there."""
+    yield monkeypatch
+    with contextlib.suppress(OSError):
+        ledger.runtime_directory().rmdir()  # if it is empty
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
-def test_a_variable_that_leads_to_somebody_elses_directory_is_a_warning(tmp_path, monkeypatch):
+def test_a_variable_that_leads_to_somebody_elses_directory_is_a_warning(tmp_path, elsewhere):
     os.chown(tmp_path, 65534, 65534)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    elsewhere.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     checks = {check.name: check for check in doctor._runtime()}
     check = checks["XDG_RUNTIME_DIR"]
     assert (check.state, check.found) == (
@@ -139,8 +148,8 @@ def test_a_variable_that_leads_to_somebody_elses_directory_is_a_warning(tmp_path
     assert "MEMSHARE_RUNTIME_DIR" in check.advice
 
 
-def test_that_the_directory_of_a_login_is_not_used_is_no_fault(monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+def test_that_the_directory_of_a_login_is_not_used_is_no_fault(elsewhere):
+    elsewhere.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     (check,) = (check for check in doctor._runtime() if check.name == "XDG_RUNTIME_DIR")
     assert (check.state, check.advice) == ("ok", "")
     assert "is that of a login session" in check.found

@@ -286,9 +286,7 @@ def test_a_stopped_holder_behind_a_socket_gives_an_error_and_no_hang(nobody):
     viewer = nobody(
         f"{SHOW}; from memshare_jupyter.core.blocks import _handover; _handover._PATIENCE_S = 0.2"
     )
-    viewer.run(
-        "from memshare_jupyter.core.registry import _attach as viewing; viewing._PATIENCE_S = 0.2"
-    )
+    viewer.run("from memshare_jupyter.core.registry import _opening; _opening._PATIENCE_S = 0.2")
     owner.signal(signal.SIGSTOP)
     with pytest.raises(PageNotFoundError, match="did not answer within"):
         viewer.run(ATTACH)

@@ -358,7 +358,7 @@ def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child):
 def test_an_owner_stopped_for_long_is_named(paused, child):
     paused.run("thread = replace()")
     paused.signal(signal.SIGSTOP)
-    reader = child("from memshare_jupyter.core.registry import _attach; _attach.PATIENCE_S = 0.2")
+    reader = child("from memshare_jupyter.core.registry import _opening; _opening.PATIENCE_S = 0.2")
     with pytest.raises(ms.errors.LockTimeoutError, match="was stopped while it writes") as error:
         reader.run("ms.Namespace('n')['x']")
     assert (error.value.name, error.value.pid) == ("n.x", paused.pid)

@@ -129,7 +129,7 @@ def test_every_kind_of_no_value_among_labels_is_missing(no_value):
 
 def test_times_and_complex_numbers_can_be_missing_labels():
     days = np.array(["2020-01-01", "2021-01-01", "2022-01-01"], dtype="datetime64[D]")[Y]
-    days[GONE] = np.datetime64("NaT")
+    days[GONE] = np.datetime64("NaT", "D")
     complexes = (Y + 1j).astype(complex)
     complexes[GONE] = complex("nan")
     strings = pd.Series(np.array(["p", "q", "r"])[Y]).astype("string").mask(GONE)

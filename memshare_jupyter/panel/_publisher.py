@@ -67,6 +67,7 @@ class Publisher:
         self._asked = False
         self._answers: list[Message] = []
         self._leave_at: float | None = None
+        self._stopped = False
         self._roll_call_at = time.monotonic() + ROLL_CALL_S
         self.heard_at_once: dict[str, bool] = {}
 
@@ -76,10 +77,10 @@ class Publisher:
         return self._thread is not None
 
     def start(self) -> None:
-        """Publish from now on, until `stop`, or until nobody is there: somebody is."""
+        """Publish from now on, until nobody is there: somebody is. Not after `stop`."""
         with self._changed:
             self._leave_at = None
-            if self._thread is None:
+            if self._thread is None and not self._stopped:
                 self._thread = threading.Thread(
                     target=self._run, name="memshare panel", daemon=True
                 )
@@ -105,8 +106,9 @@ class Publisher:
         self.answer({"type": "who"})
 
     def stop(self) -> None:
-        """Stop at once."""
+        """Stop at once and for good, whatever a page may say that has not heard of it yet."""
         with self._changed:
+            self._stopped = True
             thread, self._thread = self._thread, None
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():

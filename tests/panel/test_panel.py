@@ -304,6 +304,9 @@ def test_closing_a_panel_ends_its_thread(capsys):
     assert len(publishers()) == 1
     panel.close()
     assert publishers() == []
+    for kind in ("hello", "here", "leave"):  # said before the page heard of it
+        panel._hear({**HELLO, "type": kind}, None)
+        assert publishers() == []
     panel.close()
     panel._ipython_display_()
     assert "this panel was closed" in capsys.readouterr().out

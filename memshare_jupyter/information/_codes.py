@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from memshare_jupyter.information._inputs import as_numbers, raise_missing
+from memshare_jupyter.information._inputs import as_codes, as_numbers, missing, raise_missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MOST_LEVELS: Final = 256  # a code is a byte
 _TABLE_CELLS: Final = 2**17  # of the tables that are looked at together
 
 
@@ -28,16 +29,22 @@ class QuantileCodes:
     ----------
     bins : int
         At most 256.
+    labels : ndarray of shape (n_features,), bool, optional
+        Columns whose values are codes already, or labels: each different one is a code.
     """
 
-    def __init__(self, bins: int) -> None:
+    def __init__(self, bins: int, labels: NDArray[np.bool_] | None = None) -> None:
         self._bins = bins
+        self._labels = labels
 
     def __call__(self, block: NDArray[Any], first: int = 0) -> NDArray[np.uint8]:
         """Return codes of shape (k, n_samples) of an array of shape (n_samples, k)."""
         codes = np.empty((block.shape[1], block.shape[0]), dtype=np.uint8)
         for place, raw in enumerate(np.ascontiguousarray(block.T)):
             name = f"column {first + place} of X"
+            if self._labels is not None and self._labels[first + place]:
+                codes[place] = _levels(raw, name)
+                continue
             column = as_numbers(raw, name)
             if not np.isfinite(column).all():
                 raise_missing(**{name: ~np.isfinite(column)})
@@ -52,6 +59,18 @@ class QuantileCodes:
         edges = np.unique(ordered[np.arange(1, self._bins) * column.size // self._bins])
         edges = edges[edges > ordered[0]]
         return np.searchsorted(edges, column, side="right").astype(np.uint8)
+
+
+def _levels(raw: NDArray[Any], name: str) -> NDArray[np.intp]:
+    if missing(raw).any():
+        raise_missing(**{name: missing(raw)})
+    codes = as_codes(raw, name)
+    if (levels := int(codes.max(initial=0)) + 1) > _MOST_LEVELS:
+        raise ValueError(
+            f"{name} has {levels} labels, and this method can tell {_MOST_LEVELS} apart; take it "
+            "for numbers, or join some"
+        )
+    return codes
 
 
 def information_with(

@@ -33,7 +33,7 @@ _EARLY: Final = 280  # permutations after which the number of discoveries is gue
 class Untied:
     """Say which columns of a block have as many different values as samples."""
 
-    def __call__(self, block: NDArray[Any]) -> NDArray[np.bool_]:
+    def __call__(self, block: NDArray[Any], _: int = 0) -> NDArray[np.bool_]:
         columns = np.sort(np.ascontiguousarray(as_array(block, "X").T), axis=1)
         return np.asarray((columns[:, 1:] > columns[:, :-1]).all(axis=1))
 
@@ -42,7 +42,7 @@ class NullOfUntied:
     """Mutual information of y with some random orders of n different values."""
 
     def __init__(self, y: NDArray[Any], options: dict[str, Any]) -> None:
-        self._score = ColumnMutualInfo(y, **options)
+        self._score = ColumnMutualInfo(y, **options | {"x_discrete": False})
         self._n = y.size
 
     def __call__(
@@ -69,7 +69,7 @@ def shared_p_values(
 def sequential_p_values(
     values: NDArray[np.float64],
     part_of: Callable[[NDArray[np.intp]], NDArray[Any]],
-    permuted: Callable[[NDArray[np.float64]], Any],
+    permuted: Callable[[NDArray[np.intp]], Any],
     repeat: Repeat,
     most: Callable[[int], int],
 ) -> NDArray[np.float64]:
@@ -82,7 +82,7 @@ def sequential_p_values(
     part_of : callable
         Gives columns of X by their places among these.
     permuted : callable
-        Gives the function of one permutation that says which columns reach their values.
+        Gives the function of one permutation that says which of some columns reach their values.
     repeat : callable
         Does one permutation for each number, the same one wherever and however often.
     most : callable
@@ -105,7 +105,7 @@ def sequential_p_values(
     done, last, size = 0, most(0), _FIRST_ROUND
     while waiting.size and done < last:
         size = min(size, last - done)
-        results = repeat(permuted(values[waiting]), range(done, done + size), part_of(waiting))
+        results = repeat(permuted(waiting), range(done, done + size), part_of(waiting))
         counts = reached[waiting] + np.cumsum(np.asarray(results, dtype=np.intp), axis=0)
         full = counts[-1] >= _REACHED
         found[waiting[full]] = _REACHED / (

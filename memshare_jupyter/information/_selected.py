@@ -35,6 +35,8 @@ class SelectedFeatures:
         by Benjamini and Hochberg, among all columns of X.
     scores : ndarray of float64 or None
         What columns that were chosen one after the other were chosen for.
+    discrete : ndarray of bool or None
+        Whether the column was taken as labels; None if all were taken as numbers.
     """
 
     names: list[Any]
@@ -44,6 +46,7 @@ class SelectedFeatures:
     p_values: NDArray[np.float64] | None = None
     q_values: NDArray[np.float64] | None = None
     scores: NDArray[np.float64] | None = None
+    discrete: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,7 +73,9 @@ class SelectedFeatures:
         import pandas as pd  # type: ignore[import-untyped,unused-ignore] # noqa: PLC0415 - optional
 
         index = pd.Index(self.names, name="feature")
-        return pd.DataFrame({"column": self.columns, "rank": self.ranks, **self._given()}, index)
+        kinds = {} if self.discrete is None else {"kind": self._kinds()}
+        given = {"column": self.columns, "rank": self.ranks, **kinds, **self._given()}
+        return pd.DataFrame(given, index)
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw a bar for each column: what it was chosen for, the best at the top.
@@ -100,10 +105,14 @@ class SelectedFeatures:
         }
         return {title: values for title, values in found.items() if values is not None}
 
+    def _kinds(self) -> list[str]:
+        return ["labels" if kind else "numbers" for kind in self.discrete]  # type: ignore[union-attr]
+
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        given = self._given()
-        rows = [
-            [str(rank), str(name), *(f"{values[i]:.4g}" for values in given.values())]
-            for i, (rank, name) in enumerate(zip(self.ranks, self.names, strict=True))
-        ]
-        return ["rank", "feature", *given], rows
+        columns = {"rank": [str(rank) for rank in self.ranks]}
+        columns["feature"] = [str(name) for name in self.names]
+        if self.discrete is not None:
+            columns["kind"] = self._kinds()
+        for title, values in self._given().items():
+            columns[title] = [f"{value:.4g}" for value in values]
+        return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from memshare_jupyter.information._matrix import numbers_of, value_of
+from memshare_jupyter.information._blocks import kinds_of, numbers_of, value_of
 from memshare_jupyter.information._selection import select_features
 from memshare_jupyter.worker import columns_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memshare_jupyter.engines import AnyCluster
+    from memshare_jupyter.information._kinds import Kinds
     from memshare_jupyter.information._selected import SelectedFeatures
     from memshare_jupyter.information._stepwise import Method
 
@@ -40,6 +41,8 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         Select all that are discoveries at this false discovery rate.
     method : {"top", "mrmr", "jmi", "cmim"}, default: "top"
         Each column by itself, or together; as in `select_features`.
+    x_discrete : bool, "auto", or sequence, default: False
+        Which columns are labels, as in `mutual_info_matrix`.
     y_discrete : bool or "auto", default: "auto"
         Whether y are labels; "auto" asks scikit-learn's `type_of_target`.
     scale : {"normal", None}, default: "normal"
@@ -76,6 +79,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         alpha: float | None = None,
         method: Method = "top",
+        x_discrete: Kinds = False,
         y_discrete: bool | Literal["auto"] = "auto",
         scale: Literal["normal"] | None = "normal",
         permutations: int = 0,
@@ -86,6 +90,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.k = k
         self.alpha = alpha
         self.method = method
+        self.x_discrete = x_discrete
         self.y_discrete = y_discrete
         self.scale = scale
         self.permutations = permutations
@@ -106,8 +111,13 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         y = value_of(y)
         if isinstance(X, str):
             self._remember(value_of(X))
+            kinds = kinds_of(self.x_discrete, value_of(X))
         else:
-            X, y = validate_data(self, X, y, dtype="numeric", y_numeric=False)
+            # Dtypes say which columns are labels, so they are asked before scikit-learn makes one
+            # array of them.
+            kinds = kinds_of(self.x_discrete, X)
+            dtype = None if kinds.any() else "numeric"
+            X, y = validate_data(self, X, y, dtype=dtype, y_numeric=False)
         discrete = self.y_discrete
         if discrete == "auto":
             discrete = type_of_target(y) in ("binary", "multiclass")
@@ -119,6 +129,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.selected_: SelectedFeatures = select_features(
             *(X, y),
             method=self.method,
+            x_discrete=kinds if kinds.any() else False,
             y_discrete=discrete,
             seed=self.seed,
             cluster=self.cluster,

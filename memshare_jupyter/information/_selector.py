@@ -111,13 +111,14 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         y = value_of(y)
         if isinstance(X, str):
             self._remember(value_of(X))
-            kinds = kinds_of(self.x_discrete, value_of(X))
+            kinds = self.x_discrete
+        elif self.x_discrete is False:
+            kinds = False
+            X, y = validate_data(self, X, y, dtype="numeric", y_numeric=False)
         else:
-            # Dtypes say which columns are labels, so they are asked before scikit-learn makes one
-            # array of them.
+            # By dtypes and names, of which there are none in the array scikit-learn makes.
             kinds = kinds_of(self.x_discrete, X)
-            dtype = None if kinds.any() else "numeric"
-            X, y = validate_data(self, X, y, dtype=dtype, y_numeric=False)
+            X, y = validate_data(self, X, y, dtype=None, y_numeric=False)
         discrete = self.y_discrete
         if discrete == "auto":
             discrete = type_of_target(y) in ("binary", "multiclass")
@@ -129,7 +130,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.selected_: SelectedFeatures = select_features(
             *(X, y),
             method=self.method,
-            x_discrete=kinds if kinds.any() else False,
+            x_discrete=kinds,
             y_discrete=discrete,
             seed=self.seed,
             cluster=self.cluster,

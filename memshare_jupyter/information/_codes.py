@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from memshare_jupyter.information._inputs import as_codes, as_numbers, missing, raise_missing
+from memshare_jupyter.information._normal_scores import normal_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,6 +128,28 @@ def information_given(
         spare = (spare_bins * spare_classes).sum(axis=1)
         found[start : start + len(flat)] = (nats - spare / 2) / n
     return found
+
+
+def scores_of(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return normal scores of a variable's codes, with mean 0 and variance 1; 0 for a constant."""
+    counts = np.bincount(codes, minlength=1)
+    middle = np.cumsum(counts) - (counts - 1) / 2  # the mean of the ranks, from 1, of each code
+    scores = normal_quantile(middle / (codes.size + 1))
+    scores -= counts @ scores / max(codes.size, 1)
+    spread = np.sqrt(counts @ scores**2 / max(codes.size, 1))
+    return np.asarray((scores / spread if spread > 0 else np.zeros_like(scores))[codes])
+
+
+def information_of_copula(correlations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mutual information in nats of normal pairs; no more than codes of one byte can have [1]_.
+
+    References
+    ----------
+    .. [1] J. Ma, Z. Sun, "Mutual information is copula entropy", Tsinghua Science and Technology
+       16:51-54, 2011. :doi:`10.1016/S1007-0214(11)70008-6`
+    """
+    apart = np.maximum(1.0 - np.square(correlations), 1.0 / _MOST_LEVELS**2)
+    return np.asarray(-np.log(apart) / 2)
 
 
 def _tables(codes: NDArray[np.uint8], other: NDArray[np.intp], bins: int, levels: int) -> Any:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from memshare_jupyter.information._blocks import kinds_of, numbers_of, over_columns, value_of
-from memshare_jupyter.information._codes import QuantileCodes
 from memshare_jupyter.information._discoveries import (
     Untied,
     may_share,
@@ -17,20 +16,14 @@ from memshare_jupyter.information._discoveries import (
     sequential_p_values,
     shared_p_values,
 )
-from memshare_jupyter.information._inputs import (
-    as_codes,
-    as_numbers,
-    as_vector,
-    missing,
-    raise_missing,
-)
+from memshare_jupyter.information._inputs import as_vector
 from memshare_jupyter.information._matrix import mutual_info_matrix
 from memshare_jupyter.information._permuted import Permuted
 from memshare_jupyter.information._repeated import Repeated
 from memshare_jupyter.information._selected import SelectedFeatures
-from memshare_jupyter.information._shared_codes import codes_of_all
-from memshare_jupyter.information._stepwise import BINS, Method, chosen_stepwise
+from memshare_jupyter.information._stepwise import Method, Redundancy
 from memshare_jupyter.information._ties import best_first, reaching
+from memshare_jupyter.information._together import chosen_together
 from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
@@ -52,6 +45,7 @@ def select_features(
     threshold: float | None = None,
     alpha: float | None = None,
     method: Method = "top",
+    redundancy: Redundancy = "bins",
     names: Sequence[Any] | None = None,
     x_discrete: Kinds = False,
     y_discrete: bool = True,
@@ -86,6 +80,10 @@ def select_features(
         others choose k columns one after the other, each for what it adds to those before: its
         information less its mean redundancy ("mrmr"), its joint information with each of them
         ("jmi"), or what it adds at least ("cmim"); see Notes.
+    redundancy : {"bins", "copula"}, default: "bins"
+        How "mrmr" estimates what two columns tell of one another: from a table of their bins, which
+        sees every kind of dependence and is low for strong ones; or as if their normal scores were
+        a normal pair, which is right for those that rise and fall together, and blind to others.
     names : sequence of length n_features, optional
         Names of the columns; a frame's own if not given.
     x_discrete : bool, "auto", or sequence, default: False
@@ -153,6 +151,8 @@ def select_features(
     if given is not None:
         options["given"] = as_vector(value_of(given, namespace), "given", labels=True)
     k, permutations = _checked(k, threshold, alpha, method, permutations, options)
+    if redundancy not in get_args(Redundancy):
+        raise ValueError(f"redundancy must be 'bins' or 'copula', not {redundancy!r}")
     engines: dict[str, Any] = {
         "cluster": cluster,
         "max_cores": max_cores,
@@ -161,8 +161,12 @@ def select_features(
     labels = as_vector(value_of(y, namespace), "y", labels=y_discrete)
     table = value_of(X, namespace)
     kinds = kinds_of(x_discrete, table, names)
+    if redundancy == "copula" and (method != "mrmr" or kinds.any()):
+        raise ValueError("redundancy='copula' is for method='mrmr' and columns of numbers")
     if method != "top":
-        return _stepwise(X, labels, method, k or 0, names, namespace, engines, y_discrete, kinds)
+        return _stepwise(
+            *(X, labels, method, redundancy, k or 0, names, namespace, engines, y_discrete, kinds)
+        )
     options |= {"y_discrete": y_discrete, "transform": transform}
     values = mutual_info_matrix(
         X, labels, x_discrete=kinds, namespace=namespace, **engines, **options
@@ -252,6 +256,7 @@ def _stepwise(
     X: Any,
     labels: NDArray[Any],
     method: Method,
+    redundancy: Redundancy,
     k: int,
     names: Sequence[Any] | None,
     namespace: str | None,
@@ -259,16 +264,9 @@ def _stepwise(
     y_discrete: bool,
     kinds: NDArray[np.bool_],
 ) -> SelectedFeatures:
-    bins = BINS[method]
-    if missing(labels).any():
-        raise_missing(y=missing(labels))
-    if y_discrete:
-        label = as_codes(labels, "y")
-    else:
-        numbers = as_numbers(labels, "y", remedy="; for labels pass y_discrete=True")
-        label = QuantileCodes(bins).of(numbers).astype(np.intp)
-    with codes_of_all(X, bins, kinds, namespace, engines, labels.size) as (code_of, over_all):
-        chosen, scores, relevance = chosen_stepwise(method, k, label, code_of, over_all)
+    chosen, scores, relevance = chosen_together(
+        *(X, labels, kinds, method, redundancy, k, namespace, engines), y_discrete=y_discrete
+    )
     names = _names(names, value_of(X, namespace), relevance.size)
     found = np.maximum(relevance[chosen], 0.0)
     ranks = np.arange(1, chosen.size + 1)

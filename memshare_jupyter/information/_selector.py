@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster
     from memshare_jupyter.information._kinds import Kinds
     from memshare_jupyter.information._selected import SelectedFeatures
-    from memshare_jupyter.information._stepwise import Method
+    from memshare_jupyter.information._stepwise import Method, Redundancy
 
 
 class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,6 +41,8 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         Select all that are discoveries at this false discovery rate.
     method : {"top", "mrmr", "jmi", "cmim"}, default: "top"
         Each column by itself, or together; as in `select_features`.
+    redundancy : {"bins", "copula"}, default: "bins"
+        Of "mrmr", as in `select_features`.
     x_discrete : bool, "auto", or sequence, default: False
         Which columns are labels, as in `mutual_info_matrix`.
     y_discrete : bool or "auto", default: "auto"
@@ -79,6 +81,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         alpha: float | None = None,
         method: Method = "top",
+        redundancy: Redundancy = "bins",
         x_discrete: Kinds = False,
         y_discrete: bool | Literal["auto"] = "auto",
         scale: Literal["normal"] | None = "normal",
@@ -90,6 +93,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.k = k
         self.alpha = alpha
         self.method = method
+        self.redundancy = redundancy
         self.x_discrete = x_discrete
         self.y_discrete = y_discrete
         self.scale = scale
@@ -130,6 +134,7 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.selected_: SelectedFeatures = select_features(
             *(X, y),
             method=self.method,
+            redundancy=self.redundancy,
             x_discrete=kinds,
             y_discrete=discrete,
             seed=self.seed,

@@ -116,7 +116,8 @@ def sequential_p_values(
         done += size
         size *= 2
         if done >= _EARLY:
-            last = max(done, min(last, most(int(np.count_nonzero(reached[waiting] == 0)))))
+            # It grows again as columns are reached after all: fewer need smaller p-values.
+            last = max(done, most(int(np.count_nonzero(reached[waiting] == 0))))
     found[waiting] = (reached[waiting] + 1) / (done + 1)
     return found
 

@@ -184,7 +184,11 @@ def select_features(
         chosen = order[kept]
         rest = values[chosen], ranks[kept], p_all[chosen], q_all[chosen]
         return SelectedFeatures(
-            [names[c] for c in chosen], chosen, *rest, discrete=_discrete(kinds, chosen)
+            *([names[c] for c in chosen], chosen, *rest),
+            discrete=_discrete(kinds, chosen),
+            all_values=values,
+            all_q_values=q_all,
+            alpha=alpha,
         )
     chosen = order[: k if threshold is None else reaching(values, threshold)]
     found, ranks = values[chosen], ranks[: chosen.size]
@@ -197,6 +201,7 @@ def select_features(
     return SelectedFeatures(
         *([names[c] for c in chosen], chosen, found, ranks, p_values),
         discrete=_discrete(kinds, chosen),
+        all_values=values,
     )
 
 
@@ -274,6 +279,7 @@ def _stepwise(
         *([names[c] for c in chosen], chosen, found, ranks),
         scores=scores,
         discrete=_discrete(kinds, chosen),
+        all_values=relevance,
     )
 
 

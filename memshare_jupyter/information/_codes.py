@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_LEVELS: Final = 256  # a code is a byte
+_NO_SPREAD: Final = 1e-12
 _TABLE_CELLS: Final = 2**17  # of the tables that are looked at together
 
 
@@ -132,12 +133,34 @@ def information_given(
 
 def scores_of(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return normal scores of a variable's codes, with mean 0 and variance 1; 0 for a constant."""
-    counts = np.bincount(codes, minlength=1)
-    middle = np.cumsum(counts) - (counts - 1) / 2  # the mean of the ranks, from 1, of each code
-    scores = normal_quantile(middle / (codes.size + 1))
-    scores -= counts @ scores / max(codes.size, 1)
-    spread = np.sqrt(counts @ scores**2 / max(codes.size, 1))
-    return np.asarray((scores / spread if spread > 0 else np.zeros_like(scores))[codes])
+    return np.asarray(_scores(np.bincount(codes, minlength=_MOST_LEVELS))[codes])
+
+
+def information_by_copula(
+    codes: NDArray[np.uint8], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mutual information in nats of each row of codes with a variable, as if both were normal.
+
+    `scores` are those of the variable.
+    """
+    counts = np.empty((len(codes), _MOST_LEVELS))
+    sums = np.empty_like(counts)
+    for place, some in enumerate(codes):
+        row = some.astype(np.intp)  # once, and not by each count
+        counts[place] = np.bincount(row, minlength=_MOST_LEVELS)
+        sums[place] = np.bincount(row, weights=scores, minlength=_MOST_LEVELS)
+    correlations = (_scores(counts) * sums).sum(axis=1) / max(scores.size, 1)
+    return information_of_copula(correlations)
+
+
+def _scores(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the score of each code, from how often it occurs; the last axis is that of codes."""
+    n = max(int(counts.sum(axis=-1).max(initial=0)), 1)
+    middle = np.cumsum(counts, axis=-1) - (counts - 1) / 2  # mean of the ranks, from 1
+    scores = normal_quantile(np.minimum(middle, n) / (n + 1))
+    scores -= (counts * scores).sum(axis=-1, keepdims=True) / n
+    spread = np.sqrt((counts * scores**2).sum(axis=-1, keepdims=True) / n)
+    return np.asarray(scores / np.where(spread > _NO_SPREAD, spread, np.inf))
 
 
 def information_of_copula(correlations: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -86,7 +86,7 @@ def mutual_info_pairs(
             if (absent := missing(column)).any():
                 raise_missing(**{f"column {name!r} of X": absent})
     options["given"] = value_of(given, namespace)
-    row = _Row(kinds[chosen], options)
+    row = PairsOfColumn(kinds[chosen], options)
     items = np.arange(chosen.size)[:, None]
     if on_engines(X, cluster, max_cores):
         rows = memapply(
@@ -109,7 +109,7 @@ def _place(name: Any, names: list[Any]) -> int:
         ) from None
 
 
-class _Row:
+class PairsOfColumn:
     """Mutual information of one column with itself and those behind it; 0 for those before."""
 
     def __init__(self, kinds: NDArray[np.bool_], options: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_BARS: Final = 40
 _MOST_IN_LEGEND: Final = 12
 _LONGEST_NAME: Final = 26
+_MOST_TIMES: Final = 3  # as high as the middle one of the densities
 _CUT: Final[dict[str, Any]] = {"color": "C3", "linestyle": "--", "linewidth": 1}
 
 
@@ -121,11 +122,21 @@ def _the_best(
             label_shares(column, y, ax=ax)
         else:
             class_densities(column, y, ax=ax)
+            _cut_spikes(ax)
         ax.set_title(_short(found.names[place]), fontsize="medium")
         ax.set_xlabel("label" if kinds[place] else "value")
-        legend = ax.get_legend()
-        if legend is not None and (place or len(legend.get_texts()) > _MOST_IN_LEGEND):
-            legend.remove()
+        if (own := ax.get_legend()) is not None:
+            own.remove()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure = axes[0].get_figure(root=True)
+    if figure is not None and 0 < len(names) <= _MOST_IN_LEGEND:  # one for all of them
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small")
+
+
+def _cut_spikes(ax: Axes) -> None:
+    """Let a class of a few equal values, whose density is a spike, not press down the others."""
+    tops = [np.max(np.asarray(line.get_ydata())) for line in ax.lines]
+    ax.set_ylim(0, 1.05 * min(max(tops), _MOST_TIMES * float(np.median(tops))))
 
 
 def _ranked(keys: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from memshare_jupyter.information._codes import (
+    information_by_copula,
     information_given,
-    information_of_copula,
     information_with,
     scores_of,
 )
@@ -62,8 +62,7 @@ class Copula:
     scores: NDArray[np.float64]
 
     def __call__(self, codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-        correlations = np.array([scores_of(row) @ self.scores for row in codes])
-        return information_of_copula(correlations / max(self.scores.size, 1))
+        return information_by_copula(codes, self.scores)
 
 
 Pass = With | Given | Copula

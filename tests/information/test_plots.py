@@ -102,8 +102,9 @@ class TestSelection:
                 axes = found.plot(*given, best=2)
                 assert len(axes) == 4
                 assert len(axes[2].lines) == len(axes[3].lines) == 3
-                assert axes[2].get_legend() is not None
-                assert axes[3].get_legend() is None
+                assert axes[2].get_legend() is axes[3].get_legend() is None
+                (legend,) = axes[0].figure.legends
+                assert len(legend.get_texts()) == 3
                 assert axes[2].get_title() == "a gene with a nam…her long"
                 cut = axes[1].lines[1].get_ydata()[0]
                 assert cut == found.values[-1]

@@ -160,13 +160,15 @@ def _by_kernels(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
             kernels.append(same_label(values))
             continue
         size = np.abs(values).max()
-        # Divided first: the squares of large or small values may be out of range.
-        spread = (values / size).std(ddof=1) if size > 0 else 0.0
+        # Divided first: the squares of large or small values may be out of range. And sorted, for
+        # sums differ in the last bit by the order, which the bandwidth of few samples depends on.
+        spread = np.sort(values / size).std(ddof=1) if size > 0 else 0.0
         if spread <= options.eps:
             return 0.0
         # In standard deviations, for the bandwidth has ninth roots of ninth powers in it.
         standard = values / size / spread
-        scale = normal_scale(standard) or 1.0
-        kernels.append(epanechnikov(standard, plug_in_bandwidth(standard, scale)))
+        ordered = np.sort(standard)
+        bandwidth = plug_in_bandwidth(ordered, normal_scale(ordered) or 1.0)
+        kernels.append(epanechnikov(standard, bandwidth))
     in_x, in_y = kernels
     return kernel_mutualinfo(in_x, in_y, x.size, bias_correction=options.bias_correction)

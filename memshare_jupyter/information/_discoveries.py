@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 20  # permutations of the one column whose tables are smoothed side by side
 _REACHED: Final = 10  # permutations that end the wait for more, as Besag and Clifford advise
 _FIRST_ROUND: Final = 40
-_EARLY: Final = 280  # permutations after which the number of discoveries is guessed
+_EARLY: Final = 120  # permutations after which the number of discoveries is guessed
 
 
 class Untied:

@@ -68,12 +68,19 @@ class Table:
 
     def named(self, name: PageName) -> list[Entry]:
         """Return the entries of that name."""
+        found = self._names().get(_key_of(name))
+        return self._read(found) if found else []
+
+    def has_any(self, names: Iterable[PageName]) -> bool:
+        """Say whether there is an entry of one of these names."""
+        return not self._names().keys().isdisjoint(map(_key_of, names))
+
+    def _names(self) -> dict[bytes, set[int]]:
         if self._by_name is None:
             self._by_name = {}
             for index, slot in self.slots.items():
                 self._by_name.setdefault(_name_of(slot), set()).add(index)
-        found = self._by_name.get(_key_of(name))
-        return self._read(found) if found else []
+        return self._by_name
 
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""

@@ -89,7 +89,9 @@ class Looks:
     ) -> set[bytes]:
         """Return the pages of which something changed since the last look."""
         others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
-        stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
+        stale: set[bytes] = set()
+        if others:
+            stale.update(uuid for uuid, (owner, _) in self._known.items() if owner in others)
         for token in others & seen.keys():
             table = seen[token][0]  # what it let go before it ended was not asked for, maybe
             stale |= table.take_changed()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 20  # permutations of the one column whose tables are smoothed side by side
 _REACHED: Final = 10  # permutations that end the wait for more, as Besag and Clifford advise
 _FIRST_ROUND: Final = 40
+_COPIED_VALUES: Final = 20_000_000
 _EARLY: Final = 120  # permutations after which the number of discoveries is guessed
 
 
@@ -72,6 +73,7 @@ def sequential_p_values(
     permuted: Callable[[NDArray[np.intp]], Any],
     repeat: Repeat,
     most: Callable[[int], int],
+    samples: int,
 ) -> NDArray[np.float64]:
     """p-values of columns, each by as many permutations as it needs [1]_.
 
@@ -87,6 +89,8 @@ def sequential_p_values(
         Does one permutation for each number, the same one wherever and however often.
     most : callable
         How many permutations to make at most, if so many columns have not been reached once.
+    samples : int
+        Of each column: a copy of some columns is made at a time, of 160 MB.
 
     Returns
     -------
@@ -105,8 +109,12 @@ def sequential_p_values(
     done, last, size = 0, most(0), _FIRST_ROUND
     while waiting.size and done < last:
         size = min(size, last - done)
-        results = repeat(permuted(waiting), range(done, done + size), part_of(waiting))
-        counts = reached[waiting] + np.cumsum(np.asarray(results, dtype=np.intp), axis=0)
+        blocks = np.array_split(waiting, -(-waiting.size * samples // _COPIED_VALUES))
+        results = [
+            np.asarray(repeat(permuted(some), range(done, done + size), part_of(some)), np.intp)
+            for some in blocks
+        ]
+        counts = reached[waiting] + np.cumsum(np.hstack(results), axis=0)
         full = counts[-1] >= _REACHED
         found[waiting[full]] = _REACHED / (
             done + 1 + np.argmax(counts[:, full] >= _REACHED, axis=0)

@@ -319,5 +319,6 @@ def _all_p_values(
         ),
         repeat,
         most,
+        labels.size,
     )
     return found

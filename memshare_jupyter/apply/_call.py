@@ -117,6 +117,7 @@ class _Call:
         stack.callback(progress.close)
         self._rounds = Rounds(
             *(self.run, engines, pickle.dumps(prepared.task), self._results),
+            pages=prepared.pages,
             batch=prepared.task.batch,
             keep_going=prepared.task.keep_going,
             label_of=prepared.label_of,

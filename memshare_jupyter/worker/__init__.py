@@ -10,8 +10,9 @@ from memshare_jupyter.worker._carrying import Pickled, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._kept import MOST_KEPT
 from memshare_jupyter.worker._line import connect
-from memshare_jupyter.worker._packets import CALL, FAILED, End
+from memshare_jupyter.worker._packets import CALL, DROP, FAILED, End
 from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
@@ -20,7 +21,9 @@ from memshare_jupyter.worker._work import engine_of_this_call, run
 
 __all__ = [
     "CALL",
+    "DROP",
     "FAILED",
+    "MOST_KEPT",
     "Columns",
     "End",
     "Failure",

@@ -8,12 +8,17 @@ import gc
 from collections.abc import Container, Iterator
 from typing import Final, Literal
 
-from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session, Table, handle_in
+from memshare_jupyter.core.ledger import KEPT, PAGE, VIEW, Entry, Reader, Session, Table, handle_in
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot, State
 from memshare_jupyter.core.values import unpack_about
 
 Claim = tuple[Session | Reader, Entry]
 _MANY: Final = 1000
+_ROLES: Final[dict[int, Literal["owner", "view", "kept"]]] = {
+    PAGE: "owner",
+    VIEW: "view",
+    KEPT: "kept",
+}
 
 
 class Looks:
@@ -153,8 +158,9 @@ def _by_age(handle: tuple[int, float, Session | Reader, int]) -> tuple[int, floa
 
 def _holder(kind: int, since: float, session: Session | Reader, here: bool) -> Holder:
     who = session.who
-    role: Literal["owner", "view"] = "owner" if kind == PAGE else "view"
-    return Holder(who.pid, who.label, role, since, here, who.pid_namespace, who.session)
+    return Holder(
+        who.pid, who.label, _ROLES.get(kind, "view"), since, here, who.pid_namespace, who.session
+    )
 
 
 @contextlib.contextmanager

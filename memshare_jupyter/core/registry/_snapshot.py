@@ -20,8 +20,9 @@ class Holder(NamedTuple):
         The process, as its own pid namespace numbers it.
     label : str
         What the process calls itself, such as ``"kernel"`` or ``"engine 0"``; may be empty.
-    role : {"owner", "view"}
-        Whether it registered the page or attached it.
+    role : {"owner", "view", "kept"}
+        Whether it registered the page or attached it; ``"kept"`` of an engine that does not use
+        it now, and has it mapped for its next call. It lets go when the owner does.
     since : float
         When the claim began, in seconds since 1970.
     here : bool
@@ -34,7 +35,7 @@ class Holder(NamedTuple):
 
     pid: int
     label: str
-    role: Literal["owner", "view"]
+    role: Literal["owner", "view", "kept"]
     since: float
     here: bool
     pid_namespace: int = 0
@@ -73,7 +74,7 @@ class PageInfo:
         ``draining``: released by its owner, still viewed. ``orphaned``: its owner ended, and it
         can still be attached by its name.
     holders : tuple of Holder
-        The owner first, then the viewers by age.
+        The owner first, then the viewers by age, then those that only keep it.
     uuid : str
         Tells it from earlier pages of the same name.
     """
@@ -105,7 +106,7 @@ class PageInfo:
 
     @property
     def handles(self) -> int:
-        """Number of claims on it: the owner's and the views."""
+        """Number of claims on it: the owner's, the views, and those that are kept."""
         return len(self.holders)
 
 

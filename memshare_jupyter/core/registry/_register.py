@@ -268,7 +268,7 @@ class Owner:
         try:
             if (locked := handles.names.try_lock(names)) is not None:  # step 2
                 return locked
-            sessions = handles.sessions()
+            sessions = claims.of_names(handles.sessions(), names)
             claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
             made: dict[PageName, Handle] = {}
             try:

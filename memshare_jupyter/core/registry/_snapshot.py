@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName
 
+Role = Literal["owner", "view", "kept"]
 State = Literal["active", "writable", "draining", "orphaned"]
 
 
@@ -35,15 +36,14 @@ class Holder(NamedTuple):
 
     pid: int
     label: str
-    role: Literal["owner", "view", "kept"]
+    role: Role
     since: float
     here: bool
     pid_namespace: int = 0
     session: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PageInfo:
+class PageInfo(NamedTuple):
     """One page.
 
     Attributes

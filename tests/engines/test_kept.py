@@ -235,11 +235,11 @@ def test_what_an_engine_forks_keeps_nothing(view, rna, eventually):
 
     pids = view.apply_sync(fork)
     try:
-        holders = [h for page in ms.snapshot().pages for h in page.holders]
-        assert not {h.pid for h in holders} & {*pids}
         uuid = uuid_of().hex()
         for pid in pids:
-            assert uuid not in _open_and_mapped(pid)
+            eventually(lambda pid=pid: uuid not in _open_and_mapped(pid))
+        holders = [h for page in ms.snapshot().pages for h in page.holders]
+        assert not {h.pid for h in holders} & {*pids}
         rna["X"] = X + 1
         assert ms.memapply("rna.X", "cols", total, cluster=view) == sums(X + 1)
         del rna["X"]

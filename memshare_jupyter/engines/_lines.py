@@ -163,7 +163,8 @@ class Lines:
             name = _listener.listen(key)
             client: Any = engine.client
             sent = client[engine.number].apply_async(*request(engine, connect, (name, key)))
-        except (RuntimeError, OSError):  # no room, or no cluster: the call's own message says so
+        except (RuntimeError, OSError, IndexError):
+            # No room, no cluster, no such engine any more: the call's own message says so.
             _listener.accept(key)
             return
         self._opening.setdefault(engine.number, []).append((key, sent))

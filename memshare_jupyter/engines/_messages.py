@@ -87,6 +87,9 @@ class Messages:
             return
         try:
             sent = engine.client[engine.number].apply_async(*request(engine, function, arguments))
+        except IndexError:  # since it was looked for
+            self.died.append(engine)
+            return
         except (RuntimeError, OSError) as error:  # its client was closed
             raise _gone(engine, str(error)) from error
         self._pending[sent] = engine

@@ -139,7 +139,7 @@ class Rounds:
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
         return {
-            items: killed(items, engines, self._label_of(items.start))
+            items: killed(self._run.title, items, engines, self._label_of(items.start))
             for items, engines in self._recovery.given_up.items()
         }
 

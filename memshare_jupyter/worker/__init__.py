@@ -7,7 +7,7 @@ which sends them here (`run`) and shares with them the `Task` and the layout of 
 from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._carrying import Pickled, are_simple, carried, pickled
-from memshare_jupyter.worker._failures import Failure, killed, unreadable
+from memshare_jupyter.worker._failures import Failure, killed, name_of, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
 from memshare_jupyter.worker._kept import MOST_KEPT
@@ -42,6 +42,7 @@ __all__ = [
     "killed",
     "layout",
     "matrix_of",
+    "name_of",
     "payload",
     "pickled",
     "run",

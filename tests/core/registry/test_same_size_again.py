@@ -355,6 +355,7 @@ def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child):
     assert reader.eval("x") == N
 
 
+@pytest.mark.slow
 def test_an_owner_stopped_for_long_is_named(paused, child):
     paused.run("thread = replace()")
     paused.signal(signal.SIGSTOP)

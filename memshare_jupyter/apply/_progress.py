@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from memshare_jupyter.apply._shown import Shown, in_kernel
+from memshare_jupyter.apply._shown import Shown
+from memshare_jupyter.engines.local import in_kernel
 
 if TYPE_CHECKING:
     from memshare_jupyter.apply._run import Run

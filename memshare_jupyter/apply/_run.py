@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, NamedTuple
 
-from memshare_jupyter.apply._shown import Shown, in_kernel
+from memshare_jupyter.apply._shown import Shown
+from memshare_jupyter.engines.local import in_kernel
 
 _numbers: Final = itertools.count(1)
 _lock: Final = threading.Lock()

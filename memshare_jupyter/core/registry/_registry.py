@@ -77,6 +77,13 @@ class Registry:
         """Return the pages this process has views of, as ``namespace.variable``."""
         return sorted({str(handle.entry.name) for handle in self._handles.views.values()})
 
+    @in_turn
+    def mapped(self, names: Collection[str]) -> list[range]:
+        """Return the addresses at which this process has views of pages mapped."""
+        handles = [h for h in self._handles.views.values() if str(h.entry.name) in names]
+        pages = [handle.page for handle in handles]
+        return [range(p.address, p.address + p.block.size_bytes) for p in pages]
+
     def snapshot(self) -> Snapshot:
         """Return every page of this user on this host, and who holds it.
 

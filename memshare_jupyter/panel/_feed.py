@@ -201,4 +201,5 @@ def _run(run: Run) -> Message:
         "started": run.started,
         "ahead": None if ahead is None else ahead.title,
         "stopping": run.stopping.is_set(),
+        "stream": run.stream.told(),
     }

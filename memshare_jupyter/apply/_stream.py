@@ -24,7 +24,7 @@ class Stream:
     --------
     >>> stream = Stream()
     >>> stream.note(10.0, {0: 0, 1: 0}, {}, working={0})
-    >>> stream.note(10.1, {0: 3, 1: 0}, {}, working={0, 1})
+    >>> stream.note(10.12, {0: 3, 1: 0}, {}, working={0, 1})
     >>> stream.told()["lanes"]
     {0: [0, 0, 3], 1: [-1, -1, 0]}
     """
@@ -82,6 +82,7 @@ class Stream:
         with self._lock:
             if wrong := self._failed.get(engine):
                 wrong[-1] += 1
+                self._lanes[engine][-1] = max(0, self._lanes[engine][-1])
 
     def told(self) -> dict[str, Any]:
         """Return it for a page: seconds a slot, and by engine the items done and failed in each."""

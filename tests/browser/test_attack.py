@@ -318,7 +318,10 @@ def test_letting_go_of_three_hundred_pages_is_one_line(book):
 def test_two_hundred_namespaces_leave_room_for_other_memory_in_the_bar(book):
     book.execute(2, "for i in range(200): ms.register_variables(f'n{i}', {'x': np.ones(1)})")
     book.panel().locator("[data-figure=pages] dd", has_text="200").wait_for()
-    bar = book.panel().locator(".ms-bar").bounding_box()
+    shared = book.panel().locator(".ms-shared")
+    assert "192 namespaces more" in shared.inner_text()
+    assert shared.locator(".ms-part").count() == 9
+    bar = book.panel().locator(".ms-bar").nth(1).bounding_box()
     others = book.panel().locator(".ms-others").bounding_box()
     assert others["x"] < bar["x"] + 40
     assert others["x"] + others["width"] <= bar["x"] + bar["width"] + 1

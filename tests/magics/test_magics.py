@@ -142,7 +142,7 @@ def test_list_shows_every_page_as_text_and_html(rna):
     assert "rna.X" in text
     assert "2 pages in 1 namespace, 120 B shared" in text
     html = table._repr_html_()
-    assert html.count("<tr>") == 3
+    assert html.count("<tr>") == 4  # the headings, the namespace and two pages
     assert "rna.X" in html
 
 

@@ -12,17 +12,17 @@ const state = (page) => Object.keys(STATES).indexOf(page.state);
 // the holders; `sum` makes the number in a namespace's row.
 const COLUMNS = [
   { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 1041, of: (p) => p.kind },
+  { key: "kind", title: "Kind", from: 1084, of: (p) => p.kind },
   {
     key: "shape",
     title: "Shape",
-    from: 728,
+    from: 772,
     numeric: true,
     of: shapeOf,
     by: (p) => p.shape.reduce((a, b) => a * b, 1),
   },
-  { key: "dtype", title: "Dtype", from: 887, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1222, of: (p) => p.order },
+  { key: "dtype", title: "Dtype", from: 930, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1281, of: (p) => p.order },
   {
     key: "size",
     title: "Size",
@@ -33,11 +33,11 @@ const COLUMNS = [
     sum: (p) => p.size,
     show: units,
   },
-  { key: "owner", title: "Owner", from: 1153, of: ownerOf },
+  { key: "owner", title: "Owner", from: 1213, of: ownerOf },
   {
     key: "views",
     title: "Views",
-    from: 956,
+    from: 998,
     numeric: true,
     of: (p) => number.format(viewsOf(p)),
     by: viewsOf,
@@ -47,7 +47,7 @@ const COLUMNS = [
   {
     key: "handles",
     title: "Handles",
-    from: 1309,
+    from: 1369,
     numeric: true,
     of: (p) => number.format(p.holders.length),
     by: (p) => p.holders.length,
@@ -55,11 +55,11 @@ const COLUMNS = [
     show: number.format,
   },
   { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1375, of: (p) => p.mode },
+  { key: "mode", title: "Mode", from: 1435, of: (p) => p.mode },
   {
     key: "age",
     title: "Age",
-    from: 802,
+    from: 845,
     numeric: true,
     of: (p, now) => span(now - p.created),
     by: (p) => -p.created,

@@ -37,7 +37,7 @@ class Progress:
         self._run = run
         self._at = None if after_s is None else run.began + after_s
         self._bar: Any = None
-        self._notice = Notice()
+        self._notice: Notice | None = None
         self._tell_at = run.began + _TELL_S
 
     def update(self) -> None:
@@ -47,6 +47,7 @@ class Progress:
             shown.update()
         if time.time() >= self._tell_at:
             self._tell_at = time.time() + _TELL_S / 2
+            self._notice = self._notice or Notice()
             self._notice.write(_about(self._run, done))
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
@@ -59,7 +60,8 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar as it is, full or not."""
-        self._notice.close()
+        if self._notice is not None:
+            self._notice.close()
         if self._bar is not None:
             self.update()
             self._bar.close()

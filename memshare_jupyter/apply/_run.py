@@ -36,7 +36,7 @@ class Ended(NamedTuple):
     ended: float
     state: str
     failure: str
-    stream: dict[str, Any]
+    stream: Stream
 
 
 def current_runs() -> list[Run]:
@@ -233,7 +233,7 @@ class Run(Future[Any]):
         global _last  # noqa: PLW0603 -- a process has one last call
         _last = Ended(
             *(self.id, self.title, self.total, self.engines, self.done_by_engine()),
-            *(self.began, ended, self.state, self.failure, self.stream.told()),
+            *(self.began, ended, self.state, self.failure, self.stream),
         )
         for shown in self.shown:
             shown.update(at_once=True)

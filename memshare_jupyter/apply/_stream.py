@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 IDLE: Final = -1
+_lock: Final = threading.Lock()  # one for all streams: each call makes one, and few are told of
 _FIRST_S: Final = 0.05
 _MOST_SLOTS: Final = 120
 _MOST_NUMBERS: Final = 2400
@@ -29,8 +30,9 @@ class Stream:
     {0: [0, 0, 3], 1: [-1, -1, 0]}
     """
 
+    __slots__ = ("_before", "_begin", "_failed", "_lanes", "_slot_s", "_slots")
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._begin: float | None = None
         self._slot_s = _FIRST_S
         self._slots = 0
@@ -51,7 +53,7 @@ class Stream:
         working: Collection[int],
     ) -> None:
         """Note how many items each engine has done by now, how many failed, and who is at work."""
-        with self._lock:
+        with _lock:
             if self._begin is None:
                 if not working and not any(done.values()):
                     return  # they have something else to do first
@@ -75,18 +77,19 @@ class Stream:
 
     def again(self) -> None:
         """Note that from now on it is counted from zero."""
-        self._before = {}
+        if self._before:
+            self._before = {}
 
     def fail(self, engine: int) -> None:
         """Note that the call ended because of the item that an engine was at."""
-        with self._lock:
+        with _lock:
             if wrong := self._failed.get(engine):
                 wrong[-1] += 1
                 self._lanes[engine][-1] = max(0, self._lanes[engine][-1])
 
     def told(self) -> dict[str, Any]:
         """Return it for a page: seconds a slot, and by engine the items done and failed in each."""
-        with self._lock:
+        with _lock:
             return {
                 "slot_s": self._slot_s,
                 "lanes": {engine: list(lane) for engine, lane in self._lanes.items()},

@@ -68,7 +68,7 @@ def cluster():
 def test_a_call_that_keeps_going_has_all_its_items_and_its_failures(cluster):
     X = np.arange(40.0)[None]
     ms.memapply(X, "cols", slow, cluster=cluster, on_error="return")
-    told = last_run().stream
+    told = last_run().stream.told()
     assert sum(n for lane in told["lanes"].values() for n in lane if n > 0) == 40
     assert sum(map(sum, told["failed"].values())) == 1
 
@@ -77,5 +77,5 @@ def test_the_engine_at_whose_item_a_call_ended_has_the_failure(cluster):
     X = np.arange(40.0)[None, ::-1].copy()
     with pytest.raises(ms.MemApplyError) as caught:
         ms.memapply(X, "cols", slow, cluster=cluster)
-    failed = last_run().stream["failed"]
+    failed = last_run().stream.told()["failed"]
     assert [engine for engine, wrong in failed.items() if sum(wrong)] == [caught.value.engine]

@@ -13,7 +13,7 @@ import numpy as np
 from memshare_jupyter.apply._users_line import users_line
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import PageNotFoundError
-from memshare_jupyter.worker import carried
+from memshare_jupyter.worker import are_simple, carried
 
 _COMPARED_BYTES = 16 << 20
 
@@ -52,6 +52,8 @@ def carry(value: Any) -> Any:
     UserWarning
         It has a generator of random numbers in it.
     """
+    if type(value) is list and are_simple(value):
+        return value
     if type(value) is list:
         pairs = [carried(one) for one in value]
         known: Any = [one for one, _ in pairs]

@@ -19,6 +19,7 @@ from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._users_line import UsersLine, users_line
 from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
 from memshare_jupyter.worker import unreadable
 
@@ -33,14 +34,16 @@ def apply(*arguments: Any, block: bool, **options: Any) -> Any:
         call = _begun(*arguments, watched=block, **options)
         if block:
             result = call.finish()
-            call.warn_of_losses(stacklevel=4)
+            call.warn_of_losses(users_line)
             return result
+        line = users_line()
     except BaseException as error:
         # A notebook keeps the last traceback, whose frames would keep this call's views alive.
         # What this frame has stays, so it has none.
         clear_our_frames(error)
         raise
-    threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
+    work = partial(call.finish_in_thread, line)
+    threading.Thread(target=work, name=repr(call.run), daemon=True).start()
     return call.run
 
 
@@ -165,23 +168,23 @@ class _Call:
         engine, prepared = self._rounds.engine_of(region), self._prepared
         return unreadable(prepared.title, index, prepared.label_of(index), engine, error)
 
-    def finish_in_thread(self) -> None:
-        """Do the same where nobody waits."""
+    def finish_in_thread(self, line: UsersLine) -> None:
+        """Do the same where nobody waits; it was asked for at `line`."""
         with contextlib.suppress(BaseException):  # it is the run's
             self.finish()
-            self.warn_of_losses(stacklevel=2)
+            self.warn_of_losses(lambda: line)
 
     def _warn_again(self) -> None:
         if not self._quiet:
             warn_again(self._rounds.said)
 
-    def warn_of_losses(self, stacklevel: int) -> None:
+    def warn_of_losses(self, where: Callable[[], UsersLine]) -> None:
         """Say which engines died, if any did; warn of what the function warned of."""
         self._warn_again()
         if lost := self._rounds.lost:
-            warnings.warn(
+            warnings.warn_explicit(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "
                 "what was not finished, and the results are complete",
                 RuntimeWarning,
-                stacklevel=stacklevel,
+                *where(),
             )

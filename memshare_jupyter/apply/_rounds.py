@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -148,6 +149,7 @@ class Rounds:
         engines, first = self._engines, self.regions
         messages = Messages()
         self._failures = []
+        self._run.stream.again()
         queue: Queue | None = None
         with contextlib.ExitStack() as this:
             try:
@@ -176,9 +178,13 @@ class Rounds:
                     stop(queue, messages, engines)
                 self._listen(messages)
                 raise
+            if self._run.stream.begun:
+                self._note(queue)
             if self._listen(messages):
                 stop(queue, messages, engines)
-                raise min(self._listen(messages), key=_rank).as_error(self._label_of)
+                first_failure = min(self._listen(messages), key=_rank)
+                self._run.stream.fail(first_failure.engine)
+                raise first_failure.as_error(self._label_of)
             claimed, done, steps = queue.claimed(), queue.done(), queue.steps()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
@@ -209,6 +215,7 @@ class Rounds:
         """Wait for all answers, or the first failure, or all results."""
         while not messages.wait(_POLL_S) and not self._listen(messages):
             self._watch()
+            self._note(queue)
             if self._run.stopping.is_set():
                 done, total = self._run.progress, self._run.total
                 raise CancelledError(f"cancelled after {done:,} of {total:,} items")
@@ -221,6 +228,14 @@ class Rounds:
                 if not messages.wait_for_all(GRACE_S):
                     messages.give_up()
                 return
+
+    def _note(self, queue: Queue) -> None:
+        """Note for the run's stream who does what."""
+        engines = [engine.number for engine in self._engines]
+        done = dict(zip(engines, queue.done(), strict=True))
+        failed = dict(zip(engines, queue.failed(), strict=True))
+        working = {engines[worker] for worker in queue.working()}
+        self._run.stream.note(time.time(), done, failed, working)
 
     def _all_there(self, queue: Queue) -> bool:
         if sum(queue.done()) < queue.items:

@@ -22,6 +22,7 @@ from memshare_jupyter.core.api import (
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.core.namespace import Namespace
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.display import PageTable, Table, count, details, registered
 from memshare_jupyter.engines import (
     attach,
@@ -242,16 +243,17 @@ class Sharing:
                 note = self._engines.adopt(name)
         return Table([], note)
 
-    def _in_use(self, names: Iterable[str]) -> str:
+    def _in_use(self, pages: Iterable[str]) -> str:
         """Say which pages arrays here still use, and what holds those arrays."""
-        names = list(names)
-        if not names:
+        pages = list(pages)
+        if not pages:
             return ""
         gc.collect()  # errors of before lie in cycles, and their tracebacks hold what they saw
-        left = sorted({*names} & {*view_list()})
+        left = sorted({*pages} & {*view_list()})
         if not left:
-            return f"detached {', '.join(names)}"
-        held = ", ".join(holders_of(left, self._notebook.variables))
+            return f"detached {', '.join(pages)}"
+        places, names = registry().mapped(left), self._notebook.names()
+        held = ", ".join(holders_of(places, names, self._notebook.variables))
         by = f", held by {held}" if held else ""
         return f"arrays still use {', '.join(left)}{by}; the views end with them"
 

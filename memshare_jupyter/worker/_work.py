@@ -279,6 +279,7 @@ class _Worker:
 
 def _as_result(error: Exception, worker: _Worker) -> Failure:
     """Return what stands for a result that could not be had, traceback included."""
+    worker._claims.failed[0] += worker._width
     return worker.failure_of(error)
 
 

@@ -156,9 +156,13 @@ class Server:
 
 
 LINE = """
-// The line to the kernel, as a test wants it: slow, or losing messages; and what came over it.
-window.line = { delay: 0, lose: 0, which: '"comm_msg"', renewed: 0 };
+// The line to the kernel, as a test wants it: slow, losing messages, or cut (close what is open).
+window.line = { delay: 0, lose: 0, which: '"comm_msg"', renewed: 0, open: new Set() };
 window.WebSocket = class extends WebSocket {
+    constructor(...address) {
+        super(...address);
+        line.open.add(this);
+    }
     send(data) {
         if (line.delay) setTimeout(() => super.send(data), line.delay);
         else super.send(data);

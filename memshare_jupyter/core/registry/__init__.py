@@ -4,7 +4,15 @@ Imports blocks, values and the ledger, which do not know each other.
 """
 
 from memshare_jupyter.core.registry._endings import when_pages_end
-from memshare_jupyter.core.registry._process import close, registry
+from memshare_jupyter.core.registry._process import close, registry, what_this_is
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot
 
-__all__ = ["Holder", "PageInfo", "Snapshot", "close", "registry", "when_pages_end"]
+__all__ = [
+    "Holder",
+    "PageInfo",
+    "Snapshot",
+    "close",
+    "registry",
+    "what_this_is",
+    "when_pages_end",
+]

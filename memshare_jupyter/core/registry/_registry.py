@@ -81,6 +81,13 @@ class Registry:
         used = [h for h in self._handles.views.values() if h.page.in_use]
         return sorted({str(handle.entry.name) for handle in used})
 
+    @in_turn
+    def mapped(self, names: Collection[str]) -> list[range]:
+        """Return the addresses at which this process has views of pages mapped."""
+        handles = [h for h in self._handles.views.values() if str(h.entry.name) in names]
+        pages = [handle.page for handle in handles]
+        return [range(p.address, p.address + p.block.size_bytes) for p in pages]
+
     def snapshot(self) -> Snapshot:
         """Return every page of this user on this host, and who holds it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import gc
 import os
 import re
 import subprocess
@@ -36,6 +38,44 @@ def test_each_python_block_runs_in_a_fresh_interpreter(block, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert ms.snapshot().pages == ()
+
+
+PUBLIC = [name for name in ms.__all__ if callable(getattr(ms, name))]
+
+
+def examples(name: str) -> list[doctest.DocTest]:
+    """Return what the docstrings of a name, and of its methods, show."""
+    found = doctest.DocTestFinder().find(getattr(ms, name), name, module=False, globs={})
+    return [test for test in found if test.examples]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PUBLIC if examples(name)])
+def test_each_example_of_a_docstring_gives_what_it_says(name, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    runner = doctest.DocTestRunner(verbose=False)
+    try:
+        for example in examples(name):
+            runner.run(example)
+    finally:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+        gc.collect()
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cluster_is_left():
+    yield
+    from memshare_jupyter.engines.local import running_cluster
+
+    if cluster := running_cluster():
+        cluster.stop()
+
+
+def test_all_but_errors_have_an_example():
+    without = {name for name in PUBLIC if not examples(name)}
+    assert {name for name in without if not name.endswith("Error")} == set()
 
 
 def test_the_documents_have_blocks_to_run():
@@ -74,8 +114,8 @@ def test_the_cells_of_a_document_run_from_top_to_bottom_in_ipython(path, said, t
 
 def test_the_reference_names_everything_that_is_public():
     text = (DOCS / "reference.md").read_text()
-    missing = [name for name in ms.__all__ if f"`{name}`" not in text and name[0] != "_"]
-    assert missing == []
+    listed = re.findall(r"^   (\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == [name for name in ms.__all__ if name[0] != "_"]
 
 
 def test_the_reference_shows_every_subcommand_and_option():
@@ -88,6 +128,13 @@ def test_the_reference_shows_every_subcommand_and_option():
     options = {o for parser in parsers for action in parser._actions for o in action.option_strings}
     # Each has both, and the text says so once.
     assert [o for o in sorted(options - {"-h"}) if not re.search(rf"{o}\b", text)] == []
+
+
+def test_every_page_is_in_the_contents():
+    index = (DOCS / "index.md").read_text()
+    listed = {line for block in re.findall(r"\{toctree\}\n(.*?)```", index, re.DOTALL)
+              for line in block.split("\n") if line and line[0] != ":"}  # fmt: skip
+    assert listed == {path.stem for path in DOCS.glob("*.md")} - {"index"}
 
 
 def test_links_between_documents_lead_somewhere():

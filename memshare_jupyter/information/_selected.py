@@ -35,6 +35,17 @@ class SelectedFeatures:
         by Benjamini and Hochberg, among all columns of X.
     scores : ndarray of float64 or None
         What columns that were chosen one after the other were chosen for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import select_features
+    >>> y = np.repeat([0, 1], 50)
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> X[:, 2] += 3 * y
+    >>> best = select_features(X, y, k=1, names=["a", "b", "c", "d"])
+    >>> best.names, best.columns.tolist(), len(best.to_frame())
+    (['c'], [2], 1)
     """
 
     names: list[Any]

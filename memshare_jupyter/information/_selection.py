@@ -90,6 +90,7 @@ def select_features(
     names : sequence of length n_features, optional
         Names of the columns; a frame's own if not given.
     y_discrete : bool, default: True
+        Whether y are classes.
     permutations : int, default: 0
         Estimate p-values of the selected columns from so many permutations of y: the share of
         permutations, the given order included, with at least the same mutual information. With
@@ -100,7 +101,7 @@ def select_features(
     transform : {"normal", None}, default: "normal"
         Rank columns by the estimate on normal scores, as in `mutualinfo`: on raw values that of
         skewed columns is far too low.
-    cluster, namespace, max_cores, progress_after
+    cluster, namespace, max_cores, progress_after : optional
         As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
         The other arguments of `mutualinfo`; with "top" only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import gc
 import os
@@ -89,9 +90,10 @@ def test_the_documents_have_blocks_to_run():
     ("path", "said"),
     [
         (DOCS / "tutorial.md", ["best column: 7", "left alone: rng (Generator)"]),
+        (DOCS / "genes.md", ["GENE0007", "GENE0123"]),
         (ROOT / "README.md", ["gene 7"]),
     ],
-    ids=["tutorial", "README"],
+    ids=["tutorial", "genes", "README"],
 )
 def test_the_cells_of_a_document_run_from_top_to_bottom_in_ipython(path, said, tmp_path):
     program = tmp_path / "cells.py"
@@ -103,10 +105,14 @@ def test_the_cells_of_a_document_run_from_top_to_bottom_in_ipython(path, said, t
         f"for cell in {cells!r}:\n"
         "    shell.run_cell(cell).raise_error()\n"
     )
-    environment = os.environ | {"IPYTHONDIR": str(tmp_path)}
+    environment = os.environ | {
+        "IPYTHONDIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, timeout=100, env=environment
-    )
+        [sys.executable, program],
+        capture_output=True, text=True, timeout=100, env=environment, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert [text for text in said if text not in done.stdout] == []
     assert ms.snapshot().pages == ()
@@ -128,6 +134,45 @@ def test_the_reference_shows_every_subcommand_and_option():
     options = {o for parser in parsers for action in parser._actions for o in action.option_strings}
     # Each has both, and the text says so once.
     assert [o for o in sorted(options - {"-h"}) if not re.search(rf"{o}\b", text)] == []
+
+
+def test_the_command_line_page_shows_every_command_and_option():
+    from memshare_jupyter import cli
+
+    text = (DOCS / "commandline.md").read_text()
+    (commands,) = (a for a in cli._parser()._actions if isinstance(a.choices, dict))
+    assert [name for name in commands.choices if f"`memshare {name}" not in text] == []
+    parsers = [cli._parser(), *commands.choices.values()]
+    options = {o for parser in parsers for action in parser._actions for o in action.option_strings}
+    assert [o for o in sorted(options) if not re.search(rf"{o}\b", text)] == []
+
+
+OF_OTHERS = {"assignment destination is read-only"}  # numpy's
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code():
+    said = set()
+    for path in Path(ms.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Constant(value=str(text)):
+                    said.add(text)
+                case ast.JoinedStr(values=parts):
+                    said.add(
+                        "".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts)
+                    )
+    text = "\n".join(said)
+    firsts = re.findall(r"^\| (.*?) \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    parts = {part.strip(" ,:;") for first in firsts for message in re.findall(r"`(.+?)`", first)
+             for part in message.split("...")}  # fmt: skip
+    assert len(parts) > 35
+    assert {part for part in parts if part not in text} == OF_OTHERS
+
+
+def test_every_error_is_on_the_troubleshooting_page():
+    text = (DOCS / "troubleshooting.md").read_text()
+    errors = {name for name in PUBLIC if name.endswith("Error")}
+    assert {name for name in errors if name not in text} == {"MemshareError"}  # which all are
 
 
 def test_every_page_is_in_the_contents():

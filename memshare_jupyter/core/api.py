@@ -53,6 +53,8 @@ def register_variables(
 
     Raises
     ------
+    TypeError
+        The values have no names.
     ValueError
         There is no such backend here, or a memfd was asked for in a directory.
     RegistryCorruptError
@@ -80,6 +82,10 @@ def register_variables(
     ['doc.X', 'doc.y']
     >>> ms.release_variables("doc", ["X", "y"])
     """
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            f"variables must be a dict, {{name: value}}, not a {type(variables).__name__}"
+        )
     registry().register(
         namespace, variables, writable=writable, backend=backend, directory=directory
     )

@@ -74,6 +74,42 @@ def no_cluster_is_left():
         cluster.stop()
 
 
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+RUN = {
+    "python": PAGES,
+    "ipython": [DOCS / f"{page}.md" for page in ("tutorial", "genes", "magics")],
+}
+READ = {
+    "": "drawings",
+    "r": "what is translated beside it (test_reference_manual.py)",
+    "console": "the lines of ours are parsed below; others need a shell, docker, or a clone",
+    "dockerfile": "needs docker",
+    "bash": "needs Slurm",
+    "{toctree}": "Sphinx's", "{eval-rst}": "Sphinx's",
+}  # fmt: skip
+
+
+def test_every_block_is_run_or_known_not_to_be():
+    for path in PAGES:
+        opened = re.findall(r"^```(.*)\n(?:.*\n)*?```$", path.read_text(), re.MULTILINE)
+        for language in {*opened} - {*READ}:
+            assert path in [*RUN[language], ROOT / "README.md"], f"{path.name}: {language}"
+
+
+def test_the_lines_for_a_terminal_are_commands_and_targets_that_there_are():
+    from memshare_jupyter import cli
+
+    text = "\n".join(block for path in PAGES for block in blocks(path, "console"))
+    ours = re.findall(r"^\$ memshare ?([^|\n]*)", text, re.MULTILINE)
+    for line in ours:
+        cli._parser().parse_args(line.split())
+    targets = re.findall(r"^\$ make (\w[\w-]*)", text, re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    assert [name for name in targets if f"\n{name}:" not in makefile] == []
+    assert len(ours) >= 4
+    assert len(targets) >= 3
+
+
 def test_all_but_errors_have_an_example():
     without = {name for name in PUBLIC if not examples(name)}
     assert {name for name in without if not name.endswith("Error")} == set()

@@ -17,7 +17,7 @@ TESTS ?=
 JOBS ?= 2
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-newest test-oldest test-pythons lint lab docs bench update clean
+.PHONY: demo test test-newest test-oldest test-pythons lint lab docs dist bench update clean
 
 demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
@@ -55,6 +55,15 @@ docs: $(SITE)
 	$(BIN)/python notebooks/store_outputs.py
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/site
 	@echo "The site: build/site/index.html"
+
+# Wheel and sdist in dist/, and the cells of the README where there is nothing but the wheel.
+dist: $(UV)
+	rm -rf dist
+	$(UV) build --quiet
+	$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv-wheel
+	$(UV) pip install --quiet --python .venv-wheel/bin/python dist/*.whl
+	mkdir -p build && cd build && ../.venv-wheel/bin/python ../tests/cells.py ../README.md
+	.venv-wheel/bin/memshare doctor
 
 # Contenders that are not installed are left out; '.[bench]' has those that no test needs.
 bench: $(READY)

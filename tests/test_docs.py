@@ -132,21 +132,12 @@ def test_the_documents_have_blocks_to_run():
     ids=["tutorial", "genes", "README"],
 )
 def test_the_cells_of_a_document_run_from_top_to_bottom_in_ipython(path, said, tmp_path):
-    program = tmp_path / "cells.py"
-    cells = blocks(path, "ipython")
-    program.write_text(
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "shell = InteractiveShell.instance()\n"
-        "shell.history_manager.enabled = False\n"
-        f"for cell in {cells!r}:\n"
-        "    shell.run_cell(cell).raise_error()\n"
-    )
     environment = os.environ | {
         "IPYTHONDIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     done = subprocess.run(
-        [sys.executable, program],
+        [sys.executable, ROOT / "tests" / "cells.py", path],
         capture_output=True, text=True, timeout=100, env=environment, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

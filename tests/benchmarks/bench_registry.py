@@ -9,7 +9,7 @@ processes of its own, and every figure is the median of all rounds. The rows:
 - a look when another process has changed 100 of 5,000 pages;
 - register 8 MB, and for the limit a bare ``write()`` of the same bytes;
 - register 1,000 names in one call beside 8 sessions, and release them;
-- fork while 2,000 pages are held;
+- fork while 2,000 pages are held, until parent and child go on;
 - register 800 MB anew, and which part of that time another thread could run.
 """
 
@@ -162,16 +162,21 @@ def fork() -> float:
     values = {f"x{i}": np.zeros(16) for i in range(2000)}
     ms.register_variables("bench", values)
     children: list[int] = []
+    ready = os.pipe()
 
     def act() -> None:
         pid = os.fork()
         if not pid:
+            os.write(ready[1], b"1")
             os._exit(0)
         children.append(pid)
+        os.read(ready[0], 1)
 
     try:
         return median(act, 20, lambda: os.waitpid(children.pop(), 0))
     finally:
+        for end in ready:
+            os.close(end)
         ms.release_variables("bench", list(values))
 
 

@@ -241,6 +241,7 @@ class Ledger:
 
     def _list(self) -> set[str]:
         """Return the names of the session files; sweep hidden ones."""
+        asked_ns = time.time_ns()  # first: this thread may stand still at any point from here on
         try:
             changed_ns = os.stat(self.directory).st_mtime_ns
         except OSError:
@@ -258,7 +259,7 @@ class Ledger:
                 sweep_hidden(self.directory / name)
         self._ignored &= names
         self._names = names
-        settled = time.time_ns() - changed_ns > _COARSE_NS
+        settled = asked_ns - changed_ns > _COARSE_NS
         self._listed_ns = changed_ns if settled else 0
         return names
 

@@ -79,7 +79,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = "memshare_jupyter"
 html_sourcelink_suffix = ""
 html_show_sourcelink = False
+html_sidebars = {"**": ["contents"]}
 html_theme_options = {
+    "navbar_center": [],  # all pages are at the side
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from memshare_jupyter.apply._carry import depth
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._frames import clear_our_frames
 from memshare_jupyter.apply._heard import display, outputs, show, warn_again
-from memshare_jupyter.apply._interrupts import uninterrupted
+from memshare_jupyter.apply._interrupts import close, uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, number_of_engines, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
@@ -33,7 +34,7 @@ def apply(*arguments: Any, block: bool, **options: Any) -> Any:
         call = _begun(*arguments, watched=block, **options)
         if block:
             result = call.finish()
-            call.warn_of_losses(stacklevel=4)
+            call.warn_of_losses()
             return result
     except BaseException as error:
         # A notebook keeps the last traceback, whose frames would keep this call's views alive.
@@ -61,12 +62,16 @@ def _begun(
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
     most = None if max_cores is None else number_of_engines(max_cores)
     with contextlib.ExitStack() as stack:
-        prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
-        count = prepared.count
-        engines = engines_of(cluster, most)[:count] if count else []
-        replace = partial(replacements, cluster) if are_replaced(cluster) else None
-        after = progress_after if watched else None
-        return _Call(prepared, engines, replace, after, stack, quiet=quiet)
+        try:
+            prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+            count = prepared.count
+            engines = engines_of(cluster, most)[:count] if count else []
+            replace = partial(replacements, cluster) if are_replaced(cluster) else None
+            after = progress_after if watched else None
+            return _Call(prepared, engines, replace, after, stack, quiet=quiet)
+        except BaseException:
+            close(stack)
+            raise
 
 
 class _Call:
@@ -117,6 +122,7 @@ class _Call:
         stack.callback(progress.close)
         self._rounds = Rounds(
             *(self.run, engines, pickle.dumps(prepared.task), self._results),
+            pages=prepared.pages,
             batch=prepared.task.batch,
             keep_going=prepared.task.keep_going,
             label_of=prepared.label_of,
@@ -129,16 +135,18 @@ class _Call:
         """Work, clean up and return the results."""
         try:
             try:
-                if self.run.total:
-                    self._rounds.work()
-                result = self._out.made_of(
-                    *(self._results, self._rounds.regions, self._rounds.given_up()),
-                    *(self._unreadable, self._prepared.labels, self._prepared.task.margin),
-                    keep_going=self._prepared.task.keep_going,
-                )
+                with self._stack:
+                    try:
+                        if self.run.total:
+                            self._rounds.work()
+                        result = self._out.made_of(
+                            *(self._results, self._rounds.regions, self._rounds.given_up()),
+                            *(self._unreadable, self._prepared.labels, self._prepared.task.margin),
+                            keep_going=self._prepared.task.keep_going,
+                        )
+                    finally:
+                        close(self._stack)
             finally:
-                with uninterrupted():
-                    self._stack.close()
                 self.run.output = outputs(self._rounds.said)
                 if not self._quiet:
                     show(self._rounds.said)
@@ -162,13 +170,13 @@ class _Call:
         """Do the same where nobody waits."""
         with contextlib.suppress(BaseException):  # it is the run's
             self.finish()
-            self.warn_of_losses(stacklevel=2)
+            self.warn_of_losses()
 
     def _warn_again(self) -> None:
         if not self._quiet:
             warn_again(self._rounds.said)
 
-    def warn_of_losses(self, stacklevel: int) -> None:
+    def warn_of_losses(self) -> None:
         """Say which engines died, if any did; warn of what the function warned of."""
         self._warn_again()
         if lost := self._rounds.lost:
@@ -176,5 +184,5 @@ class _Call:
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "
                 "what was not finished, and the results are complete",
                 RuntimeWarning,
-                stacklevel=stacklevel,
+                stacklevel=depth(),
             )

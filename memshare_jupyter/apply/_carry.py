@@ -13,7 +13,7 @@ import numpy as np
 
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import PageNotFoundError
-from memshare_jupyter.worker import carried
+from memshare_jupyter.worker import are_simple, carried
 
 _COMPARED_BYTES = 16 << 20
 
@@ -52,6 +52,8 @@ def carry(value: Any) -> Any:
     UserWarning
         It has a generator of random numbers in it.
     """
+    if type(value) is list and are_simple(value):
+        return value
     if type(value) is list:
         pairs = [carried(one) for one in value]
         known: Any = [one for one, _ in pairs]
@@ -69,11 +71,11 @@ def warn_of_generators(found: Sequence[str]) -> None:
             f"the function uses {name}, of which each engine gets a copy: they all draw the same "
             "numbers. Pass seed=, and take the generator rng as an argument: fun(v, ..., rng)",
             UserWarning,
-            stacklevel=_depth(),
+            stacklevel=depth(),
         )
 
 
-def _depth() -> int:
+def depth() -> int:
     """Return how many frames are between here and the user's."""
     frame, depth = sys._getframe(1), 1
     ours = __name__.partition(".")[0] + "."

@@ -37,10 +37,12 @@ class Rounds:
         Who shall work.
     task : bytes
         What to do: a pickled `Task`.
-    batch, keep_going
-        As that says.
     results : Results
         Where the results go.
+    pages : sequence of bytes
+        What engines may keep views of, by uuid.
+    batch, keep_going
+        As the task says.
     label_of : callable
         Returns what people call an item, or None.
     watch : callable
@@ -63,6 +65,7 @@ class Rounds:
         task: bytes,
         results: Results,
         *,
+        pages: Sequence[bytes],
         batch: int,
         keep_going: bool,
         label_of: Callable[[int], str | None],
@@ -73,6 +76,7 @@ class Rounds:
         self._engines = list(engines)
         self._task = task
         self._results = results
+        self._pages = pages
         self._label_of = label_of
         self._watch = watch
         self._replace = replace
@@ -195,12 +199,11 @@ class Rounds:
         here = engine.client is None
         return pickle.dumps(Place(address, worker, region, engine.number, world, here))
 
-    @staticmethod
     def _send(
-        messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
+        self, messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
     ) -> None:
         for engine, place in zip(engines, places, strict=True):
-            messages.work(engine, task, place)
+            messages.work(engine, task, place, self._pages)
 
     def _wait(self, queue: Queue, messages: Messages) -> None:
         """Wait for all answers, or the first failure, or all results."""

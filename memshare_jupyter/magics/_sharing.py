@@ -311,9 +311,11 @@ def _converted(name: str, value: Any, order: Literal["C", "F"] | None, dtype: st
 
 
 def _released(page: PageName, left: PageInfo | None) -> str:
-    if left is None or not left.holders:
+    # An engine that merely keeps it lets go by itself.
+    viewers = [] if left is None else [h for h in left.holders if h.role != "kept"]
+    if not viewers:
         return f"released {page}; its memory is free"
-    viewers = ", ".join(
-        dict.fromkeys(f"{'this process' if h.here else h.label or h.pid}" for h in left.holders)
+    named = ", ".join(
+        dict.fromkeys(f"{'this process' if h.here else h.label or h.pid}" for h in viewers)
     )
-    return f"released {page}; its memory is free when the last view is gone ({viewers})"
+    return f"released {page}; its memory is free when the last view is gone ({named})"

@@ -6,12 +6,13 @@ which sends them here (`run`) and shares with them the `Task` and the layout of 
 
 from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
-from memshare_jupyter.worker._carrying import Pickled, carried, pickled
+from memshare_jupyter.worker._carrying import Pickled, are_simple, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, name_of, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._kept import MOST_KEPT
 from memshare_jupyter.worker._line import connect
-from memshare_jupyter.worker._packets import CALL, FAILED, End
+from memshare_jupyter.worker._packets import CALL, DROP, FAILED, End
 from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._seeds import Seeds
 from memshare_jupyter.worker._sources import dumps
@@ -20,7 +21,9 @@ from memshare_jupyter.worker._work import engine_of_this_call, run
 
 __all__ = [
     "CALL",
+    "DROP",
     "FAILED",
+    "MOST_KEPT",
     "Columns",
     "End",
     "Failure",
@@ -30,6 +33,7 @@ __all__ = [
     "Seeds",
     "Task",
     "World",
+    "are_simple",
     "carried",
     "columns_of",
     "connect",

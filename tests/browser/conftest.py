@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -41,6 +42,15 @@ def settings(folder: Path, extra: dict[str, dict[str, object]]) -> Path:
     return folder
 
 
+_prctl = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_the_tests() -> None:
+    """Have the server end when the tests do, however they end; its kernels end with it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Server:
     """A Jupyter application on loopback, in a process group and with settings of its own."""
 
@@ -76,8 +86,12 @@ class Server:
         ]
         self.log = folder / "server.log"
         with self.log.open("w") as log:
+            ends = {"stdout": log, "stderr": log, "start_new_session": True}
             self._process = subprocess.Popen(
-                command, env=environment | own, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environment | own,
+                preexec_fn=_end_with_the_tests,
+                **ends,  # noqa: PLW1509 -- a system call
             )
 
     def wait_until_up(self) -> None:

@@ -137,6 +137,13 @@ class Ledger:
         self.mine.table.put(index, slot, entry)
         return index
 
+    def replace(self, index: int, entry: Entry) -> None:
+        """Say something else of a handle of this process."""
+        slot = entry.pack()
+        if self._file is not None:
+            self._file.replace(index, slot)
+        self.mine.table.put(index, slot, entry)
+
     def note(self, entry: Entry) -> int:
         """Remember a handle of this process that cannot be listed now; its slot."""
         if self._file is not None:

@@ -3,7 +3,8 @@
 Imports blocks, values and the ledger, which do not know each other.
 """
 
+from memshare_jupyter.core.registry._endings import when_pages_end
 from memshare_jupyter.core.registry._process import close, registry
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot
 
-__all__ = ["Holder", "PageInfo", "Snapshot", "close", "registry"]
+__all__ = ["Holder", "PageInfo", "Snapshot", "close", "registry", "when_pages_end"]

@@ -22,6 +22,7 @@ from memshare_jupyter.core.registry._attach import Viewer
 from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
+from memshare_jupyter.core.registry._keeping import Keeper
 from memshare_jupyter.core.registry._look import Claim, Looks, without_collecting
 from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
@@ -60,6 +61,8 @@ class Registry:
         self.attach_reference, self.refer_to = viewer.attach_reference, viewer.refer_to
         self.detach = viewer.detach
         self.adopt = Adopter(self._handles, viewer).adopt
+        keeper = Keeper(self._handles)
+        self.keep, self.rest = keeper.keep, keeper.rest
 
     @property
     def turn(self) -> Turn:
@@ -75,7 +78,8 @@ class Registry:
     @in_turn
     def views(self) -> list[str]:
         """Return the pages this process has views of, as ``namespace.variable``."""
-        return sorted({str(handle.entry.name) for handle in self._handles.views.values()})
+        used = [h for h in self._handles.views.values() if h.page.in_use]
+        return sorted({str(handle.entry.name) for handle in used})
 
     def snapshot(self) -> Snapshot:
         """Return every page of this user on this host, and who holds it.
@@ -220,7 +224,10 @@ class Registry:
     ) -> tuple[list[str], list[str]]:
         handles = self._handles
         names = [name for name, h in handles.pages.items() if owned and meant(h)]
-        views = [h for h in handles.views.values() if viewed and meant(h)]
+        views = [h for h in handles.views.values() if viewed and meant(h) and h.page.in_use]
+        for handle in handles.views.values():
+            if viewed and meant(handle):
+                handles.endings.append(handle.page.uuid)
         uuids = {handle.page.uuid for handle in (*(handles.pages[name] for name in names), *views)}
         for name in names:
             handles.drop_page(name, released=released)
@@ -228,11 +235,11 @@ class Registry:
             if owned and meant(handle):
                 handles.ledger.withdraw(handle.slot, handle.entry)
         for handle in views:
-            handle.kept = False
+            handle.held = False
             handle.page.drop()
         ended = {*names, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
-        left = [h for h in handles.views.values() if h.page.mapped and h.page.uuid in uuids]
+        left = [h for h in handles.views.values() if h.page.in_use and h.page.uuid in uuids]
         return sorted(map(str, ended)), sorted({str(handle.entry.name) for handle in left})
 
     def before_fork(self) -> None:

@@ -77,11 +77,11 @@ def warn_of_generators(found: Sequence[str]) -> None:
 
 def depth() -> int:
     """Return how many frames are between here and the user's."""
-    frame, depth = sys._getframe(1), 1
+    frame, found = sys._getframe(1), 1
     ours = __name__.partition(".")[0] + "."
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
-        frame, depth = frame.f_back, depth + 1
-    return depth
+        frame, found = frame.f_back, found + 1
+    return found
 
 
 def readable(view: View) -> View | None:

@@ -20,7 +20,12 @@ LAZY = {"import_module", "find_spec"}
 TESTS = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"edited_helpers", "late_module"}
 OURS = {"memshare_jupyter", "tests", "__main__"} | TESTS  # some are made by a test
 FRAMES = {"pandas", "pyarrow"}  # those who have frames have them
-CONTENDERS = {"SharedArray"}  # benchmarks leave out what is not installed
+CONTENDERS = {
+    "SharedArray",
+    "ennemi",
+    "fast_select",
+    "mrmr",
+}  # benchmarks leave out what is not installed
 
 
 def canonical(name: str) -> str:

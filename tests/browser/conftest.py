@@ -90,8 +90,8 @@ class Server:
             self._process = subprocess.Popen(
                 command,
                 env=environment | own,
-                preexec_fn=_end_with_the_tests,
-                **ends,  # noqa: PLW1509 -- a system call
+                preexec_fn=_end_with_the_tests,  # noqa: PLW1509 -- one system call
+                **ends,
             )
 
     def wait_until_up(self) -> None:

@@ -109,15 +109,16 @@ class Page:
             block.close()
             raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
         self._state_at = block.size_bytes + _format.STATE_AT
+        self._held: mmap.mmap | None = None
+        self._mappings = mappings
+        self._bytes: weakref.ref[np.ndarray[Any, Any]] | None = None
+        mappings.made.add(self)  # first: a child may be forked with the traceback of what follows
         try:
-            mapping = blocks.map_block(block, mode=mode)
-            self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
-            self._held: mmap.mmap | None = mapping
-            self._mappings = mappings
-            self._settle, self._mapping = mappings.watch(mapping)
-            self._bytes: weakref.ref[np.ndarray[Any, Any]] | None = None
-            mappings.made.add(self)
+            self._held = blocks.map_block(block, mode=mode)
+            self.address = np.frombuffer(self._held, np.uint8).__array_interface__["data"][0]
+            self._settle, self._mapping = mappings.watch(self._held)
         except BaseException:
+            self._held = None
             block.close()
             raise
 
@@ -223,7 +224,8 @@ class Page:
         If that thread's arrays are on it, they are so for ever. What was being written is not
         inherited, but before Python 3.13 its mapping has a descriptor, which would keep the memory.
         """
-        mapping, self._held = self._mapping(), None
+        watched = getattr(self, "_mapping", None)  # None if an interrupt came while it was made
+        mapping, self._held = self._held or (watched and watched()), None
         self.close()
         if mapping is not None:
             try:

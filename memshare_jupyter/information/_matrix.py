@@ -170,6 +170,7 @@ def mutual_info_score_func(
     X : array_like of shape (n_samples, n_features)
         An array, or a view: scikit-learn copies neither.
     y : array_like of shape (n_samples,)
+        The classes, or a continuous variable.
     y_discrete : bool, default: True
         For a continuous y pass ``functools.partial(mutual_info_score_func, y_discrete=False)``.
     **options
@@ -184,6 +185,7 @@ def mutual_info_score_func(
     --------
     >>> from sklearn.feature_selection import SelectKBest
     >>> import numpy as np
+    >>> from memshare_jupyter import mutual_info_score_func
     >>> y = np.repeat([0, 1], 50)
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
     >>> X[:, 1] += 2 * y

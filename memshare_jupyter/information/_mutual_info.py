@@ -162,6 +162,7 @@ def mutualinfo(
     Two classes a standard deviation apart; the true value is 0.1107 nats:
 
     >>> import numpy as np
+    >>> from memshare_jupyter import mutualinfo
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, size=5000)
     >>> x = y + rng.normal(size=5000)

@@ -43,7 +43,7 @@ def mutual_info_pairs(
     columns : sequence, optional
         Numbers of columns, or names of a frame's; all if not given. They are copied, and nothing
         else is.
-    x_discrete, given, cluster, namespace, max_cores, progress_after
+    x_discrete, given, cluster, namespace, max_cores, progress_after : optional
         As in `mutual_info_matrix`.
     **options
         The other arguments of `mutualinfo`.

@@ -30,6 +30,16 @@ def mutual_info_figure(values: ArrayLike, *, unit: str = "nats") -> NDArray[Any]
     -------
     ndarray of shape (4,), of matplotlib Axes
         In a new figure, ``axes[0].figure``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import mutual_info_figure, mutual_info_matrix
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(0, 2, size=100)
+    >>> values = mutual_info_matrix(rng.normal(size=(100, 30)), y, y_discrete=True)
+    >>> [ax.get_title() for ax in mutual_info_figure(values)]
+    ['Histogram', 'Density (PDE)', 'Against normal', 'Box plot']
     """
     found = np.asarray(values, dtype=np.float64).ravel()
     found = np.sort(found[np.isfinite(found)])
@@ -66,6 +76,15 @@ def class_densities(x: ArrayLike, y: ArrayLike, *, ax: Axes | None = None) -> Ax
     matplotlib Axes
         One line per class, a Pareto density estimate on a common scale. A class with less than
         two different values has a vertical line at its value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import class_densities
+    >>> y = np.repeat(["healthy", "ill"], 50)
+    >>> x = np.random.default_rng(0).normal(size=100) + (y == "ill")
+    >>> [line.get_label() for line in class_densities(x, y).lines]
+    ['healthy (n = 50)', 'ill (n = 50)']
     """
     values, labels = np.asarray(x, dtype=np.float64), np.asarray(y)
     if values.shape != labels.shape or values.ndim != 1:

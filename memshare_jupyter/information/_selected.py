@@ -43,6 +43,17 @@ class SelectedFeatures:
         Of a selection by `alpha`, likewise.
     alpha : float or None
         The false discovery rate that was asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import select_features
+    >>> y = np.repeat([0, 1], 50)
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> X[:, 2] += 3 * y
+    >>> best = select_features(X, y, k=1, names=["a", "b", "c", "d"])
+    >>> best.names, best.columns.tolist(), len(best.to_frame())
+    (['c'], [2], 1)
     """
 
     names: list[Any]

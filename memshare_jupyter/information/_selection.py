@@ -90,6 +90,7 @@ def select_features(
         Which columns are labels, as in `mutual_info_matrix`; with `names`, by these. The result
         says which of the selected ones are.
     y_discrete : bool, default: True
+        Whether y are classes.
     given : array_like of shape (n_samples,), or str, optional
         Labels of a covariate, such as the batch, as in `mutualinfo`: what columns tell within its
         levels; permutations are within them, too. With "top" only.
@@ -103,7 +104,7 @@ def select_features(
     transform : {"normal", None}, default: "normal"
         Rank columns by the estimate on normal scores, as in `mutualinfo`: on raw values that of
         skewed columns is far too low.
-    cluster, namespace, max_cores, progress_after
+    cluster, namespace, max_cores, progress_after : optional
         As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
         The other arguments of `mutualinfo`; with "top" only.

@@ -49,8 +49,14 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         Whether y are labels; "auto" asks scikit-learn's `type_of_target`.
     scale : {"normal", None}, default: "normal"
         The `transform` of `select_features`, whose name is a method's here.
-    permutations, seed, cluster, max_cores
-        As in `select_features`.
+    permutations : int, default: 0
+        As in `select_features`, as are those that follow.
+    seed : int or None, default: 0
+        Of the permutations.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
+        Engines to compute on.
+    max_cores : int, optional
+        Use at most so many of them.
 
     Attributes
     ----------

@@ -73,6 +73,13 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     Ctrl-C in a terminal does not reach them. Their files live in a private temporary
     directory, and configuration in IPython profiles does not apply to them. Connections are
     authenticated and restricted to the loopback interface.
+
+    Examples
+    --------
+    >>> from memshare_jupyter import local_cluster
+    >>> cluster = local_cluster(1, quiet=True)
+    >>> cluster.view(1).apply_sync(abs, -3)
+    [3]
     """
     if n is not None and n < 1:
         message = f"a cluster needs at least one engine, not {n}"
@@ -131,6 +138,13 @@ class LocalCluster:
         How many engines there are when none has died.
     usual : int
         How many of them a call uses that does not say; 0 if that was not said either.
+
+    Examples
+    --------
+    >>> from memshare_jupyter import local_cluster
+    >>> cluster = local_cluster(1, quiet=True)
+    >>> cluster.running, cluster.n >= 1
+    (True, True)
     """
 
     client: Client

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from memshare_jupyter.core.ledger import host_identity, runtime_directory
-from memshare_jupyter.engines._messages import Messages
+from memshare_jupyter.engines import Messages
 from memshare_jupyter.engines.local import running_cluster
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from ipyparallel import Client
 
-    from memshare_jupyter.engines._choose import Engine
+    from memshare_jupyter.engines import Engine
 
 SILENCE_S: Final = 2.0
 """An engine that has not said by then where it is takes no part."""

@@ -154,13 +154,18 @@ class Lab:
             *(f"--file={self.connection('engine')}", f"--profile-dir={self.directory}"),
         )
 
-    def client(self, host="h1", engines=None):
-        """Start a process on a host that has a client ``c`` of all engines."""
+    def client(self, host="h1", engines=None, silence_s=10.0):
+        """Start a process on a host that has a client ``c`` of all engines.
+
+        It waits a little longer for engines than it would, because all hosts share a machine.
+        """
         made = Client(self, host)
         self._clients.append(made)
         number = sum(map(len, self.engines.values())) if engines is None else engines
         made.run(
             "import os, time, numpy as np, ipyparallel as ipp, memshare_jupyter as ms\n"
+            "from memshare_jupyter.engines.hosts import _describe as describing\n"
+            f"describing.SILENCE_S = {silence_s}\n"
             f"c = ipp.Client(connection_info={self.connection('client')!r}, timeout=60)\n"
             f"c.wait_for_engines({number}, timeout=60)\n"
             "def _who():\n    import os, socket\n    return socket.gethostname(), os.getpid()\n"

@@ -15,7 +15,7 @@ def grouped(cluster):
 
 @pytest.fixture
 def client(two):
-    made = two.client()
+    made = two.client(silence_s=2.0)
     made.run(GROUPED)
     yield made
     made.exit()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from memshare_jupyter.core.values import note
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PageReference:
@@ -19,4 +21,5 @@ class PageReference:
     arguments: tuple[Any, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
+        note(*self.arguments)
         return self.rebuild, self.arguments

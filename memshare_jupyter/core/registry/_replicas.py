@@ -113,6 +113,10 @@ class Replicas:
                 raise claims.gone(wanted.name, wanted.uuid)
         return found != "nowhere"
 
+    def view(self, wanted: Reference) -> object:
+        """Return what keeps a page on this host as long as it exists; raises as `attach` does."""
+        return self._viewer.take(Wanted(wanted.name, wanted.uuid), "r", keep=False)
+
     @in_turn
     def _state(self, wanted: Reference) -> str:
         sessions = self._handles.sessions()

@@ -72,19 +72,19 @@ def describe() -> Description:
 def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
     """Return the engines of a call by their hosts, and those that do not say where they are.
 
-    Each is asked once. When all that have answered are on this host, the others count as such,
-    too: they may be at something that takes long, and are waited for.
+    Nothing if all are on this host. Each is asked once. When all that have answered are here, the
+    others count as such, too: they may be at something that takes long, and are waited for.
 
     Raises
     ------
     ClusterError
         An engine cannot run this package, or is on this host and has another runtime directory.
     """
-    mine = describe()
     client = engines[0].client if engines else None
     local = running_cluster()
     if client is None or (local is not None and local.client is client):
-        return [Group(mine.identity, mine.name, list(engines))], []
+        return [], []
+    mine = describe()
     known = _known.setdefault(client, {})
     _ask([engine for engine in engines if _name(engine) not in known])
     groups: dict[str, Group] = {}
@@ -98,7 +98,7 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
         group = groups.setdefault(found.identity, Group(found.identity, found.name, []))
         group.engines.append(engine)
     if groups.keys() <= {mine.identity}:
-        return [Group(mine.identity, mine.name, list(engines))], []
+        return [], []
     return list(groups.values()), silent
 
 

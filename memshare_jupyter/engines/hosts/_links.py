@@ -68,17 +68,17 @@ class Link:
     ----------
     engine : Engine
         The lead.
-    name : str
-        What people call the host.
+    identity, name : str
+        Its host, and what people call that.
     way : Way or None
         Where other hosts reach the lead; None as long as there is no link.
     gone : threading.Event
         Set when the link has ended.
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, group: Group) -> None:
         self.engine = engine
-        self.name = name
+        self.identity, self.name = group.identity, group.name
         self.way: Way | None = None
         self.gone = threading.Event()
         self._token = new_token()
@@ -205,11 +205,11 @@ def linked(groups: Sequence[Group]) -> tuple[dict[str, Link], dict[str, str]]:
         weakref.finalize(client, _close, links)
     for group in groups:
         link = links.get(group.identity)
-        if link is None or link.is_over or link.engine not in group.engines:
+        if link is None or link.is_over:
             # One that was asked before, and did not come, is asked no more.
-            asked = link.engine if link is not None and link.is_over else None
+            asked = None if link is None else link.engine
             others = [engine for engine in group.engines if engine != asked]
-            links[group.identity] = Link((others or group.engines)[0], group.name)
+            links[group.identity] = Link((others or group.engines)[0], group)
     without = {group.identity: links[group.identity].open() for group in groups}
     without = {identity: why for identity, why in without.items() if why}
     with_link = {g.identity: links[g.identity] for g in groups if g.identity not in without}

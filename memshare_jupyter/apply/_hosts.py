@@ -1,0 +1,383 @@
+"""A call on the engines of several hosts, until every item has a result or the call has an error.
+
+On each host the lead has the queue and the results of that host's engines (`_foreman`); here it is
+decided which host does what, and all results come together. A host that is lost gives back what it
+had; what takes much too long is given to another one as well, and whoever is first counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, Final
+
+import numpy as np
+
+from memshare_jupyter.apply import _foreman as foreman
+from memshare_jupyter.apply._collect import Results
+from memshare_jupyter.apply._foreman import Left, Lost
+from memshare_jupyter.apply._hands import work
+from memshare_jupyter.apply._recorder import DONE, GIVEN, GIVEN_UP, SUSPECT, TO_DO, Recorder, runs
+from memshare_jupyter.apply._recovery import Recovery
+from memshare_jupyter.apply._rounds import first_of
+from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._stopping import GRACE_S
+from memshare_jupyter.apply._team import Team
+from memshare_jupyter.core.values import Reference
+from memshare_jupyter.engines import Engine, Messages
+from memshare_jupyter.engines.hosts import GONE, Group, Link, bring, gather, linked
+from memshare_jupyter.errors import ClusterError, MemApplyError
+from memshare_jupyter.worker import Failure, Place, Said
+
+_TICK_S: Final = 0.02
+_OPEN_S: Final = 5.0
+_LAST_WORDS_S: Final = 1.0
+"""So long the engines of hosts that are there have to say what the function printed."""
+
+
+class HostRounds:
+    """A call on engines of several hosts; it is used as `Rounds` is.
+
+    Parameters
+    ----------
+    run, task, results, batch, keep_going, label_of, watch
+        As those of `Rounds`.
+    groups : sequence of Group
+        The engines, by host.
+    silent : sequence of Engine
+        Those that do not say where they are, and take no part.
+    pages : iterable of Reference
+        What the task refers to.
+
+    Attributes
+    ----------
+    lost : list of int
+        The engines that died.
+    left_out : list of str
+        Which hosts took no part, or not to the end, and why.
+    said : list of Said
+        What the function printed and warned of, by engine.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        task: bytes,
+        results: Results,
+        groups: Sequence[Group],
+        silent: Sequence[Engine],
+        pages: Iterable[Reference],
+        *,
+        batch: int,
+        keep_going: bool,
+        label_of: Callable[[int], str | None],
+        watch: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._groups = groups
+        self._task = task
+        self._pages = sorted(pages)
+        self._results = results
+        self._keep_going = keep_going
+        self._label_of = label_of
+        self._watch = watch
+        self._recovery = Recovery(run.total, batch)
+        self._recorder = Recorder(results)
+        self._states = self._recorder.states
+        self._holder = np.full(run.total, -1, np.int32)
+        self._unseen = np.zeros(run.total, np.uint8)
+        self._teams: list[Team] = []
+        self._every: list[Team] = []
+        self._broken: list[tuple[Team, list[Engine]]] = []  # without a lead; and who is left
+        self._inbox: queue.SimpleQueue[tuple[Link, Any]] = queue.SimpleQueue()
+        self._failures: list[Failure] = []
+        self._done_by: Counter[int] = Counter()
+        self._worked: list[int] = []
+        self.lost: list[int] = []
+        self.left_out = [f"engine {e.number} took no part: it does not answer" for e in silent]
+        self.said: list[Said] = []
+
+    @property
+    def regions(self) -> int:
+        """How many regions of the results were given out."""
+        return len(self._worked)
+
+    def engine_of(self, region: int) -> int:
+        """Return which engine left the results of a region."""
+        return self._worked[region]
+
+    def given_up(self) -> dict[range, MemApplyError]:
+        """Return errors for the items at which one engine after another died."""
+        return self._recovery.errors(self._label_of)
+
+    def work(self) -> None:
+        """Work until all results are there; raises as `Rounds.work` does."""
+        done, everybody = self._done_by, self._run.engines
+        self._run.watch(lambda: [done[number] for number in everybody])
+        try:
+            self._join(self._groups)
+            while not self._is_complete():
+                self._refuse_if_hopeless()
+                self._give()
+                self._hear()
+                self._mend()
+                self._watch()
+                if self._run.stopping.is_set():
+                    done_now, total = self._run.progress, self._run.total
+                    raise CancelledError(f"cancelled after {done_now:,} of {total:,} items")
+                if self._failures:
+                    raise _Failed
+            self._end(_LAST_WORDS_S)
+        except BaseException as error:
+            self._stop()
+            if self._failures and isinstance(error, _Failed):
+                raise first_of(self._failures).as_error(self._label_of) from None
+            raise
+        finally:
+            for team in self._every:
+                team.link.tell(foreman.end, team.call)
+                team.link.unlisten(team.call)
+                self._run.idle &= not team.messages.pending
+                team.messages.give_up()
+            for team, _ in self._broken:
+                self.left_out.append(f"{team.link.name} was lost: its link ended")
+
+    def _is_complete(self) -> bool:
+        if not self._keep_going:
+            for error in self.given_up().values():
+                raise error
+        return bool(np.all(self._states >= GIVEN_UP))
+
+    def _refuse_if_hopeless(self) -> None:
+        if self._teams or self._broken:
+            return
+        left = int(np.count_nonzero(self._states < GIVEN_UP))
+        raise ClusterError(
+            f"no engine is left: {left:,} of {self._run.total:,} items were not done"
+            f"{''.join(f'; {why}' for why in self.left_out)}; see to these hosts, start engines "
+            "again, or use engines of others"
+        )
+
+    # Who takes part.
+
+    def _join(self, groups: Sequence[Group]) -> None:
+        """Have hosts take part: link them, bring them the pages, and send their engines to work."""
+        by_link = {}
+        links, without = linked(groups)
+        for group in groups:
+            if group.identity in links:
+                by_link[links[group.identity]] = group
+            else:
+                self.left_out.append(f"{group.name} took no part: {without[group.identity]}")
+        failed = bring(self._pages, list(by_link))
+        teams: list[Team] = []
+        for link, group in by_link.items():
+            if link in failed:
+                self.left_out.append(f"{link.name} took no part: {failed[link]}")
+                continue
+            engines = sorted(group.engines, key=lambda engine: engine != link.engine)
+            teams.append(Team(link, engines, len(self._every) + len(teams), self.regions))
+            self._worked += [engine.number for engine in engines]
+        self._every += teams
+        asked = {team.link: team for team in teams}
+        array = self._results.area is not None
+        addresses = gather(
+            asked,
+            foreman.open_call,
+            lambda link: (
+                *(asked[link].call, self._run.total, len(asked[link].engines)),
+                *(asked[link].lead, array),
+            ),
+            _OPEN_S,
+        )
+        for team in teams:
+            address = addresses.get(team.link, GONE)
+            if isinstance(address, Exception):
+                self.left_out.append(f"{team.link.name} took no part: {address}")
+                continue
+            team.link.listen(team.call, self._inbox)
+            self._teams.append(team)
+            for worker, engine in enumerate(team.engines):
+                place = pickle.dumps(Place(address, worker, worker, engine.number))
+                team.messages.send(engine, work, self._task, place, self._pages)
+
+    def _mend(self) -> None:
+        """Take note of who is lost; have a host whose lead died go on with another one."""
+        for team in list(self._teams):
+            self._listen(team)
+            if team.link.gone.is_set():
+                self._dismiss(team)
+        for team, engines in list(self._broken):
+            self._listen(team)
+            if not team.messages.pending:  # they have seen that their lead is gone
+                self._broken.remove((team, engines))
+                left = [engine for engine in engines if engine not in team.messages.died]
+                if team.lead is not None:
+                    self._lose(team.link.engine.number)
+                if left:
+                    self._join([Group(team.link.identity, team.link.name, left)])
+
+    def _dismiss(self, team: Team) -> None:
+        self._teams.remove(team)
+        mine = (self._states == GIVEN) & (self._holder == team.number)
+        others = [e for e in team.engines if e not in (team.link.engine, *team.messages.died)]
+        if not others:
+            self._blame_unseen(team, mine)
+        self._states[mine & (self._states == GIVEN)] = TO_DO
+        team.given = 0
+        self._broken.append((team, others))
+
+    def _blame_unseen(self, team: Team, mine: np.ndarray[Any, Any]) -> None:
+        """Suspect what a lead had that died with nobody to say at what.
+
+        Of several items only those that were with such a lead before: it was the host, mostly.
+        """
+        units = runs(mine)
+        if len(units) == 1 and len(units[0]) <= self._recovery.unit:
+            self._blame(team.link.engine.number, units, 0, 1)
+        else:
+            self._unseen[mine] += 1
+            self._states[mine & (self._unseen > 1)] = SUSPECT
+
+    def _lose(self, engine: int) -> None:
+        if engine not in self.lost:
+            self.lost.append(engine)
+
+    # What they say.
+
+    def _hear(self) -> None:
+        """Take in what leads say: wait for a moment, then as long as there is something."""
+        with contextlib.suppress(queue.Empty):
+            link, found = self._inbox.get(timeout=_TICK_S)
+            while True:
+                team = next((team for team in self._every if team.link is link), None)
+                if team is not None and found is not GONE:
+                    for one in found:
+                        self._take(team, one)
+                link, found = self._inbox.get_nowait()
+
+    def _take(self, team: Team, said: Any) -> None:
+        if isinstance(said, Exception):
+            raise ClusterError(f"{team.link.name} cannot go on: {said}") from said
+        if isinstance(said, Lost):
+            self._bury(team, said)
+            return
+        assert isinstance(said, Left)  # noqa: S101 -- there is nothing else
+        engine = team.engines[said.worker].number
+        for items in self._recorder.write(team.first + said.worker, said):
+            self._done_by[engine] += len(items)
+            team.note(len(items))
+            held = np.bincount(self._holder[items.start : items.stop] + 1)
+            for number in np.flatnonzero(held[1:]).tolist():
+                self._every[number].given -= int(held[number + 1])
+            self._holder[items.start : items.stop] = -1
+
+    def _bury(self, team: Team, died: Lost) -> None:
+        """Take back what a worker had that died; the first time it is told, blame its last item."""
+        for items in died.claimed:
+            span = slice(items.start, items.stop)
+            back = (self._states[span] == GIVEN) & (self._holder[span] == team.number)
+            self._states[span][back] = TO_DO
+            self._holder[span][back] = -1
+            team.given -= int(np.count_nonzero(back))
+        if died.worker not in team.mourned:
+            team.mourned.add(died.worker)
+            engine = team.engines[died.worker].number
+            self._lose(engine)
+            self._blame(engine, died.claimed, died.done, died.step)
+
+    def _blame(self, engine: int, claimed: Sequence[range], done: int, step: int) -> None:
+        self._recovery.died(engine, claimed, done, step)
+        for which, state in (
+            (self._recovery.suspects, SUSPECT),
+            (self._recovery.given_up, GIVEN_UP),
+        ):
+            for items in which:
+                some = self._states[items.start : items.stop]
+                some[some != DONE] = state
+
+    def _listen(self, team: Team) -> None:
+        """Take in what engines have answered."""
+        messages: Messages = team.messages
+        messages.wait(0.0)
+        for engine in messages.died:
+            self._lose(engine.number)
+        for pickled, witnessed in messages.take():
+            failure, said = pickle.loads(pickled)  # noqa: S301 -- our engines'
+            self.said.append(said)
+            broken = team not in self._teams or team.link.gone.is_set()
+            if failure is not None and not (broken or witnessed):
+                self._failures.append(failure)
+            if witnessed is not None and team.lead == 0 and 0 not in team.mourned and broken:
+                self._bury(team, witnessed)
+
+    # What they are given.
+
+    def _give(self) -> None:
+        to_do = int(np.count_nonzero(self._states == TO_DO))
+        paces = [pace for team in self._teams if (pace := team.pace)]
+        pace = sum(paces) / len(paces) if paces else None
+        for team in self._teams:
+            if not team.wants:
+                continue
+            if to_do:
+                items = self._next(TO_DO, team.share(to_do, self._teams))
+                to_do -= len(items)
+            elif team.given:
+                continue
+            elif np.any(self._states == SUSPECT):
+                items = self._next(SUSPECT, self._recovery.unit)
+            else:
+                self._repeat(team, pace)
+                continue
+            self._states[items.start : items.stop] = GIVEN
+            self._holder[items.start : items.stop] = team.number
+            team.given += len(items)
+            team.link.tell(foreman.post, team.call, team.lease(items, pace))
+
+    def _next(self, state: int, most: int) -> range:
+        """Return the first items that are so, at most so many."""
+        found = runs(self._states == state)[0]
+        return found[:most]
+
+    def _repeat(self, team: Team, pace: float | None) -> None:
+        """Give a team what another one should have done long since."""
+        for other in self._teams:
+            for lease in other.leases if other is not team else ():
+                if lease.is_overdue:
+                    lease.repeated = True
+                    start = lease.items.start
+                    some = self._states[start : lease.items.stop]
+                    for items in runs(some == GIVEN, start):
+                        team.link.tell(foreman.post, team.call, team.lease(items, pace))
+                        team.leases[-1].repeated = True
+                        return
+
+    # The end.
+
+    def _end(self, patience_s: float) -> None:
+        """Let the engines stop, and hear what they have to say at last."""
+        for team in self._teams:
+            team.link.tell(foreman.stop, team.call, False)
+        deadline = time.monotonic() + patience_s
+        while any(team.messages.pending for team in self._teams) and time.monotonic() < deadline:
+            for team in self._teams:
+                team.messages.wait(_TICK_S / len(self._teams))
+                self._listen(team)
+
+    def _stop(self) -> None:
+        with contextlib.suppress(KeyboardInterrupt, ClusterError):
+            self._end(GRACE_S)
+        for team in self._teams:
+            team.link.tell(foreman.stop, team.call, True)
+        with contextlib.suppress(KeyboardInterrupt, ClusterError):
+            self._end(GRACE_S)
+
+
+class _Failed(Exception):  # noqa: N818 -- on its way to where it becomes an error
+    """The function failed."""

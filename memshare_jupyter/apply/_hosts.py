@@ -16,16 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Final
 
-import numpy as np
-
 from memshare_jupyter.apply import _foreman as foreman
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._foreman import Left, Lost
 from memshare_jupyter.apply._hands import work
-from memshare_jupyter.apply._recorder import DONE, GIVEN, GIVEN_UP, SUSPECT, TO_DO, Recorder, runs
+from memshare_jupyter.apply._recorder import Recorder
 from memshare_jupyter.apply._recovery import Recovery
 from memshare_jupyter.apply._rounds import first_of
 from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._shares import Shares
 from memshare_jupyter.apply._stopping import GRACE_S
 from memshare_jupyter.apply._team import Team
 from memshare_jupyter.core.values import Reference
@@ -88,9 +87,7 @@ class HostRounds:
         self._watch = watch
         self._recovery = Recovery(run.total, batch)
         self._recorder = Recorder(results)
-        self._states = self._recorder.states
-        self._holder = np.full(run.total, -1, np.int32)
-        self._unseen = np.zeros(run.total, np.uint8)
+        self._shares = Shares(self._recorder.states, self._recovery)
         self._teams: list[Team] = []
         self._every: list[Team] = []
         self._broken: list[tuple[Team, list[Engine]]] = []  # without a lead; and who is left
@@ -123,7 +120,8 @@ class HostRounds:
             self._join(self._groups)
             while not self._is_complete():
                 self._refuse_if_hopeless()
-                self._give()
+                for team, ranges in self._shares.give(self._teams):
+                    team.link.tell(foreman.post, team.call, ranges)
                 self._hear()
                 self._mend()
                 self._watch()
@@ -151,14 +149,13 @@ class HostRounds:
         if not self._keep_going:
             for error in self.given_up().values():
                 raise error
-        return bool(np.all(self._states >= GIVEN_UP))
+        return not self._shares.left
 
     def _refuse_if_hopeless(self) -> None:
         if self._teams or self._broken:
             return
-        left = int(np.count_nonzero(self._states < GIVEN_UP))
         raise ClusterError(
-            f"no engine is left: {left:,} of {self._run.total:,} items were not done"
+            f"no engine is left: {self._shares.left:,} of {self._run.total:,} items were not done"
             f"{''.join(f'; {why}' for why in self.left_out)}; see to these hosts, start engines "
             "again, or use engines of others"
         )
@@ -224,25 +221,9 @@ class HostRounds:
 
     def _dismiss(self, team: Team) -> None:
         self._teams.remove(team)
-        mine = (self._states == GIVEN) & (self._holder == team.number)
         others = [e for e in team.engines if e not in (team.link.engine, *team.messages.died)]
-        if not others:
-            self._blame_unseen(team, mine)
-        self._states[mine & (self._states == GIVEN)] = TO_DO
-        team.given = 0
+        self._shares.take_back(team, seen=bool(others))
         self._broken.append((team, others))
-
-    def _blame_unseen(self, team: Team, mine: np.ndarray[Any, Any]) -> None:
-        """Suspect what a lead had that died with nobody to say at what.
-
-        Of several items only those that were with such a lead before: it was the host, mostly.
-        """
-        units = runs(mine)
-        if len(units) == 1 and len(units[0]) <= self._recovery.unit:
-            self._blame(team.link.engine.number, units, 0, 1)
-        else:
-            self._unseen[mine] += 1
-            self._states[mine & (self._unseen > 1)] = SUSPECT
 
     def _lose(self, engine: int) -> None:
         if engine not in self.lost:
@@ -272,34 +253,12 @@ class HostRounds:
         for items in self._recorder.write(team.first + said.worker, said):
             self._done_by[engine] += len(items)
             team.note(len(items))
-            held = np.bincount(self._holder[items.start : items.stop] + 1)
-            for number in np.flatnonzero(held[1:]).tolist():
-                self._every[number].given -= int(held[number + 1])
-            self._holder[items.start : items.stop] = -1
+            self._shares.done(items, self._every)
 
     def _bury(self, team: Team, died: Lost) -> None:
-        """Take back what a worker had that died; the first time it is told, blame its last item."""
-        for items in died.claimed:
-            span = slice(items.start, items.stop)
-            back = (self._states[span] == GIVEN) & (self._holder[span] == team.number)
-            self._states[span][back] = TO_DO
-            self._holder[span][back] = -1
-            team.given -= int(np.count_nonzero(back))
-        if died.worker not in team.mourned:
-            team.mourned.add(died.worker)
-            engine = team.engines[died.worker].number
-            self._lose(engine)
-            self._blame(engine, died.claimed, died.done, died.step)
-
-    def _blame(self, engine: int, claimed: Sequence[range], done: int, step: int) -> None:
-        self._recovery.died(engine, claimed, done, step)
-        for which, state in (
-            (self._recovery.suspects, SUSPECT),
-            (self._recovery.given_up, GIVEN_UP),
-        ):
-            for items in which:
-                some = self._states[items.start : items.stop]
-                some[some != DONE] = state
+        """Take back what a worker had that died."""
+        self._lose(team.engines[died.worker].number)
+        self._shares.bury(team, died)
 
     def _listen(self, team: Team) -> None:
         """Take in what engines have answered."""
@@ -315,48 +274,6 @@ class HostRounds:
                 self._failures.append(failure)
             if witnessed is not None and team.lead == 0 and 0 not in team.mourned and broken:
                 self._bury(team, witnessed)
-
-    # What they are given.
-
-    def _give(self) -> None:
-        to_do = int(np.count_nonzero(self._states == TO_DO))
-        paces = [pace for team in self._teams if (pace := team.pace)]
-        pace = sum(paces) / len(paces) if paces else None
-        for team in self._teams:
-            if not team.wants:
-                continue
-            if to_do:
-                items = self._next(TO_DO, team.share(to_do, self._teams))
-                to_do -= len(items)
-            elif team.given:
-                continue
-            elif np.any(self._states == SUSPECT):
-                items = self._next(SUSPECT, self._recovery.unit)
-            else:
-                self._repeat(team, pace)
-                continue
-            self._states[items.start : items.stop] = GIVEN
-            self._holder[items.start : items.stop] = team.number
-            team.given += len(items)
-            team.link.tell(foreman.post, team.call, team.lease(items, pace))
-
-    def _next(self, state: int, most: int) -> range:
-        """Return the first items that are so, at most so many."""
-        found = runs(self._states == state)[0]
-        return found[:most]
-
-    def _repeat(self, team: Team, pace: float | None) -> None:
-        """Give a team what another one should have done long since."""
-        for other in self._teams:
-            for lease in other.leases if other is not team else ():
-                if lease.is_overdue:
-                    lease.repeated = True
-                    start = lease.items.start
-                    some = self._states[start : lease.items.stop]
-                    for items in runs(some == GIVEN, start):
-                        team.link.tell(foreman.post, team.call, team.lease(items, pace))
-                        team.leases[-1].repeated = True
-                        return
 
     # The end.
 

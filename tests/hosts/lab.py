@@ -71,6 +71,7 @@ class Lab:
         self._tag = f"ms{os.getpid() % 100000}"
         self._inits, self._namespaces, self._processes, self._clients = {}, [], [], []
         self._environment = environment or {}
+        self._groups = []
         try:
             self._make(rate, shm)
             self._controller()
@@ -86,7 +87,9 @@ class Lab:
         self._ip(f"-n {switch} link set br0 up")
         for host in self.hosts:
             inside = self._namespace(host)
-            command = ["ip", "netns", "exec", inside, "unshare", *_NAMESPACES, "bash", "-c"]
+            # Not by `ip netns exec`, which mounts a /sys without control groups.
+            enter = ["nsenter", f"--net=/run/netns/{inside}"]
+            command = [*enter, "unshare", *_NAMESPACES, "bash", "-c"]
             init = subprocess.Popen(
                 [*command, _INIT.format(host=host, shm=shm)], stdout=subprocess.PIPE, text=True
             )
@@ -176,19 +179,58 @@ class Lab:
 
     def pid(self, host, pid):
         """Return, as this process numbers it, a process that has that pid on a host."""
-        inside = os.stat(f"/proc/{self._inits[host]}/ns/pid").st_ino
-        for found in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        for found in self._pids(host):
             with contextlib.suppress(OSError):
-                if os.stat(f"/proc/{found}/ns/pid").st_ino == inside:
-                    status = Path(f"/proc/{found}/status").read_text()
-                    numbers = status.partition("NSpid:")[2].split("\n")[0].split()
-                    if numbers[-1] == str(pid):
-                        return found
+                status = Path(f"/proc/{found}/status").read_text()
+                numbers = status.partition("NSpid:")[2].split("\n")[0].split()
+                if numbers[-1] == str(pid):
+                    return found
         raise ProcessLookupError(f"{host} has no process {pid}")
 
     def kill(self, host, pid, number=signal.SIGKILL):
         """Send a signal to a process, as its host numbers it."""
         os.kill(self.pid(host, pid), number)
+
+    def limit_memory(self, host, more_bytes):
+        """Let the processes of a host take so much more; return why that cannot be done."""
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        mine = [line.split(":")[2] for line in lines if line.split(":")[1] == "memory"]
+        base = Path("/sys/fs/cgroup/memory")
+        if not mine or not (base / mine[0].lstrip("/")).is_dir():
+            return "there are no control groups of the first version for memory"
+        group = base / mine[0].lstrip("/") / self._tag
+        group.mkdir()
+        self._groups.append(group)
+        for pid in self._pids(host):
+            (group / "cgroup.procs").write_text(str(pid))
+        used = int((group / "memory.usage_in_bytes").read_text())
+        (group / "memory.limit_in_bytes").write_text(str(used + more_bytes))
+        return ""
+
+    def _pids(self, host):
+        inside = os.stat(f"/proc/{self._inits[host]}/ns/pid").st_ino
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/pid").st_ino == inside:
+                    yield pid
+
+    def end(self, host, engine, *, kill):
+        """End an engine, and all that began with it on its host."""
+        for pid in self._pids(host):
+            if pid not in self._inits.values():
+                with contextlib.suppress(OSError):
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    if b"ipyparallel.engine" in command:
+                        os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+        engine.wait(PATIENCE_S)
+
+    def kill_controller(self):
+        """SIGKILL the controller and its parts."""
+        for found in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{found}/cmdline").read_bytes()
+                if b"ipyparallel.controller" in command and self.directory.encode() in command:
+                    os.kill(found, signal.SIGKILL)
 
     def kill_host(self, host):
         """End a host at once, and all that runs on it; its link first, as when power fails."""
@@ -205,12 +247,9 @@ class Lab:
 
     def blocks(self, host):
         """Return our blocks that processes of a host have open or mapped: {uuid: pids}."""
-        inside = os.stat(f"/proc/{self._inits[host]}/ns/pid").st_ino
         found = {}
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        for pid in self._pids(host):
             with contextlib.suppress(OSError):
-                if os.stat(f"/proc/{pid}/ns/pid").st_ino != inside:
-                    continue
                 for fd in os.listdir(f"/proc/{pid}/fd"):
                     with contextlib.suppress(OSError):
                         target = os.readlink(f"/proc/{pid}/fd/{fd}")
@@ -244,6 +283,9 @@ class Lab:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+        for group in self._groups:
+            _wait_for(lambda group=group: not (group / "cgroup.procs").read_text(), self.text)
+            group.rmdir()
         for inside in self._namespaces:
             _run(f"ip netns del {inside}")
         self.log.close()

@@ -15,13 +15,14 @@ While others copy a page, whoever serves it has it open (`pin`), so it is not re
 from __future__ import annotations
 
 import contextlib
+import copy
 import mmap
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from memshare_jupyter.core import blocks
-from memshare_jupyter.core.ledger import PAGE, Entry
+from memshare_jupyter.core.ledger import PAGE, Entry, raise_if_unusable
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._attach import Viewer
@@ -183,6 +184,11 @@ class Replicas:
         except BaseException:
             page.drop()
             raise
+        if handles.unlisted is not None:  # other views go on unseen, but nobody would find this one
+            page.drop()
+            if isinstance(handles.unlisted, OSError):
+                raise_if_unusable(handles.unlisted, handles.ledger.directory)
+            raise copy.copy(handles.unlisted)
         handle.kept = True
         self._made[entry.uuid] = _Made(handle, end, state_at)
 

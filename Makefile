@@ -11,6 +11,10 @@ UV := .venv-uv/bin/uv
 # Of `make test-pythons`, `test-newest` and `test-oldest`: which Pythons, and which tests.
 PYTHONS = $(shell .ci/pythons)
 TESTS ?=
+# Most tests wait for processes and browsers, so two at once take about half the time. By file: what
+# a file's tests share is made once. `make test JOBS=0` runs them one by one.
+JOBS ?= 2
+PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test test-newest test-oldest test-pythons lint lab bench update clean
 
@@ -18,7 +22,7 @@ demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # What a user gets who installs the package today.
 test-newest: $(UV)
@@ -77,5 +81,5 @@ $(UV): $(TESTED)
 define fast
 $(UV) venv --quiet --clear --no-python-downloads --python $(2) $(1) && \
 $(UV) pip install --quiet --python $(1)/bin/python $(3) --editable '.[all,test]' && \
-$(1)/bin/python -m pytest -m "not slow" $(TESTS)
+$(1)/bin/python $(PYTEST) -m "not slow" $(TESTS)
 endef

@@ -202,4 +202,4 @@ def _json(pages: Sequence[PageInfo]) -> str:
 
 
 def _as_dict(page: PageInfo) -> dict[str, Any]:
-    return {**dataclasses.asdict(page), "holders": [h._asdict() for h in page.holders]}
+    return {**page._asdict(), "holders": [h._asdict() for h in page.holders]}

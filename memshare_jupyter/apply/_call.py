@@ -179,8 +179,8 @@ class _Call:
         return result
 
     def _unreadable(self, region: int, index: int, error: Exception) -> MemApplyError:
-        engine = self._rounds.engine_of(region)
-        return unreadable(index, self._prepared.label_of(index), engine, error)
+        engine, prepared = self._rounds.engine_of(region), self._prepared
+        return unreadable(prepared.title, index, prepared.label_of(index), engine, error)
 
     def finish_in_thread(self) -> None:
         """Do the same where nobody waits."""

@@ -110,7 +110,7 @@ class HostRounds:
 
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
-        return self._recovery.errors(self._label_of)
+        return self._recovery.errors(self._run.title, self._label_of)
 
     def work(self) -> None:
         """Work until all results are there; raises as `Rounds.work` does."""

@@ -21,7 +21,7 @@ from memshare_jupyter.apply._out import Out
 from memshare_jupyter.apply._share import Shared, share, share_items
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.errors import InvalidNameError
-from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, pickled
+from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, name_of, pickled
 
 _KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
 _BATCH_BYTES: Final = 16 << 20
@@ -99,7 +99,7 @@ def prepare(
     becomes.check(on_error, count)
     whose = page or getattr(shared.value, "page", None) or "X"
     return Prepared(
-        title=f"{_name_of(fun)} over {count:,} {_KINDS[margin]} of {whose}",
+        title=f"{name_of(fun)} over {count:,} {_KINDS[margin]} of {whose}",
         task=Task(
             value=shared.sent,
             margin=margin,
@@ -154,15 +154,11 @@ def _namespace(
         return page.namespace
     if variables and not isinstance(variables, Mapping):
         raise ValueError("vars names registered variables; say in which namespace")
-    name = _name_of(fun)
+    name = name_of(fun)
     try:
         return "unnamed" if name == "<lambda>" else check_namespace(name)
     except InvalidNameError:
         return "unnamed"
-
-
-def _name_of(fun: Callable[..., Any]) -> str:
-    return str(getattr(fun, "__name__", type(fun).__name__))
 
 
 def _check_parameters(fun: Callable[..., Any], variables: Iterable[str]) -> None:
@@ -191,7 +187,7 @@ def _bind(fun: Callable[..., Any], given: tuple[str, ...]) -> None:
         if "'rng'" in str(error) and "rng" not in given:
             error = TypeError(f"{error}; seed= gives it the generator rng")
         raise TypeError(
-            f"{_name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
+            f"{name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "
             "the item, and its others are named in vars"
         ) from None
 
@@ -204,7 +200,7 @@ def _is_of_module(fun: Callable[..., Any]) -> bool:
     module = getattr(fun, "__module__", None)
     if not isinstance(module, str) or module == "__main__":
         return False
-    return getattr(sys.modules.get(module), _name_of(fun), None) is fun
+    return getattr(sys.modules.get(module), name_of(fun), None) is fun
 
 
 def _batch_items(value: Any, count: int) -> int:

@@ -57,10 +57,12 @@ class Recovery:
                 return
             done -= len(chunk)
 
-    def errors(self, label_of: Callable[[int], str | None]) -> dict[range, MemApplyError]:
-        """Return errors for the items that were given up."""
+    def errors(
+        self, title: str, label_of: Callable[[int], str | None]
+    ) -> dict[range, MemApplyError]:
+        """Return errors for the items of a call that were given up."""
         return {
-            items: killed(items, engines, label_of(items.start))
+            items: killed(title, items, engines, label_of(items.start))
             for items, engines in self.given_up.items()
         }
 

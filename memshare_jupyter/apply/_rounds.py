@@ -137,7 +137,7 @@ class Rounds:
 
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
-        return self._recovery.errors(self._label_of)
+        return self._recovery.errors(self._run.title, self._label_of)
 
     def _round(self, task: bytes, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Have the engines work on a queue until it is empty; return those that died."""

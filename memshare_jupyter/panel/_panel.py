@@ -64,6 +64,7 @@ class Panel(anywidget.AnyWidget):
     _twin = traitlets.Unicode(help="The class of the stored table, to hide it.").tag(sync=True)
 
     def __init__(self, namespace: str | None = None) -> None:
+        self._opening = threading.RLock()
         self.namespace = None if namespace is None else check_namespace(namespace)
         super().__init__(_twin=f"memshare-twin-{uuid.uuid4().hex}")
         self._feed = Feed(self.namespace)
@@ -87,12 +88,13 @@ class Panel(anywidget.AnyWidget):
         if self._closed:
             display({"text/plain": "this panel was closed; make another: Panel()"}, raw=True)
             return
-        if self.comm is None:  # let go, when nobody showed it
-            self.__dict__.pop("_repr_mimebundle_")
-            self.layout = Layout()
-            self.open()
-            self._be_heard()
-        bundle = self._repr_mimebundle_()
+        with self._opening:  # the publisher's thread may be about to let go of it
+            if self.comm is None:  # let go, when nobody showed it
+                self.__dict__.pop("_repr_mimebundle_")
+                self.layout = Layout()
+                self.open()
+                self._be_heard()
+            bundle = self._repr_mimebundle_()
         assert bundle is not None  # noqa: S101 -- it has a view
         data, metadata = bundle
         self._publisher.start()
@@ -121,8 +123,9 @@ class Panel(anywidget.AnyWidget):
             self._close_comms()
 
     def _close_comms(self) -> None:
-        self.layout.close()
-        super().close()
+        with self._opening:
+            self.layout.close()
+            super().close()
 
     def _tell(self, message: Message) -> None:
         if message["type"] == "who":

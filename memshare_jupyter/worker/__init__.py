@@ -8,7 +8,7 @@ from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._carrying import Pickled, carried, pickled
-from memshare_jupyter.worker._failures import Failure, killed, unreadable
+from memshare_jupyter.worker._failures import Failure, killed, name_of, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
 from memshare_jupyter.worker._line import connect
@@ -42,6 +42,7 @@ __all__ = [
     "killed",
     "layout",
     "matrix_of",
+    "name_of",
     "payload",
     "pickled",
     "posts_in",

@@ -32,6 +32,8 @@ class Failure:
         The item, or the batch of items; None before the first.
     engine : int
         Id of the engine.
+    function : str
+        What failed there.
     error, remote_traceback : str
         What Python prints, cut in the middle if it is long.
     pickled : bytes or None
@@ -40,6 +42,7 @@ class Failure:
 
     items: range | None
     engine: int
+    function: str
     error: str
     remote_traceback: str
     pickled: bytes | None
@@ -50,6 +53,7 @@ class Failure:
         error: BaseException,
         items: range | None,
         engine: int,
+        function: str,
         own_file: str,
         printed: str = "",
     ) -> Failure:
@@ -73,7 +77,7 @@ class Failure:
         if printed:
             lines += ["The item had printed:", *(f"  {line}" for line in printed.splitlines())]
         text = "\n".join(_shortened(line) for line in lines)
-        return cls(items, engine, _shortened(said), text, _pickled(error))
+        return cls(items, engine, function, _shortened(said), text, _pickled(error))
 
     @property
     def note(self) -> str:
@@ -107,9 +111,8 @@ class Failure:
             if "Can't get attribute" in self.error:
                 message += "; engines look for it by its name: define it in a module"
         else:
-            message = (
-                f"fun failed {_place(self.items, label)} on {_engine(self.engine)}: {self.error}"
-            )
+            where = f"{_place(self.items, label)} on {_engine(self.engine)}"
+            message = f"{self.function} failed {where}: {self.error}"
         error = MemApplyError(
             message,
             index=first,
@@ -123,14 +126,21 @@ class Failure:
         return error
 
 
-def unreadable(index: int, label: str | None, engine: int, error: Exception) -> MemApplyError:
+def name_of(fun: Callable[..., Any]) -> str:
+    """Return what messages call a function."""
+    return str(getattr(fun, "__name__", type(fun).__name__))
+
+
+def unreadable(
+    title: str, index: int, label: str | None, engine: int, error: Exception
+) -> MemApplyError:
     """Return the error of an item whose result cannot be rebuilt in this process."""
     items = range(index, index + 1)
     said = "".join(traceback.format_exception_only(error)).strip()
     shown = traceback.format_exception(type(error), error, _behind_ours(error))
     made = MemApplyError(
-        f"the result of fun {_place(items, label)} on engine {engine} cannot be rebuilt here: "
-        f"{_shortened(said)}",
+        f"the result {_place(items, label)} of {title}, made on engine {engine}, cannot be rebuilt "
+        f"here: {_shortened(said)}",
         index=index,
         items=items,
         label=label,
@@ -148,12 +158,12 @@ def _behind_ours(error: Exception) -> TracebackType | None:
     return frames
 
 
-def killed(items: range, engines: Sequence[int], label: str | None) -> MemApplyError:
+def killed(title: str, items: range, engines: Sequence[int], label: str | None) -> MemApplyError:
     """Return the error of an item at which one engine after another died."""
     tried = " and ".join(map(str, engines))
     return MemApplyError(
-        f"engines {tried} died {_place(items, label)}: fun crashes or is killed there, perhaps for "
-        "lack of memory",
+        f"engines {tried} died {_place(items, label)} of {title}: the function crashes or is "
+        "killed there, perhaps for lack of memory",
         index=items.start,
         items=items,
         label=label,

@@ -21,7 +21,7 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
-from memshare_jupyter.worker._failures import Failure
+from memshare_jupyter.worker._failures import Failure, name_of
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._gathering import is_gathered
 from memshare_jupyter.worker._items import Items
@@ -88,6 +88,7 @@ class _Worker:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self.engine = -1
+        self._function = "the function"
         self._from = self._width = 0
         self._done: list[Any] = []  # results of the items from there on
         self._enough = self._step = 1
@@ -123,6 +124,7 @@ class _Worker:
 
     def _begin(self, task: Task, place: Place) -> None:
         self._task = task
+        self._function = name_of(task.fun)
         self._variables = {
             key: list(v) if isinstance(v, Elements) else v for key, v in task.variables.items()
         }
@@ -147,7 +149,8 @@ class _Worker:
     def failure_of(self, error: BaseException) -> Failure:
         """Describe what happened to the item, or the batch of items, it is at."""
         printed = self._listener.last(self._at) if self._width else ""
-        return Failure.of(error, self.items, self.engine, __file__, printed)
+        whose = (self.items, self.engine, self._function)
+        return Failure.of(error, *whose, __file__, printed)
 
     @property
     def items(self) -> range | None:

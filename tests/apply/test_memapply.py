@@ -181,7 +181,7 @@ def test_a_wrong_number_of_results_is_an_error_that_names_the_batch(view, found,
         ms.memapply(np.zeros((1, 40)), 2, lambda _: found, None, view, None, 1, batch=True)
     assert caught.value.items == range(7)
     assert caught.value.index == 0
-    assert "fun failed in the batch of items 0 to 6 on engine" in str(caught.value)
+    assert "<lambda> failed in the batch of items 0 to 6 on engine" in str(caught.value)
 
 
 def test_an_error_in_a_batch_names_its_items(view):

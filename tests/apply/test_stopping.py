@@ -129,6 +129,7 @@ def test_results_that_are_all_there_do_not_wait_for_an_engine_that_stands_still(
     assert view.apply_async(int).get(timeout=20) == [0, 0]
 
 
+@pytest.mark.slow
 def test_only_the_item_that_an_engine_was_at_is_done_again(cluster, tmp_path, eventually):
     log = tmp_path / "log"
 
@@ -149,6 +150,7 @@ def test_only_the_item_that_an_engine_was_at_is_done_again(cluster, tmp_path, ev
     assert len(done) - len(set(done)) <= 1
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_is_replaced_also_the_only_one_and_its_item_named(cluster):
     cluster.stop()
 
@@ -166,6 +168,7 @@ def test_an_engine_that_dies_is_replaced_also_the_only_one_and_its_item_named(cl
         ms.memapply(ROWS, "rows", fun)
 
 
+@pytest.mark.slow
 def test_a_replacement_does_its_share_of_what_is_left(cluster, eventually):
     run = ms.memapply(np.zeros((120, 1)), "rows", slow(0.05), cluster=cluster, block=False)
     began(run, eventually)

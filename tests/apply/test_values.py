@@ -189,7 +189,7 @@ def test_a_result_that_cannot_be_rebuilt_here_is_the_error_of_its_item(view):
     assert [r[0] for r in (found[0], found[2])] == [0, 8]
     assert isinstance(found[1], ms.MemApplyError)
     with pytest.raises(
-        ms.MemApplyError, match=r"result of fun at index 1 .* LookupError"
+        ms.MemApplyError, match=r"result at index 1 of fun over 3 rows.* LookupError"
     ) as caught:
         ms.memapply(X, "rows", fun, cluster=view)
     assert caught.value.index == 1

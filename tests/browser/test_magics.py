@@ -99,7 +99,7 @@ def check(shown: list[str]) -> None:
     assert "did you mean rna?" in wrong
     assert near.strip() == "UsageError: no page rna.x (namespace 'rna' has: X, y); did you mean X?"
     assert fails.count("AssertionError: too high") == 2  # in the traceback, and in our summary
-    assert "MemApplyError: fun failed at index" in fails
+    assert "MemApplyError: cell failed at index" in fails
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])

@@ -76,3 +76,32 @@ def test_after_a_restart_what_a_cell_showed_is_still_there(lab, opened):
     book.open()
     shown.get_by_text("done in").wait_for()
     assert book.page.locator(".jupyter-widgets-disconnected, .jp-BrokenWidget").count() == 0
+
+
+SAYS = """
+def score(column):
+    import logging, warnings
+    print("scoring", int(column[0]))
+    if column[0] == 2:
+        warnings.warn("gene 2 hardly varies")
+    if column[0] == 4:
+        raise ValueError("gene 4 has no counts")
+    return float(column.sum())
+cluster = ms.local_cluster(2, quiet=True)
+"""
+
+
+def test_what_a_function_prints_warns_and_raises_is_shown_where_it_was_called(book, take):
+    book.execute(2, SAYS)
+    said = book.execute(2, "ms.memapply(np.arange(6.0)[None], 'cols', score, cluster=cluster)")
+    for text in ("scoring 4", "gene 4 has no counts", "score failed at index 4 on engine"):
+        assert text in said, said
+    # The user's own line stands in the traceback, and nothing of ours above it.
+    assert 'raise ValueError("gene 4 has no counts")' in said
+    take(book.cell(2).locator(".jp-OutputArea").first, "call-fails")
+    said = book.execute(
+        2, "ms.memapply(np.arange(4.0)[None], 'cols', score, cluster=cluster, on_error='return')"
+    )
+    for text in ("scoring 3", "gene 2 hardly varies", "[0.0, 1.0, 2.0, 3.0]"):
+        assert text in said, said
+    book.execute(2, "cluster.stop()")

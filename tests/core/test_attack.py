@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROUNDS = [
-    pytest.param(6, id="some rounds"),
+    pytest.param(3, id="some rounds"),
     pytest.param(40, id="many rounds", marks=pytest.mark.slow),
 ]
 

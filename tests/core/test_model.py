@@ -321,8 +321,8 @@ def run(machine, examples):
 @pytest.mark.parametrize(
     "examples",
     [
-        pytest.param(25, id="some examples"),
-        pytest.param(400, id="many examples", marks=pytest.mark.slow),
+        pytest.param(12, id="some examples"),
+        pytest.param(200, id="many examples", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_agree_with_the_model(child, pages_as, examples):

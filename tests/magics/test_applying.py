@@ -129,7 +129,7 @@ def test_an_error_of_the_function_shows_its_remote_traceback_once(rna, capsys):
     assert caught.value.index == 2
     shown = "".join(capsys.readouterr())
     assert shown.count("if v[0] == 2: raise ValueError('bad gene')") == 1
-    assert "fun failed at index 2" in shown
+    assert "cell failed at index 2" in shown
     assert "memshare_jupyter/" not in shown
 
 

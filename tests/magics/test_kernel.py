@@ -116,7 +116,7 @@ def test_an_apply_shows_the_engines_traceback_with_the_index_once(kernel):
     kernel.run("%%memshare register rna -q\nX = np.arange(12.0).reshape(3, 4)")
     text = kernel.text("%%memapply rna.X\nassert v[0] != 2, 'bad gene'\nfloat(v.sum())")
     assert text.count("AssertionError: bad gene") >= 1
-    assert text.count("MemApplyError: fun failed at index 2") == 1
+    assert text.count("MemApplyError: cell failed at index 2") == 1
     assert kernel.run("%%memapply rna.X -q -o res\nfloat(v.sum())") == []
     assert kernel.text("res") == "[12.0, 15.0, 18.0, 21.0]"
     kernel.run("%memshare gc rna -q\n%memshare cluster stop -q")

@@ -94,7 +94,7 @@ def test_a_session_in_a_terminal(terminal):
     assert "rna.z" in said
     said = terminal.run("%%memapply rna.X\n1 / 0")
     assert said.count("Traceback") == 1
-    assert "MemApplyError: fun failed at index" in said
+    assert "MemApplyError: cell failed at index" in said
     assert "memshare_jupyter/" not in said
     terminal.run("%unload_ext memshare_jupyter")
     assert ms.snapshot().pages == ()

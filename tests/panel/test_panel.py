@@ -373,13 +373,14 @@ def test_a_click_is_answered(rna, eventually, monkeypatch):
 
 
 def test_the_process_ends_in_order_with_a_panel_open(interpreter, runtime_directory):
+    before = set(runtime_directory.glob("*.session"))
     interpreter(
         "import memshare_jupyter as ms\n"
         "panel = ms.Panel(); panel._publisher.ask()\n"
         "ms.register_variables('rna', {'X': 1.0})"
     )
     assert ms.snapshot().pages == ()
-    assert len(list(runtime_directory.glob("*.session"))) == 1  # ours
+    assert set(runtime_directory.glob("*.session")) <= before
 
 
 def test_the_stored_table_names_its_time_and_escapes_names(rna):

@@ -24,7 +24,7 @@ def view():
 
 @pytest.mark.parametrize("at", [0, 1, 4321, 5999])
 def test_the_item_that_failed_is_named_among_quick_ones(view, at):
-    with pytest.raises(ms.MemApplyError, match=f"fun failed at index {at} ") as caught:
+    with pytest.raises(ms.MemApplyError, match=f"<lambda> failed at index {at} ") as caught:
         ms.memapply(X, "rows", lambda v: 1 // (int(v[0]) - at), cluster=view)
     assert caught.value.index == at
 

@@ -15,7 +15,7 @@ from memshare_jupyter.core.blocks._block import (
     map_block,
     reclaim,
 )
-from memshare_jupyter.core.blocks._filling import copy_into, fill, not_inherited, write_at
+from memshare_jupyter.core.blocks._filling import copy_into, fill, hide, show, write_at
 from memshare_jupyter.core.blocks._filling import setting as huge_pages
 from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
@@ -53,12 +53,12 @@ __all__ = [
     "create",
     "explain",
     "fill",
+    "hide",
     "huge_pages",
     "in_units",
     "line_path",
     "machine",
     "map_block",
-    "not_inherited",
     "page_directory",
     "reclaim",
     "remove_leftovers",
@@ -68,6 +68,7 @@ __all__ = [
     "room_in",
     "share_bytes",
     "short_name",
+    "show",
     "socket_path",
     "user_of",
     "why_no_memfds",

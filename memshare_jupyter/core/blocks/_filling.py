@@ -90,10 +90,10 @@ def fill(block: Open, parts: Parts, filled: Filled = _no_matter) -> None:
     """
     if block.backend == "memfd" and worth_asking(parts.size_bytes):
         mapping = mmap.mmap(block.fd, block.size_bytes)
-        with not_inherited(mapping):
-            with contextlib.suppress(OSError):  # then in small pages, slower but right
-                mapping.madvise(_MADV_HUGEPAGE)
-            copy_into(mapping, parts, filled)
+        hide(mapping)
+        with contextlib.suppress(OSError):  # then in small pages, slower but right
+            mapping.madvise(_MADV_HUGEPAGE)
+        copy_into(mapping, parts, filled)
         return
     for offset, part in _together(parts.blocks()):
         write_at(block, part, offset, filled)
@@ -164,13 +164,13 @@ def _copy_by(pool: ThreadPoolExecutor, there: _Bytes, some: _Bytes) -> None:
     list(pool.map(lambda piece: np.copyto(there[piece], some[piece]), pieces))
 
 
-@contextlib.contextmanager
-def not_inherited(mapping: mmap.mmap) -> Iterator[None]:
-    """Let no forked child have the mapping meanwhile: what it is half way is nothing to it."""
+def hide(mapping: mmap.mmap) -> None:
+    """Let no forked child have a mapping: what is half way is nothing to it."""
     if hasattr(mmap, "MADV_DONTFORK"):
         mapping.madvise(mmap.MADV_DONTFORK)
-    try:
-        yield
-    finally:
-        if hasattr(mmap, "MADV_DOFORK"):
-            mapping.madvise(mmap.MADV_DOFORK)
+
+
+def show(mapping: mmap.mmap) -> None:
+    """Let children that are forked from now on have a mapping that was hidden."""
+    if hasattr(mmap, "MADV_DOFORK"):
+        mapping.madvise(mmap.MADV_DOFORK)

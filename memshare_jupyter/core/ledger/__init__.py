@@ -22,9 +22,11 @@ from memshare_jupyter.core.ledger._slot import (
     SLOT_BYTES,
     VIEW,
     Entry,
+    TornSlot,
     about_room,
     as_view,
     handle_in,
+    unpack,
 )
 from memshare_jupyter.core.ledger._table import Table
 
@@ -40,6 +42,7 @@ __all__ = [
     "Reader",
     "Session",
     "Table",
+    "TornSlot",
     "Who",
     "about_room",
     "as_view",
@@ -54,5 +57,6 @@ __all__ = [
     "runtime_directory",
     "sessions_in",
     "still",
+    "unpack",
     "why_not_used",
 ]

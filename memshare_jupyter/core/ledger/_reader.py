@@ -175,14 +175,15 @@ class Reader:
         count = max(0, min(count, room // SLOT_BYTES))
         image = os.pread(fd, count * SLOT_BYTES, HEADER_BYTES)
         image = image[: len(image) // SLOT_BYTES * SLOT_BYTES]
+        known, put = self.table.slots, self.table.put
         for index in _differing(image, self._image):
             slot = image[index * SLOT_BYTES : (index + 1) * SLOT_BYTES]
+            if slot == known.get(index, EMPTY):
+                continue
             if not slot or slot == EMPTY:
-                if index in self.table.slots:
-                    self.table.put(index, None)
+                put(index, None)
             elif is_whole(slot):
-                if self.table.slots.get(index) != slot:
-                    self.table.put(index, slot)
+                put(index, slot)
             else:
                 self._read_one(fd, index)
         self._image = image

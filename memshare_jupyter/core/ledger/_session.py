@@ -57,6 +57,9 @@ the system's ticks, of the session's in seconds since 1970, token, label"""
 STATE: Final = struct.Struct(f"<QI{RING}I")
 """generation, number of slots, ring"""
 STATE_OFFSET: Final = 160
+_BEFORE_RING: Final = struct.Struct("<QI")
+_RING_AT: Final = _BEFORE_RING.size
+_IN_RING: Final = struct.Struct("<I")
 
 
 _hex = functools.lru_cache(maxsize=1024)(bytes.hex)
@@ -146,7 +149,7 @@ class SessionFile:
         self._slots = slots
         self._free = {index for index, slot in enumerate(slots) if slot == EMPTY}
         self._generation = 0
-        self._ring = [0] * RING
+        self._state = bytearray(STATE.size + CRC.size)
         self._opened = Opened()
         self.path = directory / f"{who.pid}-{who.token.hex()}-{incarnation}{SUFFIX}"
 
@@ -160,7 +163,7 @@ class SessionFile:
         RegistryCorruptError
             The directory cannot be trusted, or is gone.
         """
-        image = self._who.pack() + self._state()
+        image = self._who.pack() + self._sealed_state()
         image = image.ljust(HEADER_BYTES, b"\0") + b"".join(self._slots)
         while True:
             make_directory(self.path.parent)
@@ -204,7 +207,7 @@ class SessionFile:
         self._free = {index for index, slot in enumerate(slots) if slot == EMPTY}
         self._write(b"".join(slots), HEADER_BYTES)
         self._generation += RING + 1  # more than the ring holds: readers read every slot
-        self._write(self._state(), STATE_OFFSET)
+        self._write(self._sealed_state(), STATE_OFFSET)
 
     def relabel(self, who: Who) -> None:
         """Change what lists call this process."""
@@ -236,12 +239,14 @@ class SessionFile:
 
     def _changed(self, index: int) -> None:
         self._generation += 1
-        self._ring[self._generation % RING] = index
-        self._write(self._state(), STATE_OFFSET)  # step 2
+        _IN_RING.pack_into(self._state, _RING_AT + self._generation % RING * _IN_RING.size, index)
+        self._write(self._sealed_state(), STATE_OFFSET)  # step 2
 
-    def _state(self) -> bytes:
-        state = STATE.pack(self._generation, len(self._slots), *self._ring)
-        return state + CRC.pack(zlib.crc32(state))
+    def _sealed_state(self) -> bytes:
+        state = self._state
+        _BEFORE_RING.pack_into(state, 0, self._generation, len(self._slots))
+        CRC.pack_into(state, STATE.size, zlib.crc32(memoryview(state)[: STATE.size]))
+        return bytes(state)
 
     def _write(self, data: bytes, offset: int) -> None:
         while (written := os.pwrite(self._opened.fd, data, offset)) < len(data):

@@ -20,6 +20,7 @@ _SLOT: Final = struct.Struct("<IBBBBBB16siIQdd16sB")
 """checksum, kind, writable, backend, length of namespace, of variable and of directory, uuid,
 descriptor number, pid of the page's owner, bytes, page's and handle's time of birth, token of the
 owner, length of what lists show of the value"""
+_read: Final = _SLOT.unpack_from
 NAMES_AT: Final = _SLOT.size
 _BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 _ABOUT_BYTES: Final = 168
@@ -82,16 +83,14 @@ class Entry(NamedTuple):
         return CRC.pack(zlib.crc32(slot[4:])) + slot[4:]
 
 
+_checksum_in: Final = CRC.unpack_from
 _KIND_AT: Final = 4
 _FD: Final = struct.Struct("<i")
 _FD_AT: Final = 26
 _SINCE: Final = struct.Struct("<d")
 _SINCE_AT: Final = 50
-
-
-def handle_in(slot: bytes) -> tuple[int, float]:
-    """Return kind and time of birth of the handle in a slot, without reading the rest."""
-    return slot[_KIND_AT], _SINCE.unpack_from(slot, _SINCE_AT)[0]
+handle_in = struct.Struct(f"<{_KIND_AT}xB{_SINCE_AT - _KIND_AT - 1}xd").unpack_from
+"""Return kind and time of birth of the handle in a slot, without reading the rest."""
 
 
 def as_view(slot: bytes, fd: int, since: float) -> bytes:
@@ -110,7 +109,7 @@ class TornSlot(Exception):  # noqa: N818 -- a state the reader handles, not an e
 
 def is_whole(slot: bytes) -> bool:
     """Say whether a slot's checksum is right, or the slot empty."""
-    return int.from_bytes(slot[:4], "little") == zlib.crc32(slot[4:]) or slot == EMPTY
+    return _checksum_in(slot)[0] == zlib.crc32(slot[4:]) or slot == EMPTY
 
 
 def unpack(slot: bytes) -> Entry:
@@ -121,23 +120,23 @@ def unpack(slot: bytes) -> Entry:
     TornSlot
         It says what no process of ours would write.
     """
-    head = _SLOT.unpack_from(slot)
-    _, kind, writable, backend, n, v, p, uuid = head[:8]
-    fd, owner_pid, size_bytes, created, since, token, a = head[8:]
+    _, kind, writable, backend, n, v, p, uuid, fd, pid, size, created, since, token, a = _read(slot)
     v_at = NAMES_AT + n
     p_at = v_at + v
     a_at = p_at + p
     try:
-        name = PageName(slot[NAMES_AT:v_at].decode(), slot[v_at:p_at].decode())
+        # By `tuple.__new__`: to call the classes would double what a list of thousands costs.
+        name = _make(PageName, (slot[NAMES_AT:v_at].decode(), slot[v_at:p_at].decode()))
         place = os.fsdecode(slot[p_at:a_at]) if p else ""
         made_of = _BACKENDS[backend]
     except (UnicodeDecodeError, IndexError):
         raise TornSlot from None
-    # By position: keywords would double what a list of thousands costs.
-    return Entry(
-        *(kind, name, uuid, fd, size_bytes, bool(writable), created, since, owner_pid, token),
-        *(slot[a_at : a_at + a], made_of, place),
-    )
+    about, may_write = slot[a_at : a_at + a], bool(writable)
+    fields = (kind, name, uuid, fd, size, may_write, created, since, pid, token, about)
+    return _make(Entry, (*fields, made_of, place))
+
+
+_make = tuple.__new__
 
 
 def about_room(name: PageName, place: str = "") -> int:

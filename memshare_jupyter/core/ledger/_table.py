@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView
 from typing import TypeVar
 
 from memshare_jupyter.core.ledger._slot import NAMES_AT, PAGE, Entry, TornSlot, unpack
@@ -28,8 +28,8 @@ class Table:
 
     def put(self, index: int, slot: bytes | None, entry: Entry | None = None) -> None:
         """Set or (None) empty a slot."""
-        old = self.slots.pop(index, None)
-        if old is not None:
+        if index in self.slots:
+            old = self.slots.pop(index)
             self._entries.pop(index, None)
             self._files.discard(index)
             _forget(self._by_uuid, old[10:26], index)
@@ -68,20 +68,27 @@ class Table:
 
     def named(self, name: PageName) -> list[Entry]:
         """Return the entries of that name."""
+        found = self._names().get(_key_of(name))
+        return self._read(found) if found else []
+
+    def has_any(self, names: Iterable[PageName]) -> bool:
+        """Say whether there is an entry of one of these names."""
+        return not self._names().keys().isdisjoint(map(_key_of, names))
+
+    def _names(self) -> dict[bytes, set[int]]:
         if self._by_name is None:
             self._by_name = {}
             for index, slot in self.slots.items():
                 self._by_name.setdefault(_name_of(slot), set()).add(index)
-        found = self._by_name.get(_key_of(name))
-        return self._read(found) if found else []
+        return self._by_name
 
     def of(self, uuid: bytes) -> list[Entry]:
         """Return the entries of that page."""
         return self._read(self._by_uuid.get(uuid, ()))
 
-    def slots_of(self, uuid: bytes) -> list[int]:
-        """Return the indexes of the slots that list that page."""
-        return list(self._by_uuid.get(uuid, ()))
+    def slots_of(self, uuid: bytes) -> Collection[int]:
+        """Return the indexes of the slots that list that page, until one comes or goes."""
+        return self._by_uuid.get(uuid, ())
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield directory and uuid of each page that is a file."""
@@ -92,7 +99,7 @@ class Table:
         """Yield the entries of the pages that the session's process owns."""
         yield from self._read(index for index, slot in self.slots.items() if slot[4] == PAGE)
 
-    def uuids(self) -> Iterable[bytes]:
+    def uuids(self) -> KeysView[bytes]:
         """Return the pages that there are entries of."""
         return self._by_uuid.keys()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import time
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from memshare_jupyter.core import _descriptors, blocks, values
 from memshare_jupyter.core.ledger import Entry
@@ -29,6 +29,8 @@ from memshare_jupyter.core.registry._reference import PageReference
 from memshare_jupyter.core.registry._tracebacks import let_go
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
+
+_MODES: Final = get_args(blocks.Mode)
 
 
 class Viewer:
@@ -82,7 +84,7 @@ class Viewer:
 
         Parameters and errors are those of `attach`. With `whole`, a list comes as a list.
         """
-        if mode not in get_args(blocks.Mode):
+        if mode not in _MODES:
             raise ValueError(f"mode must be 'r', 'r+' or 'c', as in numpy.memmap, not {mode!r}")
         names = [page_name(namespace, variable) for variable in variables]
         taken: list[Taken] = []

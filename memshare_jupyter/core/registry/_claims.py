@@ -78,6 +78,12 @@ def gone(name: PageName, uuid: bytes) -> PageNotFoundError:
     )
 
 
+def of_names(sessions: list[Session | Reader], names: list[PageName]) -> list[Session | Reader]:
+    """Return this process's session, the first one, and the others that list one of the names."""
+    mine, *others = sessions
+    return [mine, *(other for other in others if other.table.has_any(names))]
+
+
 def refuse_rivals(
     sessions: list[Session | Reader],
     names: Iterable[PageName],

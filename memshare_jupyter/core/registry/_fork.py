@@ -28,10 +28,10 @@ def begin_in_child(handles: Handles, *, whole: bool) -> None:
     lost, handles.refilling = handles.refilling, {}
     handles.begin_anew(whole=whole)
     for handle in views.values():
-        if handle.page.mapped:
+        if handle.page.inherited:
             _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
     for handle in owned:
-        if not handle.page.mapped:
+        if not handle.page.inherited:
             continue  # an interrupt in the parent
         # The inherited mapping can be written through, and its open file is the parent's: the
         # child lists the page, and maps it anew when somebody asks for it.

@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import (
@@ -38,6 +38,8 @@ from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._turn import Turn
 from memshare_jupyter.errors import MemshareError, RegistryBusyError
+
+_MODES: Final = (*get_args(blocks.Mode), "lent")
 
 
 class Handles:
@@ -169,7 +171,7 @@ class Handles:
     def views_of(self, name: PageName) -> list[Handle]:
         """Return this process's views of a name, in all modes and of all its pages."""
         uuids = {entry.uuid for entry in self.ledger.mine.table.named(name)}
-        keys = ((uuid, mode) for uuid in uuids for mode in (*get_args(blocks.Mode), "lent"))
+        keys = [(uuid, mode) for uuid in uuids for mode in _MODES]
         return [self.views[key] for key in keys if key in self.views]
 
     def refills_of(self, name: PageName) -> list[Handle]:
@@ -218,14 +220,12 @@ class Handles:
         try:
             if self.ledger.is_listed():
                 self.unlisted = None
-            elif (locked := self._list_again()) is not None:
-                return locked
-            self._tidy()
+                return None
+            return self._list_again()
         except BaseException:
             self._unsure = True
             self.names.unlock()
             raise
-        return None
 
     def _list_again(self) -> tuple[PageName, int] | None:
         """List everything, after the session file was removed, or could not be made.

@@ -5,15 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Container, Iterator
-from typing import Final, Literal
+import operator
+from collections.abc import Container, Iterable, Iterator
 
-from memshare_jupyter.core.ledger import PAGE, Entry, Reader, Session, Table, handle_in
+from memshare_jupyter.core.ledger import (
+    PAGE,
+    Entry,
+    Reader,
+    Session,
+    Table,
+    TornSlot,
+    handle_in,
+    unpack,
+)
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot, State
 from memshare_jupyter.core.values import unpack_about
 
 Claim = tuple[Session | Reader, Entry]
-_MANY: Final = 1000
 
 
 class Looks:
@@ -55,22 +63,20 @@ class Looks:
             self._known.clear()
         stale = self._stale(sessions, now, seen)
         unclear = []
-        with _without_collecting(len(stale)):
-            for uuid in stale:
-                page = self._page(sessions, uuid, now)
-                if page is None:
-                    self._known.pop(uuid, None)
-                    self._released.pop(uuid, None)
-                    continue
-                self._known[uuid] = page
-                if page[1].state == "orphaned" and uuid not in self._released:
-                    unclear.append(
-                        [(session, e) for session in sessions for e in session.table.of(uuid)]
-                    )
+        for uuid, found in _found(sessions, stale).items():
+            page = self._page(found, now)
+            if page is None:
+                self._known.pop(uuid, None)
+                self._released.pop(uuid, None)
+                continue
+            self._known[uuid] = page
+            if page[1].state == "orphaned" and uuid not in self._released:
+                unclear.append(
+                    [(session, e) for session in sessions for e in session.table.of(uuid)]
+                )
         if stale:
             pages = (page for _, page in self._known.values())
-            by_name = sorted(pages, key=lambda p: (p.namespace, p.variable, p.created))
-            self._last = Snapshot(tuple(by_name))
+            self._last = Snapshot(tuple(sorted(pages, key=_by_name)))
         self._doubted.clear()
         self._seen = now
         return self._last, unclear
@@ -83,7 +89,9 @@ class Looks:
     ) -> set[bytes]:
         """Return the pages of which something changed since the last look."""
         others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
-        stale = {uuid for uuid, (owner, _) in self._known.items() if owner in others}
+        stale: set[bytes] = set()
+        if others:
+            stale.update(uuid for uuid, (owner, _) in self._known.items() if owner in others)
         for token in others & seen.keys():
             table = seen[token][0]  # what it let go before it ended was not asked for, maybe
             stale |= table.take_changed()
@@ -99,36 +107,35 @@ class Looks:
 
     def page(self, sessions: list[Session | Reader], uuid: bytes) -> PageInfo | None:
         """Put the entries of one page together; None when nobody has it any more."""
-        found = self._page(sessions, uuid, {session.who.token for session in sessions})
-        return None if found is None else found[1]
+        (found,) = _found(sessions, {uuid}).values()
+        page = self._page(found, {session.who.token for session in sessions})
+        return None if page is None else page[1]
 
-    def _page(
-        self, sessions: list[Session | Reader], uuid: bytes, living: Container[bytes]
-    ) -> tuple[bytes, PageInfo] | None:
-        """Return the owner's token and all about a page; one of its slots is read, and no other."""
-        found = [
-            (*handle_in(session.table.slots[index]), session, index)
-            for session in sessions
-            for index in session.table.slots_of(uuid)
-        ]
-        if len(found) > 1:
-            found.sort(key=_by_age)  # the owner first
-        entry = next((e for _, _, s, i in found if (e := s.table.entry(i)) is not None), None)
+    def _page(self, found: _Found, living: Container[bytes]) -> tuple[bytes, PageInfo] | None:
+        """Return the owner's token and all about a page.
+
+        This runs for each of thousands of pages at a first look, and is written for that: one of
+        the page's slots is read and no other, and to call a named tuple's class would take twice as
+        long as to make it.
+        """
+        holders, slots = found
+        entry = _first_readable(slots)
         if entry is None:
             return None
-        if entry.owner_token in living:  # out of sight for a while, at most: it may release it yet
+        uuid, token = entry.uuid, entry.owner_token
+        if token in living:  # out of sight for a while, at most: it may release it yet
             self._released.pop(uuid, None)
         if entry.kind == PAGE:
             state: State = "writable" if entry.writable else "active"
-        elif entry.owner_token in living or self._released.get(uuid, False):
+        elif token in living or self._released.get(uuid, False):
             state = "draining"
         else:
             state = "orphaned"
+        if len(holders) > 1:
+            holders.sort(key=_by_age)
         about = _about(entry.about)
-        name, mine = entry.name, sessions[0]
-        return entry.owner_token, PageInfo(
-            name.namespace,
-            name.variable,
+        all_about = (
+            *entry.name,
             about.kind,
             about.dtype,
             about.shape or (),
@@ -139,28 +146,56 @@ class Looks:
             entry.created,
             entry.owner_pid,
             state,
-            tuple([_holder(kind, since, s, s is mine) for kind, since, s, _ in found]),
+            tuple(holders),
             uuid.hex(),
         )
+        return token, _make(PageInfo, all_about)
+
+
+_Found = tuple[list[Holder], list[bytes]]
+"""The holders of a page, and the slots that say so, the owner's first."""
+_make = tuple.__new__
+
+
+def _found(sessions: list[Session | Reader], uuids: set[bytes]) -> dict[bytes, _Found]:
+    """Find who holds pages. The first of the sessions is this process's."""
+    found: dict[bytes, _Found] = {uuid: ([], []) for uuid in uuids}
+    for session in sessions:
+        pid, space, *_, label = who = session.who
+        here, token, table = session is sessions[0], who.session, session.table
+        for uuid in uuids & table.uuids():
+            holders, slots = found[uuid]
+            for index in table.slots_of(uuid):
+                slot = table.slots[index]
+                kind, since = handle_in(slot)
+                if kind == PAGE:
+                    role = "owner"
+                    slots.insert(0, slot)
+                else:
+                    role = "view"
+                    slots.append(slot)
+                holders.append(_make(Holder, (pid, label, role, since, here, space, token)))
+    return found
+
+
+def _first_readable(slots: Iterable[bytes]) -> Entry | None:
+    for slot in slots:
+        try:
+            return unpack(slot)
+        except TornSlot:
+            continue
+    return None
 
 
 _about = functools.lru_cache(maxsize=256)(unpack_about)
-
-
-def _by_age(handle: tuple[int, float, Session | Reader, int]) -> tuple[int, float]:
-    return handle[:2]
-
-
-def _holder(kind: int, since: float, session: Session | Reader, here: bool) -> Holder:
-    who = session.who
-    role: Literal["owner", "view"] = "owner" if kind == PAGE else "view"
-    return Holder(who.pid, who.label, role, since, here, who.pid_namespace, who.session)
+_by_age = operator.itemgetter(*map(Holder._fields.index, ("role", "since")))  # owners first
+_by_name = operator.itemgetter(*map(PageInfo._fields.index, ("namespace", "variable", "created")))
 
 
 @contextlib.contextmanager
-def _without_collecting(count: int) -> Iterator[None]:
-    """Put garbage collection off while very many objects are made that are no garbage."""
-    if count < _MANY or not gc.isenabled():
+def without_collecting() -> Iterator[None]:
+    """Put garbage collection off while very many objects may be made that are no garbage."""
+    if not gc.isenabled():
         yield
         return
     gc.disable()

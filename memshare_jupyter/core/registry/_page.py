@@ -89,6 +89,12 @@ class Page:
         How to map it; ``"lent"`` from when its owner released it while arrays of its own use it.
     mappings : Mappings
         Where it is kept from `drop` until its memory is gone.
+
+    Attributes
+    ----------
+    hidden : bool
+        Whether a child that is forked now may have none of its memory: in the child, that what
+        is known of it must not be touched.
     """
 
     def __init__(self, block: Segment, mode: blocks.Mode, mappings: Mappings) -> None:
@@ -96,6 +102,7 @@ class Page:
         self.uuid = block.uuid
         self.mode: blocks.Mode | Literal["lent"] = mode
         self.sent_mode: blocks.Mode = mode
+        self.hidden = False
         if block.size_bytes < _format.TRAILER.size:
             block.close()
             raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
@@ -115,6 +122,11 @@ class Page:
     def mapped(self) -> bool:
         """Whether the memory is still mapped."""
         return self._mapping() is not None
+
+    @property
+    def inherited(self) -> bool:
+        """Whether a forked child has it mapped, if its parent had."""
+        return self.mapped and not self.hidden
 
     @property
     def state(self) -> int:
@@ -142,20 +154,28 @@ class Page:
         """Write another value into its maker's page, which nobody else has or can attach.
 
         Memory that is there already is written five to ten times as fast as new memory. A child
-        that is forked meanwhile gets none of it. After an error the page has no value.
+        that is forked before `show` gets none of it. After an error the page has no value.
         """
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
         end = _format.tail(plan, self.uuid, self.edition + 1)
-        with blocks.not_inherited(mapping):
-            mapping[self._state_at] = _format.FILLING
-            with contextlib.suppress(OSError):  # else each page of it costs a fault
-                mapping.madvise(_MADV_POPULATE_WRITE)
-            blocks.copy_into(mapping, plan.layout)
-            mapping[plan.size_bytes : self._state_at] = end[: self._state_at - plan.size_bytes]
-            rest = end[self._state_at + 1 - plan.size_bytes :]
-            mapping[self._state_at + 1 :] = rest
-            mapping[self._state_at] = _format.ACTIVE  # last: now it is a value
+        self.hidden = True  # first: of what may be hidden, a child knows that it has it not
+        blocks.hide(mapping)
+        mapping[self._state_at] = _format.FILLING
+        with contextlib.suppress(OSError):  # else each page of it costs a fault
+            mapping.madvise(_MADV_POPULATE_WRITE)
+        blocks.copy_into(mapping, plan.layout)
+        mapping[plan.size_bytes : self._state_at] = end[: self._state_at - plan.size_bytes]
+        rest = end[self._state_at + 1 - plan.size_bytes :]
+        mapping[self._state_at + 1 :] = rest
+        mapping[self._state_at] = _format.ACTIVE  # last: now it is a value
+
+    def show(self) -> None:
+        """Let forked children have it, before a table does; a `refill` hides it from them."""
+        mapping = self._mapping()
+        if self.hidden and mapping is not None:
+            blocks.show(mapping)
+            self.hidden = False
 
     def holds(self, plan: Plan) -> bool:
         """Say whether a value is the one of this page, as it is mapped here."""

@@ -262,7 +262,7 @@ class Owner:
         try:
             if (locked := handles.names.try_lock(names)) is not None:  # step 2
                 return locked
-            sessions = handles.sessions()
+            sessions = claims.of_names(handles.sessions(), names)
             claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
             made: dict[PageName, Handle] = {}
             try:
@@ -290,6 +290,7 @@ class Owner:
         handles = self._handles
         if request.refilled is not None:
             page = request.refilled.page
+            page.show()
         elif request.page is not None:
             page = request.page  # made before a name had to be waited for
         else:
@@ -334,6 +335,7 @@ class Owner:
                     listed = handles.ledger.mine.table.entry(handle.slot) is handle.entry
                     untouched = page.state == _format.ACTIVE and page.edition == request.edition
                     if owned is None and listed and untouched:
+                        page.show()
                         handles.pages[request.name] = handle
                     else:
                         handles.ledger.withdraw(handle.slot, handle.entry)

@@ -22,7 +22,7 @@ from memshare_jupyter.core.registry._attach import Viewer
 from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
-from memshare_jupyter.core.registry._look import Claim, Looks
+from memshare_jupyter.core.registry._look import Claim, Looks, without_collecting
 from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._replicas import Replicas
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
@@ -99,9 +99,10 @@ class Registry:
 
     @in_turn
     def _take(self) -> tuple[Snapshot, list[list[Claim]]]:
-        sessions = self._handles.sessions()
-        self._handles.sweep(sessions)
-        return self._looks.take(sessions)
+        with without_collecting():
+            sessions = self._handles.sessions()
+            self._handles.sweep(sessions)
+            return self._looks.take(sessions)
 
     def _was_released(self, of_one: list[Claim]) -> bool:
         """Say whether a page whose owner has ended had been released before, or has no value."""

@@ -41,8 +41,7 @@ class Holder(NamedTuple):
     session: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PageInfo:
+class PageInfo(NamedTuple):
     """One page.
 
     Attributes

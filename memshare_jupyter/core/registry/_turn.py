@@ -69,7 +69,7 @@ class Turn:
 
     def take(self, act: Callable[[], _R], put_off: Callable[[], Any] | None) -> _R:
         """Do `act` in a turn; when this thread's turn goes on already, put it off or refuse it."""
-        waits = pauses()
+        waits: Iterator[float] | None = None
         while True:
             try:
                 # Plain statements and a lock's own context manager: an interrupt between two
@@ -92,6 +92,7 @@ class Turn:
                         self._inside = False
             finally:
                 self.settle()
+            waits = waits or pauses()
             wait_for(locked, waits)
 
     def _guarded(self, act: Callable[[], _T]) -> _T:

@@ -84,8 +84,12 @@ def packed_strides(shape: tuple[int, ...], itemsize: int, axes: Sequence[int]) -
     return tuple(strides)
 
 
-def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarray[Any, Any]:
-    """Make the array of a form.
+Form = tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...], int]
+"""Dtype, shape, strides and offset of an array in its page."""
+
+
+def checked(form: dict[str, Any], page_bytes: int) -> Form:
+    """Read the form of an array.
 
     Raises
     ------
@@ -105,7 +109,7 @@ def build(form: dict[str, Any], page_bytes: int, make: ArrayBuilder) -> np.ndarr
         (n - 1) * s for n, s in zip(shape, strides, strict=True)
     ):
         raise ValueError(f"strides {strides} reach outside an array of shape {shape}")
-    return make(dtype, shape, strides, offset)
+    return dtype, shape, strides, offset
 
 
 def memory_order(array: np.ndarray[Any, Any]) -> Sequence[int]:

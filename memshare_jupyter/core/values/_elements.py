@@ -25,6 +25,8 @@ from memshare_jupyter.errors import (
 
 ELEMENT: Final = struct.Struct("<QQ")
 """Offset and length of the descriptor of one element."""
+_ONE_ARRAY_BYTES: Final = 1024
+"""Descriptors up to this length are read once, if they are of an array: most say the same."""
 
 
 def build(
@@ -69,10 +71,20 @@ def build(
     MemoryError
         There is no memory for what the object has for itself.
     """
-    builder = _Builder(page, make, trusted=trusted, to_write=to_write)
     with _readable():
+        if len(descriptor) <= _ONE_ARRAY_BYTES:
+            form = _array_of(descriptor, len(page))
+            if form is not None:
+                return make(*form)
+        builder = _Builder(page, make, trusted=trusted, to_write=to_write)
         form = json.loads(descriptor)
         return builder.elements(form) if form["kind"] == "list" else builder.value(form)
+
+
+@functools.lru_cache(maxsize=1024)
+def _array_of(descriptor: bytes, page_bytes: int) -> arrays.Form | None:
+    form = json.loads(descriptor)
+    return arrays.checked(form, page_bytes) if form["kind"] == "array" else None
 
 
 class Elements(Sequence[Any]):
@@ -140,7 +152,7 @@ class _Builder:
     def value(self, form: dict[str, Any]) -> Any:
         kind = form["kind"]
         if kind == "array":
-            return arrays.build(form, len(self._page), self._make)
+            return self._make(*arrays.checked(form, len(self._page)))
         if kind == "value":
             return form["value"]
         if kind == "pickle":

@@ -32,6 +32,12 @@ UUID = bytes(range(16))
 # --- the server --------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="module")
+def a_process_that_nobody_asked_for_a_socket():
+    """Tests before may have met a process of another pid namespace, and then this one serves."""
+    process.close()
+
+
 @pytest.fixture
 def block():
     made = _memfd.create(UUID, 4096)

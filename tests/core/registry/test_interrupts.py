@@ -56,6 +56,19 @@ def fill():
     ms.Namespace('n').empty('e', 5)
 def look():
     ms.snapshot()
+def child_reads():
+    '''How a child ends that is forked now and reads what it has and what there is.'''
+    if (pid := os.fork()) == 0:
+        try:
+            for handle in process.registry()._handles.views.values():
+                handle.page.state
+            for page in ms.snapshot().pages:
+                if page.state == 'active':
+                    ms.retrieve_views(page.namespace, page.variable)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 def removed():
     x()
     os.unlink(process.registry().session_file)
@@ -109,6 +122,8 @@ def test_an_interrupt_at_any_moment_loses_and_locks_nothing(child, rival, what, 
         # At the next act everything is as it is listed, and others can go on.
         held, listed = one.eval("(ms.page_list(), listed_here(), held_here())[2:0:-1]")
         assert held == listed, event
+        # And children have what they say they have.
+        assert one.eval("child_reads()") == 0, event
         owned = one.eval("ms.page_list()")
         there = rival.eval("[(p.name, p.state) for p in ms.snapshot().pages if p.namespace == 'n']")
         assert sorted(name for name, state in there if state == "active") == owned, event

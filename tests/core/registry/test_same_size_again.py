@@ -355,6 +355,7 @@ def test_an_owner_stopped_in_the_middle_is_waited_for(paused, child):
     assert reader.eval("x") == N
 
 
+@pytest.mark.slow
 def test_an_owner_stopped_for_long_is_named(paused, child):
     paused.run("thread = replace()")
     paused.signal(signal.SIGSTOP)
@@ -391,6 +392,25 @@ finished(thread)
 """)
     assert paused.eval("said") == ([], [], [])
     whole(paused, 1.0)
+
+
+def test_what_a_broken_off_refill_hid_from_children_is_not_touched_by_one(child):
+    owner = child(
+        """
+ms.register_variables('n', {'x': np.zeros(1000), 'y': np.zeros(1000)})
+handles = process.registry()._handles
+handles.pages[names.page_name('n', 'x')].page.refill(values.Plan.of(np.ones(1000)))
+def held_by_a_child():
+    if (pid := os.fork()) == 0:
+        os._exit([str(h.entry.name) for h in handles.views.values()] != ['n.y'] or
+                 ms.snapshot() is None)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+""".replace("ms.register", "from memshare_jupyter.core import names, values\nms.register", 1)
+    )
+    assert owner.eval("held_by_a_child()") == 0  # -11 if it touched what it has not got
+    # Registered again, it is whole, and inherited.
+    owner.run("ms.register_variables('n', {'x': np.ones(1000)})")
+    assert owner.eval("held_by_a_child()") == 1
 
 
 def test_an_owner_killed_in_the_middle_whose_child_lives_keeps_nobody_waiting(paused, child):

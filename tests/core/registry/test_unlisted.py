@@ -250,6 +250,7 @@ process.close(); gc.collect()
     assert listed() == truth() == {}
 
 
+@pytest.mark.slow
 def test_memory_of_a_process_that_never_lists_does_not_grow(child):
     one = child(
         "x = np.ones(3)\n"

@@ -34,6 +34,7 @@ from memshare_jupyter.engines import (
 )
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics._holding import holders_of
+from memshare_jupyter.magics._hosts import hosts_table
 from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ class Sharing:
         """Run the subcommand of a line; return what is to be shown."""
         return getattr(self, f"_{arguments.command}")(arguments)
 
-    def _list(self, arguments: Arguments) -> PageTable:
-        """Show pages."""
+    def _list(self, arguments: Arguments) -> Table:
+        """Show pages, or hosts."""
+        if arguments.hosts:
+            return hosts_table(self._engines.hosts())
         pages = snapshot().pages
         if arguments.mine:
             pages = tuple(page for page in pages if any(h.here for h in page.holders))
@@ -133,6 +136,7 @@ class Sharing:
         else:
             for page in names.values():
                 _metadata(page)  # its error comes before a cluster is started
+            self._engines.bring(arguments.engines, names.values(), quiet=arguments.quiet)
             on = self._engines.on_each(
                 *(arguments.engines, attach_on_engine, names, arguments.mode),
                 every=True,

@@ -6,3 +6,6 @@ from ._links import GONE as GONE
 from ._links import Link as Link
 from ._links import gather as gather
 from ._links import linked as linked
+from ._reach import Host as Host
+from ._reach import look as look
+from ._reach import reach as reach

@@ -56,6 +56,8 @@ class _Asked(NamedTuple):
 
 
 _known: weakref.WeakKeyDictionary[Client, dict[object, Description]] = weakref.WeakKeyDictionary()
+_here: weakref.WeakKeyDictionary[Client, set[object]] = weakref.WeakKeyDictionary()
+"""Of which engines it is known that they are on this host: these calls cost nothing."""
 _asked: weakref.WeakKeyDictionary[Client, dict[object, _Asked]] = weakref.WeakKeyDictionary()
 
 
@@ -84,6 +86,9 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
     local = running_cluster()
     if client is None or (local is not None and local.client is client):
         return [], []
+    names = {_name(engine) for engine in engines}
+    if names <= _here.get(client, set()):
+        return [], []
     mine = describe()
     known = _known.setdefault(client, {})
     _ask([engine for engine in engines if _name(engine) not in known])
@@ -98,6 +103,7 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
         group = groups.setdefault(found.identity, Group(found.identity, found.name, []))
         group.engines.append(engine)
     if groups.keys() <= {mine.identity}:
+        _here.setdefault(client, set()).update(names & known.keys())
         return [], []
     return list(groups.values()), silent
 

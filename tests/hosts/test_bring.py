@@ -124,3 +124,16 @@ def test_a_page_that_can_be_written_to_is_not_copied(two, client):
     with pytest.raises(ms.UnsupportedValueError, match="would not be seen on the others"):
         client.run("brought(ms.retrieve_views('rna', 'R', 'r+')['R'])")
     client.run("ms.memshare_gc()")
+
+
+def test_replicas_go_with_the_client_that_they_were_brought_by(two, client):
+    client.run(
+        "ms.register_variables('rna', {'C': np.ones(1000)})\n"
+        "C = ms.retrieve_views('rna', 'C')['C']\n"
+        f"other = ipp.Client(connection_info={two.connection('client')!r})"
+    )
+    assert client.value("brought(C, cluster=other)") == {}
+    assert len(two.blocks("h2")) == 1
+    client.run("other.close()")
+    wait_until(lambda: not two.blocks("h2"))
+    client.run("del C\nms.memshare_gc()")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
-from memshare_jupyter.engines import Messages
+from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts import _describe as describing
 from memshare_jupyter.engines.hosts._channel import Channel
 from memshare_jupyter.engines.hosts._describe import Group
@@ -30,8 +30,6 @@ from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from ipyparallel import Client
-
-    from memshare_jupyter.engines import Engine
 
 _LOOK_S: Final = 0.25
 """How often the pages that leads have copies of are looked at."""
@@ -66,8 +64,6 @@ class Link:
 
     Attributes
     ----------
-    engine : Engine
-        The lead.
     identity, name : str
         Its host, and what people call that.
     way : Way or None
@@ -77,7 +73,8 @@ class Link:
     """
 
     def __init__(self, engine: Engine, group: Group) -> None:
-        self.engine = engine
+        self._client = weakref.ref(engine.client) if engine.client is not None else lambda: None
+        self._number = engine.number
         self.identity, self.name = group.identity, group.name
         self.way: Way | None = None
         self.gone = threading.Event()
@@ -110,6 +107,11 @@ class Link:
                 self._here.wait(describing.SILENCE_S)
                 self.way = found
         return self._why
+
+    @property
+    def engine(self) -> Engine:
+        """The lead; without a client once that has ended, whom a link does not keep."""
+        return Engine(self._client(), self._number)
 
     @property
     def is_over(self) -> bool:
@@ -186,6 +188,9 @@ class Link:
             self._pages.clear()
 
     def _look(self) -> None:
+        client: Any = self._client()
+        if client is None or client._closed:
+            self.close()
         for uuid, pinned in list(self._pages.items()):
             if registry().replicas.is_over(pinned.block):
                 self.tell(let_go, uuid)

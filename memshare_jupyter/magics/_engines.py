@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from memshare_jupyter.core.names import PageName
     from memshare_jupyter.engines import Engine
-    from memshare_jupyter.engines.hosts import Host
+    from memshare_jupyter.engines.hosts import Host, Path
     from memshare_jupyter.magics._notebook import Notebook
 
 
@@ -179,6 +179,13 @@ class Engines:
 
         present = self.present()
         return [] if present is None else look(engines_of(present))
+
+    def paths(self) -> list[Path]:
+        """Return which hosts of the engines in use reach which; nothing if they are all here."""
+        from memshare_jupyter.engines.hosts import examine  # noqa: PLC0415
+
+        present = self.present()
+        return [] if present is None else examine(engines_of(present))
 
     def on_each(
         self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool

@@ -1,4 +1,4 @@
-"""The hosts of the engines in use, as ``%memshare list --hosts`` shows them."""
+"""The hosts of the engines in use, as ``%memshare list --hosts`` and ``doctor`` show them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.display import Table
 
 if TYPE_CHECKING:
-    from memshare_jupyter.engines.hosts import Host
+    from memshare_jupyter.engines.hosts import Host, Path
 
 
 def hosts_table(hosts: Sequence[Host]) -> Table:
@@ -28,3 +28,14 @@ def hosts_table(hosts: Sequence[Host]) -> Table:
     ]
     out = [f"{host.name} takes no part in calls: {host.why_not}" for host in hosts if host.why_not]
     return Table(rows, "\n".join(out))
+
+
+def paths_text(paths: Sequence[Path]) -> str:
+    """Return a line for each way from host to host; empty if there are none."""
+    if not paths:
+        return ""
+    lines = ["between the hosts of the engines:"]
+    for path in paths:
+        way = f"{path.to} from {path.source}" if path.source else path.to
+        lines.append(f"  {way}: {path.why_not or f'{in_units(path.bytes_per_s)}/s'}")
+    return "\n".join(lines)

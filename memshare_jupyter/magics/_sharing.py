@@ -34,7 +34,7 @@ from memshare_jupyter.engines import (
 )
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics._holding import holders_of
-from memshare_jupyter.magics._hosts import hosts_table
+from memshare_jupyter.magics._hosts import hosts_table, paths_text
 from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ class Sharing:
     def _doctor(self, _: Arguments) -> None:
         """Print what the doctor says."""
         print(doctor.render(doctor.examine()))  # noqa: T201 -- a report is text
+        if between := paths_text(self._engines.paths()):
+            print(between)  # noqa: T201
 
     def _cluster(self, arguments: Arguments) -> Table:
         """Start, stop or choose engines."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 SHELL = """
@@ -49,3 +51,14 @@ def test_hosts_are_listed_with_what_they_have(client):
     assert lines[0].split() == ["host", "engines", "pages", "size", "free"]
     assert {line.split()[0] for line in lines[1:]} == {"h1", "h2"}
     assert all(" 96 B" in line for line in lines[1:])
+
+
+def test_the_doctor_says_which_hosts_reach_which_and_how_fast(client):
+    client.run(
+        "import contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "    cell('%memshare doctor')"
+    )
+    said = client.value("said.getvalue()")
+    assert re.search(r"h1 from h2: [\d.]+ [MG]B/s", said)
+    assert re.search(r"h2 from h1: [\d.]+ [MG]B/s", said)

@@ -21,7 +21,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from memshare_jupyter.engines.hosts._doors import Way, dial
 from memshare_jupyter.engines.hosts._proof import exactly, limit, receive_into
@@ -179,11 +179,12 @@ def fetch(
     uuid: bytes,
     sources: Sequence[Way],
     token: bytes,
-    filled: Callable[[int], None],
+    filled: Callable[[int], Any],
     *,
     encrypted: bool,
+    patience_s: float = _GIVE_UP_S,
 ) -> None:
-    """Get a block from whoever of the sources gives it.
+    """Get a block from whoever of the sources gives it, unless none gives any for so long.
 
     Raises
     ------
@@ -191,7 +192,7 @@ def fetch(
         None of them does; the message says why the last one did not.
     """
     why = "there is no source"
-    until = time.monotonic() + _GIVE_UP_S
+    until = time.monotonic() + patience_s
     while block.here < block.grains:
         for source in sources:
             before = block.here
@@ -202,7 +203,7 @@ def fetch(
             except OSError as error:
                 why = f"{source}: {error}"
             if block.here > before:
-                until = time.monotonic() + _GIVE_UP_S
+                until = time.monotonic() + patience_s
         if time.monotonic() > until:
             raise ConnectionError(
                 f"no host gave more than {block.here * GRAIN_BYTES >> 20} of "
@@ -215,7 +216,7 @@ def _take(
     connection: socket.socket,
     block: Arriving,
     uuid: bytes,
-    filled: Callable[[int], None],
+    filled: Callable[[int], Any],
 ) -> None:
     limit(connection, _SILENT_S)
     connection.sendall(_ASKED.pack(uuid, block.here))

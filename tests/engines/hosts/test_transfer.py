@@ -155,8 +155,7 @@ def test_another_source_goes_on_where_one_has_failed(block):
     assert os.pread(arriving.fd, 4 << 20, 0) == data
 
 
-def test_a_damaged_grain_is_not_taken(block, monkeypatch):
-    monkeypatch.setattr(grains, "_GIVE_UP_S", 0.3)
+def test_a_damaged_grain_is_not_taken(block):
     damaged = block(1 << 20, os.urandom(1 << 20))
     damaged._sums[0] = 1
     stock, token = grains.Stock([UUID]), proof.new_token()
@@ -164,7 +163,7 @@ def test_a_damaged_grain_is_not_taken(block, monkeypatch):
     doors.give(token, stock.serve)
     arriving = block(1 << 20)
     with pytest.raises(ConnectionError, match=r"more than 0 of 1 MB .*damaged"):
-        grains.fetch(arriving, UUID, [here()], token, len_of, encrypted=False)
+        grains.fetch(arriving, UUID, [here()], token, len_of, encrypted=False, patience_s=0.3)
     assert arriving.here == 0
 
 

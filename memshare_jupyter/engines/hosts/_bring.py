@@ -54,7 +54,7 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
             pages.append(pinned := Pinned(block))
             pinned.use()
             stack.callback(pinned.leave)
-            _refuse_if_writable(ref, originals[ref.uuid])
+            refuse_if_writable(ref, originals[ref.uuid])
             whole = Arriving(block.fd, block.size_bytes, whole=True)
             stock.add(ref.uuid, whole)
         give(token, stock.serve)
@@ -82,7 +82,8 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
     return failed | {link: str(e) for link, e in found.items() if isinstance(e, Exception)}
 
 
-def _refuse_if_writable(ref: Reference, original: Original) -> None:
+def refuse_if_writable(ref: Reference, original: Original) -> None:
+    """Raise if copies of a page would not stay what it is."""
     if original.entry.writable or ref.mode != "r":
         raise UnsupportedValueError(
             f"{ref.name} can be written to, and what is written on one host would not be seen on "
@@ -130,7 +131,7 @@ def receive(
     stock = lead.stocks[token]
     try:
         for ref, original in pages:
-            with _alone_with(ref.uuid):
+            with alone_with(ref.uuid):
                 if registry().replicas.keep(ref):  # another caller was quicker
                     _, block = registry().replicas.pin(ref)
                     here = Arriving(os.dup(block.fd), block.size_bytes, whole=True)
@@ -170,7 +171,7 @@ def finish(lead: Lead, token: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _alone_with(uuid: bytes) -> Iterator[None]:
+def alone_with(uuid: bytes) -> Iterator[None]:
     """Let no other process of this host get a page at the same time.
 
     The lock is a name without a file, which the kernel takes from a process that dies: unix(7).

@@ -57,7 +57,8 @@ def memapply(
     cluster : Client, DirectView, Cluster, LocalCluster or None
         ipyparallel's, with engines on this host or on several, or what `local_cluster` returned.
         With None a local cluster is started, kept for later calls, and ended with this process.
-        Each host gets what the call needs once, and keeps it until it is released.
+        Each host gets what the call needs once, and keeps it until it is released. A Client of
+        dask.distributed does as well: each of its workers is an engine.
     vars : mapping of str to value, or sequence of str
         Further arguments of `fun`: values to register for the call, or names of variables that
         are registered in `namespace` already.

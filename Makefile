@@ -1,9 +1,10 @@
-# `make demo` and `make test` work as the first command in a fresh clone:
+# `make demo`, `make test` and `make docs` work as the first command in a fresh clone:
 # each makes .venv and installs the package into it when that is missing or out of date,
 # with the versions of everything else that requirements/tested.txt says.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE := .venv/.site
 TESTED := requirements/tested.txt
 PIP = $(PYTHON) -m pip --disable-pip-version-check --python
 UV := .venv-uv/bin/uv
@@ -16,7 +17,7 @@ TESTS ?=
 JOBS ?= 2
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo demo-hosts test test-newest test-oldest test-pythons lint lab bench update clean
+.PHONY: demo demo-hosts test test-newest test-oldest test-pythons lint lab docs dist bench update clean
 
 demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
@@ -53,6 +54,21 @@ lint: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+# The site, in build/site. A warning is an error; so is a link between pages that leads nowhere.
+docs: $(SITE)
+	$(BIN)/python notebooks/store_outputs.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/site
+	@echo "The site: build/site/index.html"
+
+# Wheel and sdist in dist/, and the cells of the README where there is nothing but the wheel.
+dist: $(UV)
+	rm -rf dist
+	$(UV) build --quiet
+	$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv-wheel
+	$(UV) pip install --quiet --python .venv-wheel/bin/python dist/*.whl
+	mkdir -p build && cd build && ../.venv-wheel/bin/python ../tests/cells.py ../README.md
+	.venv-wheel/bin/memshare doctor
+
 # Contenders that are not installed are left out; '.[bench]' has those that no test needs.
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks apply
@@ -61,11 +77,11 @@ bench: $(READY)
 # The newest versions become the tested ones. Afterwards: make lint test test-pythons.
 update: $(UV)
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
-	    --extra all --extra test --extra update --strip-extras --no-annotate --no-emit-index-url \
+	    --extra all --extra test --extra update --extra docs --strip-extras --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make update' --output-file $(TESTED) pyproject.toml
 
 clean:
-	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build docs/api docs/notebooks
 
 # pip of the machine installs into the environment, so that Python's ensurepip
 # (a package of its own on Debian) is not needed.
@@ -74,6 +90,10 @@ $(READY): pyproject.toml $(TESTED)
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
 	@$(PIP) $(BIN)/python install --quiet --constraint $(TESTED) --editable '.[all,test]'
 	@touch $(READY)
+
+$(SITE): $(READY)
+	@$(PIP) $(BIN)/python install --quiet --constraint $(TESTED) --editable '.[docs]'
+	@touch $(SITE)
 
 $(UV): $(TESTED)
 	@$(PYTHON) -m venv --without-pip .venv-uv

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os
 import threading
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
+
+from memshare_jupyter._spelling import explained
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -30,7 +33,10 @@ __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them
 
 def __getattr__(name: str) -> Any:
     with _finding:
-        found = globals()[name] = _find(name)  # once, and no more by the import system
+        found = _find(name)
+        if isinstance(found, FunctionType):
+            found = explained(found, __name__)
+        globals()[name] = found  # once, and no more by the import system
     return found
 
 

@@ -38,6 +38,7 @@ from .information import SelectedFeatures as SelectedFeatures
 from .information import class_densities as class_densities
 from .information import mutual_info_figure as mutual_info_figure
 from .information import mutual_info_matrix as mutual_info_matrix
+from .information import mutual_info_pairs as mutual_info_pairs
 from .information import mutual_info_score_func as mutual_info_score_func
 from .information import mutualinfo as mutualinfo
 from .information import select_features as select_features

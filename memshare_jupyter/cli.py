@@ -20,7 +20,7 @@ from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.blocks import in_units, room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
 from memshare_jupyter.core.registry import PageInfo, Snapshot
-from memshare_jupyter.display import PageTable, age, count, details
+from memshare_jupyter.display import PageTable, age, count, details, fitted, run_line, runs_of
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
 
 
@@ -54,12 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     gc.set_defaults(run=_gc)
     doctor = commands.add_parser("doctor", help="say how memory is shared here and what is amiss")
     doctor.set_defaults(run=_doctor)
-    top = commands.add_parser("top", help="show the list again every few seconds; q ends it")
+    top = commands.add_parser(
+        "top", help="show runs and the list again every few seconds; q ends it"
+    )
     top.add_argument("-d", "--delay", type=float, default=2.0, metavar="SECONDS")
     top.add_argument("-n", "--times", type=int, default=0, help="end after so many")
     top.set_defaults(run=_top)
-    for command in (ls, info, gc, doctor, top):
-        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (parser, ls, info, gc, doctor, top):
+        # No default: that of a command would take back what stands before it.
+        command.add_argument(
+            "--json", action="store_true", help="print JSON", default=argparse.SUPPRESS
+        )
     return parser
 
 
@@ -126,24 +131,28 @@ def _top(chosen: argparse.Namespace) -> int:
     with _keys() as pressed:
         while True:
             now = snapshot()
-            print(_json(now.pages) if chosen.json else _screen(now), flush=True)
+            print(_line_of(now) if chosen.json else _screen(now), flush=True)
             shown += 1
             if shown == chosen.times or "q" in pressed(chosen.delay):
                 return 0
 
 
+def _line_of(now: Snapshot) -> str:
+    """Return a look as JSON, in one line: who reads a stream of looks reads line by line."""
+    pages = [_as_dict(page) for page in now.pages]
+    return json.dumps({"time": time.time(), "pages": pages, "runs": runs_of(now.pages)})
+
+
 def _screen(now: Snapshot) -> str:
     """Return what `top` shows; in a terminal no more than fits into its window."""
+    runs = "\n".join(map(run_line, runs_of(now.pages)))
     table = repr(PageTable(now.pages)) if now.pages else "nothing is shared"
-    lines = f"{_header(now)}\n{table}\n{_holders(now.pages)}".splitlines()
+    parts = [_header(now), runs, table, _holders(now.pages)]
+    lines = [line for part in parts if part for line in part.splitlines()]
     if not sys.stdout.isatty():
         return "\n".join(lines)
-    columns, rows = shutil.get_terminal_size()
-    if len(lines) > rows - 1:
-        more = len(lines) - (rows - 2)
-        lines[rows - 2 :] = [f"... {count(more, 'line')} more; q ends this"]
-    cut = [line if len(line) <= columns else f"{line[: columns - 1]}…" for line in lines]
-    return "\x1b[H\x1b[2J" + "\n".join(cut)
+    colour = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return "\x1b[H\x1b[2J" + fitted(lines, *shutil.get_terminal_size(), colour=colour)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,15 @@ class MemshareError(Exception):
         What was asked, what was found, what to do.
     **facts
         The facts the message names; each becomes an attribute.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> try:
+    ...     ms.retrieve_views("doc", "nothing")
+    ... except ms.MemshareError as error:
+    ...     print(type(error).__name__, isinstance(error, KeyError))
+    PageNotFoundError True
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
@@ -129,6 +138,16 @@ class MemApplyError(MemshareError, RuntimeError):
         Id of the engine.
     remote_traceback : str
         The traceback as the engine saw it; empty if the engine died.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memshare_jupyter import MemApplyError, memapply
+    >>> try:
+    ...     memapply(np.eye(3), "rows", lambda row: 1 // int(row[1]))
+    ... except MemApplyError as error:
+    ...     print(repr(error.__cause__))
+    ZeroDivisionError('integer division or modulo by zero')
     """
 
     index: int | None

@@ -81,7 +81,8 @@ def test_top_fits_its_window_and_q_ends_it(child_environment, child):
     command = [sys.executable, "-m", "memshare_jupyter", "top", "-d", "60"]
     ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     # What the tests were started from may say how large its own window is.
-    own = {k: v for k, v in child_environment.items() if k not in {"COLUMNS", "LINES"}}
+    own = {k: v for k, v in child_environment.items() if k not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    own["TERM"] = "xterm"
     with subprocess.Popen(command, env=own, **ends) as top:
         try:
             os.close(theirs)
@@ -93,7 +94,9 @@ def test_top_fits_its_window_and_q_ends_it(child_environment, child):
         finally:
             top.kill()
             os.close(ours)
-    lines = shown.decode().partition("\x1b[2J")[2].split("\r\n")
+    painted = shown.decode().partition("\x1b[2J")[2]
+    assert painted.startswith("\x1b[1m")  # in colour
+    lines = re.sub(r"\x1b\[\d+m", "", painted).split("\r\n")
     assert max(map(len, lines)) <= 60
     assert len(lines) <= 12
     assert lines[0].endswith("…")
@@ -169,3 +172,56 @@ def test_the_doctor_tells_backend_memory_and_limits(memshare):
     checks = json.loads(memshare("doctor", "--json"))
     assert {check["state"] for check in checks} <= {"ok", "warn"}
     assert all(check["advice"] for check in checks if check["state"] != "ok")
+
+
+RUN = """
+import threading
+def slow(column):
+    import time
+    time.sleep(0.2)
+cluster = ms.local_cluster(1, quiet=True)
+run = ms.memapply(np.ones((2, 400)), 'cols', slow, cluster=cluster, block=False)
+"""
+
+
+def test_top_shows_the_runs_of_every_kernel_and_how_far_they_are(memshare, child, eventually):
+    kernel = child(RUN)
+
+    def runs():
+        (look,) = map(json.loads, memshare("top", "-n", "1", "-d", "0", "--json").splitlines())
+        assert look["pages"]
+        return look["runs"]
+
+    eventually(runs)
+    (run,) = runs()
+    assert (run["pid"], run["total"], run["state"]) == (kernel.pid, 400, "running")
+    assert run["title"] == "slow over 400 columns of slow.X"
+    assert 0 < run["done"] < 400
+    shown = memshare("top", "-n", "1", "-d", "0")
+    assert re.search(
+        rf"\({kernel.pid}\)  slow over 400 columns of slow.X  [#-]{{20}}  \d+ of 400  [45]\.\d/s",
+        shown,
+    )
+    kernel.run("run.cancel()\nrun.exception(9)\ncluster.stop()")
+    assert memshare("top", "-n", "1", "-d", "0", "--json")
+    kernel.kill()
+    assert memshare("gc") == "nothing is left behind\n"
+
+
+def test_in_a_terminal_states_have_colours_and_what_is_cut_has_them_whole():
+    from memshare_jupyter.display import fitted
+
+    lines = ["heading", "rna.X  active  r", "my-active.draining  orphaned"]
+    plain = fitted(lines, 20, 10, colour=False)
+    assert plain.splitlines()[2] == "my-active.draining …"
+    painted = fitted(lines, 40, 10, colour=True)
+    assert painted.splitlines() == [
+        "\x1b[1mheading\x1b[0m",
+        "rna.X  \x1b[32mactive\x1b[0m  r",
+        "my-active.draining  \x1b[31morphaned\x1b[0m",
+    ]
+
+
+def test_json_may_stand_before_a_command_and_without_one(study, memshare):
+    for line in (["--json"], ["--json", "ls"], ["ls", "--json"], ["--json", "gc"]):
+        assert isinstance(json.loads(memshare(*line)), list)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._frames import clear_our_frames
 from memshare_jupyter.apply._heard import display, outputs, show, warn_again
-from memshare_jupyter.apply._interrupts import uninterrupted
+from memshare_jupyter.apply._interrupts import close, uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, number_of_engines, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
+from memshare_jupyter.apply._users_line import UsersLine, users_line
 from memshare_jupyter.core.values import references
 from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
 from memshare_jupyter.engines.hosts import by_host
@@ -38,14 +39,16 @@ def apply(*arguments: Any, block: bool, **options: Any) -> Any:
         call = _begun(*arguments, watched=block, **options)
         if block:
             result = call.finish()
-            call.warn_of_losses(stacklevel=4)
+            call.warn_of_losses(users_line)
             return result
+        line = users_line()
     except BaseException as error:
         # A notebook keeps the last traceback, whose frames would keep this call's views alive.
         # What this frame has stays, so it has none.
         clear_our_frames(error)
         raise
-    threading.Thread(target=call.finish_in_thread, name=repr(call.run), daemon=True).start()
+    work = partial(call.finish_in_thread, line)
+    threading.Thread(target=work, name=repr(call.run), daemon=True).start()
     return call.run
 
 
@@ -66,18 +69,22 @@ def _begun(
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
     most = None if max_cores is None else number_of_engines(max_cores)
     with contextlib.ExitStack() as stack:
-        with references() as pages:
-            prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
-            task = pickle.dumps(prepared.task)
-        count = prepared.count
-        engines = engines_of(cluster, most)[:count] if count else []
-        groups, silent = by_host(engines)
-        replace = partial(replacements, cluster) if are_replaced(cluster) else None
-        after = progress_after if watched else None
-        if groups:
-            engines = [engine for group in groups for engine in group.engines]
-        spread = (groups, silent, pages) if groups else None
-        return _Call(prepared, task, engines, spread, replace, after, stack, quiet=quiet)
+        try:
+            with references() as pages:
+                prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+                task = pickle.dumps(prepared.task)
+            count = prepared.count
+            engines = engines_of(cluster, most)[:count] if count else []
+            groups, silent = by_host(engines)
+            replace = partial(replacements, cluster) if are_replaced(cluster) else None
+            after = progress_after if watched else None
+            if groups:
+                engines = [engine for group in groups for engine in group.engines]
+            spread = (groups, silent, pages) if groups else None
+            return _Call(prepared, task, engines, spread, replace, after, stack, quiet=quiet)
+        except BaseException:
+            close(stack)
+            raise
 
 
 class _Call:
@@ -141,7 +148,12 @@ class _Call:
         }
         self._rounds: Rounds | HostRounds
         if spread is None:
-            self._rounds = Rounds(self.run, engines, task, self._results, replace=replace, **how)
+            self._rounds = Rounds(
+                *(self.run, engines, task, self._results),
+                pages=prepared.pages,
+                replace=replace,
+                **how,
+            )
         else:
             # Imported here, because calls on one host need nothing of it.
             from memshare_jupyter.apply._hosts import HostRounds  # noqa: PLC0415
@@ -153,16 +165,18 @@ class _Call:
         """Work, clean up and return the results."""
         try:
             try:
-                if self.run.total:
-                    self._rounds.work()
-                result = self._out.made_of(
-                    *(self._results, self._rounds.regions, self._rounds.given_up()),
-                    *(self._unreadable, self._prepared.labels, self._prepared.task.margin),
-                    keep_going=self._prepared.task.keep_going,
-                )
+                with self._stack:
+                    try:
+                        if self.run.total:
+                            self._rounds.work()
+                        result = self._out.made_of(
+                            *(self._results, self._rounds.regions, self._rounds.given_up()),
+                            *(self._unreadable, self._prepared.labels, self._prepared.task.margin),
+                            keep_going=self._prepared.task.keep_going,
+                        )
+                    finally:
+                        close(self._stack)
             finally:
-                with uninterrupted():
-                    self._stack.close()
                 self.run.output = outputs(self._rounds.said)
                 if not self._quiet:
                     show(self._rounds.said)
@@ -182,25 +196,26 @@ class _Call:
         engine, prepared = self._rounds.engine_of(region), self._prepared
         return unreadable(prepared.title, index, prepared.label_of(index), engine, error)
 
-    def finish_in_thread(self) -> None:
-        """Do the same where nobody waits."""
+    def finish_in_thread(self, line: UsersLine) -> None:
+        """Do the same where nobody waits; it was asked for at `line`."""
         with contextlib.suppress(BaseException):  # it is the run's
             self.finish()
-            self.warn_of_losses(stacklevel=2)
+            self.warn_of_losses(lambda: line)
 
     def _warn_again(self) -> None:
         if not self._quiet:
             warn_again(self._rounds.said)
 
-    def warn_of_losses(self, stacklevel: int) -> None:
+    def warn_of_losses(self, where: Callable[[], UsersLine]) -> None:
         """Say which engines died, if any did; warn of what the function warned of."""
         self._warn_again()
         for why in self._rounds.left_out:
-            warnings.warn(f"{why}; the results are complete", RuntimeWarning, stacklevel=stacklevel)
+            text = f"{why}; the results are complete"
+            warnings.warn_explicit(text, RuntimeWarning, *where())
         if lost := self._rounds.lost:
-            warnings.warn(
+            warnings.warn_explicit(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "
                 "what was not finished, and the results are complete",
                 RuntimeWarning,
-                stacklevel=stacklevel,
+                *where(),
             )

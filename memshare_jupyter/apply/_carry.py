@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from memshare_jupyter.apply._users_line import users_line
 from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import PageNotFoundError
-from memshare_jupyter.worker import carried
+from memshare_jupyter.worker import are_simple, carried
 
 _COMPARED_BYTES = 16 << 20
 
@@ -52,6 +52,8 @@ def carry(value: Any) -> Any:
     UserWarning
         It has a generator of random numbers in it.
     """
+    if type(value) is list and are_simple(value):
+        return value
     if type(value) is list:
         pairs = [carried(one) for one in value]
         known: Any = [one for one, _ in pairs]
@@ -65,21 +67,12 @@ def carry(value: Any) -> Any:
 def warn_of_generators(found: Sequence[str]) -> None:
     """Say what is wrong with sending a generator of random numbers to several engines."""
     for name in dict.fromkeys(found):
-        warnings.warn(
+        warnings.warn_explicit(
             f"the function uses {name}, of which each engine gets a copy: they all draw the same "
             "numbers. Pass seed=, and take the generator rng as an argument: fun(v, ..., rng)",
             UserWarning,
-            stacklevel=_depth(),
+            *users_line(),
         )
-
-
-def _depth() -> int:
-    """Return how many frames are between here and the user's."""
-    frame, depth = sys._getframe(1), 1
-    ours = __name__.partition(".")[0] + "."
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
-        frame, depth = frame.f_back, depth + 1
-    return depth
 
 
 def readable(view: View) -> View | None:

@@ -125,6 +125,7 @@ class HostRounds:
                 self._hear()
                 self._mend()
                 self._watch()
+                self._note()
                 if self._run.stopping.is_set():
                     done_now, total = self._run.progress, self._run.total
                     raise CancelledError(f"cancelled after {done_now:,} of {total:,} items")
@@ -144,6 +145,12 @@ class HostRounds:
                 team.messages.give_up()
             for team, _ in self._broken:
                 self.left_out.append(f"{team.link.name} was lost: its link ended")
+
+    def _note(self) -> None:
+        """Note for the run's stream who does what."""
+        working = {e.number for team in self._teams if team.given for e in team.engines}
+        done = {number: self._done_by[number] for number in self._run.engines}
+        self._run.stream.note(time.time(), done, {}, working)
 
     def _is_complete(self) -> bool:
         if not self._keep_going:

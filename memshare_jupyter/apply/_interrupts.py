@@ -31,3 +31,21 @@ def uninterrupted() -> Iterator[None]:
         _signal.signal(_SIGINT, before)
         if came:
             before(*came[0])
+
+
+def close(call: contextlib.ExitStack) -> None:
+    """Do what is to be done at the end of a call, however often the user interrupts that.
+
+    Where it begins and ends it can still be interrupted; what is left is done then. Callers have
+    the stack in a ``with`` statement, too, for an interrupt before the first line of this.
+    """
+    came: KeyboardInterrupt | None = None
+    while True:
+        try:
+            with uninterrupted():
+                call.close()
+            break
+        except KeyboardInterrupt as error:
+            came = error
+    if came is not None:
+        raise came

@@ -203,9 +203,13 @@ def memlapply(
     X : list of arrays, dict of them, or str
         The list, or the name of a page that holds one; as in `memapply`. Of a dict the values are
         the elements, and the keys what errors and ``out="series"`` call them.
-    fun, namespace, cluster, vars, max_cores, out, on_error, block, progress_after, seed, quiet
-        As in `memapply`; `fun` gets one element, a read-only array. An engine reads the elements
-        that it works on and no others.
+    fun : callable
+        Called as ``fun(el, **vars)`` with one element, a read-only array. An engine reads the
+        elements that it works on and no others.
+    namespace, cluster, vars, max_cores, out, on_error, block, progress_after : optional
+        As in `memapply`.
+    seed, quiet : optional
+        Likewise.
 
     Returns
     -------

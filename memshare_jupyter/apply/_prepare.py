@@ -55,6 +55,11 @@ class Prepared:
     out: Out
     attached: list[Shared]
 
+    @property
+    def pages(self) -> list[bytes]:
+        """The pages, by uuid, that are there after the call, too."""
+        return [shared.page for shared in self.attached if shared.page is not None]
+
     def label_of(self, index: int) -> str | None:
         """Return what people call an item, if they call it anything."""
         return None if self.labels is None else self.labels[index]

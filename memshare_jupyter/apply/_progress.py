@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from memshare_jupyter.apply._shown import Shown, in_kernel
+from memshare_jupyter.apply._shown import Shown
+from memshare_jupyter.core.blocks import Notice
+from memshare_jupyter.engines.local import in_kernel
 
 if TYPE_CHECKING:
     from memshare_jupyter.apply._run import Run
+
+_TELL_S: Final = 1.0
+"""A run that takes so long is told of to other processes."""
 
 
 class Progress:
@@ -30,12 +37,18 @@ class Progress:
         self._run = run
         self._at = None if after_s is None else run.began + after_s
         self._bar: Any = None
+        self._notice: Notice | None = None
+        self._tell_at = run.began + _TELL_S
 
     def update(self) -> None:
         """Show what is done by now."""
         done = self._run.progress  # asked also where it is not shown: so it notes when it started
         for shown in self._run.shown:
             shown.update()
+        if time.time() >= self._tell_at:
+            self._tell_at = time.time() + _TELL_S / 2
+            self._notice = self._notice or Notice()
+            self._notice.write(_about(self._run, done))
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         elif self._at is not None and time.time() >= self._at:
@@ -47,9 +60,18 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar as it is, full or not."""
+        if self._notice is not None:
+            self._notice.close()
         if self._bar is not None:
             self.update()
             self._bar.close()
+
+
+def _about(run: Run, done: int) -> str:
+    """Tell other processes of a run: what ``memshare top`` shows."""
+    about = {"pid": os.getpid(), "title": run.title, "total": run.total, "done": done}
+    rate, state = run.rate(), run.state
+    return json.dumps({**about, "began": run.began, "rate": rate, "state": state})
 
 
 def _bar(run: Run) -> Any:

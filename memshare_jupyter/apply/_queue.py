@@ -6,7 +6,7 @@ import fcntl
 import mmap
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
@@ -109,15 +109,19 @@ class Queue:
 
     def done(self) -> list[int]:
         """Return how many items each worker has done so far."""
-        return [
-            layout.COUNT.unpack_from(self._control, layout.count_at(worker))[0]
-            for worker in range(self._workers)
-        ]
+        return self._counts(layout.count_at)
+
+    def failed(self) -> list[int]:
+        """Return how many of those done failed, of a call that keeps going."""
+        return self._counts(layout.failed_at)
 
     def steps(self) -> list[int]:
         """Return within how many items behind those that are done each worker is."""
+        return [max(1, step) for step in self._counts(layout.step_at)]
+
+    def _counts(self, at: Callable[[int], int]) -> list[int]:
         return [
-            max(1, layout.COUNT.unpack_from(self._control, layout.step_at(worker))[0])
+            layout.COUNT.unpack_from(self._control, at(worker))[0]
             for worker in range(self._workers)
         ]
 

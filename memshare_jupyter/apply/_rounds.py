@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -37,10 +38,12 @@ class Rounds:
         Who shall work.
     task : bytes
         What to do: a pickled `Task`.
-    batch, keep_going
-        As that says.
     results : Results
         Where the results go.
+    pages : sequence of bytes
+        What engines may keep views of, by uuid.
+    batch, keep_going
+        As the task says.
     label_of : callable
         Returns what people call an item, or None.
     watch : callable
@@ -65,6 +68,7 @@ class Rounds:
         task: bytes,
         results: Results,
         *,
+        pages: Sequence[bytes],
         batch: int,
         keep_going: bool,
         label_of: Callable[[int], str | None],
@@ -75,6 +79,7 @@ class Rounds:
         self._engines = list(engines)
         self._task = task
         self._results = results
+        self._pages = pages
         self._label_of = label_of
         self._watch = watch
         self._replace = replace
@@ -144,6 +149,7 @@ class Rounds:
         engines, first = self._engines, self.regions
         messages = Messages()
         self._failures = []
+        self._run.stream.again()
         queue: Queue | None = None
         with contextlib.ExitStack() as this:
             try:
@@ -172,9 +178,13 @@ class Rounds:
                     stop(queue, messages, engines)
                 self._listen(messages)
                 raise
+            if self._run.stream.begun:
+                self._note(queue)
             if self._listen(messages):
                 stop(queue, messages, engines)
-                raise first_of(self._listen(messages)).as_error(self._label_of)
+                first_failure = first_of(self._listen(messages))
+                self._run.stream.fail(first_failure.engine)
+                raise first_failure.as_error(self._label_of)
             claimed, done, steps = queue.claimed(), queue.done(), queue.steps()
         for worker, engine in enumerate(engines):
             if engine in messages.died:
@@ -195,17 +205,17 @@ class Rounds:
         here = engine.client is None
         return pickle.dumps(Place(address, worker, region, engine.number, world, here))
 
-    @staticmethod
     def _send(
-        messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
+        self, messages: Messages, engines: Sequence[Engine], task: bytes, places: Sequence[bytes]
     ) -> None:
         for engine, place in zip(engines, places, strict=True):
-            messages.work(engine, task, place)
+            messages.work(engine, task, place, self._pages)
 
     def _wait(self, queue: Queue, messages: Messages) -> None:
         """Wait for all answers, or the first failure, or all results."""
         while not messages.wait(_POLL_S) and not self._listen(messages):
             self._watch()
+            self._note(queue)
             if self._run.stopping.is_set():
                 done, total = self._run.progress, self._run.total
                 raise CancelledError(f"cancelled after {done:,} of {total:,} items")
@@ -218,6 +228,14 @@ class Rounds:
                 if not messages.wait_for_all(GRACE_S):
                     messages.give_up()
                 return
+
+    def _note(self, queue: Queue) -> None:
+        """Note for the run's stream who does what."""
+        engines = [engine.number for engine in self._engines]
+        done = dict(zip(engines, queue.done(), strict=True))
+        failed = dict(zip(engines, queue.failed(), strict=True))
+        working = {engines[worker] for worker in queue.working()}
+        self._run.stream.note(time.time(), done, failed, working)
 
     def _all_there(self, queue: Queue) -> bool:
         if sum(queue.done()) < queue.items:

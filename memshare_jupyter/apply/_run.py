@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, NamedTuple
 
-from memshare_jupyter.apply._shown import Shown, in_kernel
+from memshare_jupyter.apply._shown import Shown
+from memshare_jupyter.apply._stream import Stream
+from memshare_jupyter.engines.local import in_kernel
 
 _numbers: Final = itertools.count(1)
 _lock: Final = threading.Lock()
@@ -34,6 +36,7 @@ class Ended(NamedTuple):
     ended: float
     state: str
     failure: str
+    stream: Stream
 
 
 def current_runs() -> list[Run]:
@@ -69,6 +72,8 @@ class Run(Future[Any]):
         When items were first seen to be done, and how many: what came before was waiting.
     ended : float or None
         When it ended.
+    stream : Stream
+        Which engine did how many items when.
     output : tuple of (engine, item, stream, text)
         What the function wrote to ``"stdout"`` and ``"stderr"``, once the call is over.
 
@@ -92,6 +97,7 @@ class Run(Future[Any]):
         self.ended: float | None = None
         self.idle = True  # whether all engines have been heard of
         self.shown: list[Shown] = []
+        self.stream = Stream()
         self.output: tuple[tuple[int, int, str, str], ...] = ()
         self.stopping = threading.Event()
         self._watching = threading.Lock()
@@ -227,7 +233,7 @@ class Run(Future[Any]):
         global _last  # noqa: PLW0603 -- a process has one last call
         _last = Ended(
             *(self.id, self.title, self.total, self.engines, self.done_by_engine()),
-            *(self.began, ended, self.state, self.failure),
+            *(self.began, ended, self.state, self.failure, self.stream),
         )
         for shown in self.shown:
             shown.update(at_once=True)

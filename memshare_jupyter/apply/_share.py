@@ -33,10 +33,13 @@ class Shared:
         As this process has it, attached.
     sent : object
         What to send: unpickling it on an engine attaches the value there, without a copy.
+    page : bytes or None
+        The uuid of its page, if that is there after the call, too: engines may keep it mapped.
     """
 
     value: Any
     sent: Any
+    page: bytes | None = None
 
 
 def share_items(
@@ -133,14 +136,18 @@ def share(
     call.callback(_release, namespace, pages)
     for variable, value in values.items():
         if isinstance(value, PageName):
-            shared[variable] = Shared(*registry().refer(*value))
+            attached, reference = registry().refer(*value)
+            shared[variable] = Shared(attached, reference, reference.uuid)
             continue
         if isinstance(value, View) and value.shared:
             if (same := readable(value)) is not None:
-                shared[variable] = Shared(same, same)
+                source = same._source
+                kept = source.uuid if source is not None and source.mode == "r" else None
+                shared[variable] = Shared(same, same, kept)
                 continue
-        elif not isinstance(value, np.ndarray) and (attached := registry().refer_to(value)):
-            shared[variable] = Shared(*attached)
+        elif not isinstance(value, np.ndarray) and (found := registry().refer_to(value)):
+            attached, reference = found
+            shared[variable] = Shared(attached, reference, reference.uuid)
             continue
         known = carry(value)
         page = _register_free(namespace, variable, known, pages)

@@ -7,10 +7,11 @@ shows what was last known.
 from __future__ import annotations
 
 import html
-import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
+
+from memshare_jupyter.engines.local import take_output
 
 if TYPE_CHECKING:
     from memshare_jupyter.apply._run import Run
@@ -31,10 +32,11 @@ class Shown:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._id = uuid.uuid4().hex
         self._text = ""
         self._next = 0.0
-        self._display(update=False)
+        output = take_output()  # that engines were started is old news then
+        self._id = output or uuid.uuid4().hex
+        self._display(update=output is not None)
 
     def update(self, *, at_once: bool = False) -> None:
         """Show what is known by now, unless that was done a moment ago."""
@@ -52,13 +54,6 @@ class Shown:
         self._text = text
         show: Any = update_display if update else display
         show(_bundle(self._run, text), raw=True, display_id=self._id)
-
-
-def in_kernel() -> bool:
-    """Say whether outputs can be renewed: in a notebook, and not in a terminal or a script."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return hasattr(shell, "kernel")
 
 
 def about(run: Run) -> str:

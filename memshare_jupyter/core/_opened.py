@@ -11,6 +11,7 @@ have a descriptor that is in no list yet, or no more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import weakref
@@ -71,7 +72,10 @@ _PATIENCE_S: Final = 0.1
 
 
 def _close(fds: list[int]) -> None:
-    list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
+    try:  # noqa: SIM105 -- runs three times an attach
+        list(map(os.close, map(list.pop, repeat(fds, len(fds)))))
+    except IndexError:  # a signal handler was quicker
+        pass
 
 
 def known() -> Iterator[Opened]:
@@ -110,12 +114,15 @@ def lost() -> bool:
 
 
 def close_lost() -> None:
-    """Close the descriptors of which nobody knows any more."""
-    while _lost:
-        ref = _lost[0]
+    """Close the descriptors of which nobody knows any more.
+
+    A signal handler may do the same at any point: in a turn of the process's next registry.
+    """
+    for ref in tuple(_lost):
         _close(getattr(ref, "fds", []))  # an interrupt may have come before there were any
         _known.pop(id(ref), None)
-        _lost.popleft()  # last, so that an interrupt loses none
+        with contextlib.suppress(ValueError):  # a handler was quicker
+            _lost.remove(ref)  # last, so that an interrupt loses none
 
 
 if hasattr(os, "register_at_fork"):

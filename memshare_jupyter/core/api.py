@@ -53,6 +53,8 @@ def register_variables(
 
     Raises
     ------
+    TypeError
+        The values have no names.
     ValueError
         There is no such backend here, or a memfd was asked for in a directory.
     RegistryCorruptError
@@ -80,6 +82,10 @@ def register_variables(
     ['doc.X', 'doc.y']
     >>> ms.release_variables("doc", ["X", "y"])
     """
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            f"variables must be a dict, {{name: value}}, not a {type(variables).__name__}"
+        )
     registry().register(
         namespace, variables, writable=writable, backend=backend, directory=directory
     )
@@ -145,6 +151,14 @@ def release_variables(namespace: str, names: str | Iterable[str]) -> None:
         There is no such page. Nothing was released.
     NotOwnerError
         Another process owns it. Nothing was released.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"y": [1, 2]})
+    >>> ms.release_variables("doc", "y")
+    >>> ms.page_list()
+    []
     """
     registry().release(namespace, _several(names))
 
@@ -226,6 +240,19 @@ def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:
     ------
     PageNotFoundError
         This process has no view of that name. Nothing was detached.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"X": np.eye(3)})
+    >>> view = ms.retrieve_views("doc", "X")["X"]
+    >>> ms.release_views("doc", "X")  # `view` is still there, and good
+    ['doc.X']
+    >>> float(view.sum())
+    3.0
+    >>> del view
+    >>> ms.release_variables("doc", "X")
     """
     return registry().detach(namespace, _several(names))
 
@@ -250,6 +277,16 @@ def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, P
     ------
     PageNotFoundError
         There is no such page.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"X": np.zeros((3, 4))})
+    >>> X = ms.retrieve_metadata("doc", "X")["X"]
+    >>> X.kind, X.shape, X.dtype, X.order, X.size_bytes, X.state, len(X.holders)
+    ('array', (3, 4), 'float64', 'C', 96, 'active', 1)
+    >>> ms.release_variables("doc", "X")
     """
     return {name: registry().metadata(namespace, name) for name in _several(names)}
 
@@ -292,7 +329,16 @@ def adopt(namespace: str, names: str | Iterable[str]) -> None:
 
 
 def page_list() -> list[str]:
-    """Return the pages that this process owns, as ``namespace.variable``."""
+    """Return the pages that this process owns, as ``namespace.variable``.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"y": [1, 2]})
+    >>> ms.page_list()
+    ['doc.y']
+    >>> ms.release_variables("doc", "y")
+    """
     return registry().pages()
 
 
@@ -301,12 +347,32 @@ def view_list() -> list[str]:
 
     A page counts until its memory is unmapped here, so also when it was released while arrays
     still use it.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"y": [1, 2]})
+    >>> y = ms.retrieve_views("doc", "y")["y"]
+    >>> ms.view_list()
+    ['doc.y']
+    >>> ms.release_views("doc", "y")
+    []
+    >>> ms.release_variables("doc", "y")
     """
     return registry().views()
 
 
 def snapshot() -> Snapshot:
-    """Return every page of this user on this host, with its holders and its state."""
+    """Return every page of this user on this host, with its holders and its state.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"y": [1, 2]})
+    >>> [(page.name, page.kind, page.state) for page in ms.snapshot().pages]
+    [('doc.y', 'list', 'active')]
+    >>> ms.release_variables("doc", "y")
+    """
     return registry().snapshot()
 
 

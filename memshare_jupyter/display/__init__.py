@@ -12,6 +12,19 @@ from memshare_jupyter.display._tables import (
     registered,
     some,
 )
+from memshare_jupyter.display._terminal import fitted, run_line, runs_of
 from memshare_jupyter.display._twin import twin
 
-__all__ = ["PageTable", "Table", "age", "count", "details", "registered", "some", "twin"]
+__all__ = [
+    "PageTable",
+    "Table",
+    "age",
+    "count",
+    "details",
+    "fitted",
+    "registered",
+    "run_line",
+    "runs_of",
+    "some",
+    "twin",
+]

@@ -9,6 +9,8 @@ from typing import Final
 
 from memshare_jupyter.core.blocks import in_units, share_bytes
 from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot
+from memshare_jupyter.display._grouped import grouped
+from memshare_jupyter.display._style import CELL, HEAD, NOTE, TABLE, side
 
 _MOST_ROWS: Final = 200
 """Of more, HTML shows these: a browser takes its time, and nobody reads to the end."""
@@ -20,19 +22,6 @@ _TIGHT: Final = {"kind": 10, "dtype": 9}
 """Characters that these columns are cut to then; the others hold names, or are short."""
 _UNSHARED_BYTES: Final = 1_000_000
 _UNSHARED_PART: Final = 0.1
-_NUMERIC: Final = {"shape", "size", "views", "handles", "age", "pid", "since", "resident"}
-
-# Only colours of the host (JupyterLab, VS Code), each with one that suits any background.
-_TABLE: Final = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0"
-_CELL: Final = "text-align:{};padding:.25em .9em .25em 0;white-space:nowrap;background:none"
-_HEAD: Final = (
-    f"{_CELL};font-weight:600;color:var(--jp-ui-font-color2,inherit);"
-    "border-bottom:1px solid var(--jp-border-color1,currentColor)"
-)
-_NOTE: Final = (
-    "margin-top:.4em;white-space:pre-line;color:var(--jp-ui-font-color2,inherit);"
-    "font-size:var(--jp-ui-font-size1,inherit)"
-)
 
 
 class Table:
@@ -60,32 +49,35 @@ class Table:
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
-        note = f'<div style="{_NOTE}">{html.escape(self.note)}</div>' if self.note else ""
+        note = f'<div style="{NOTE}">{html.escape(self.note)}</div>' if self.note else ""
         if not self.rows:
             return note
         heads = "".join(
-            f'<th scope="col" style="{_HEAD.format(_side(h))}">{html.escape(h)}</th>'
+            f'<th scope="col" style="{HEAD.format(side(h))}">{html.escape(h)}</th>'
             for h in self.rows[0]
         )
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td style="{_CELL.format(_side(h))}">{html.escape(cell)}</td>'
+                f'<td style="{CELL.format(side(h))}">{html.escape(cell)}</td>'
                 for h, cell in row.items()
             )
             + "</tr>"
             for row in self.rows[:_MOST_ROWS]
         )
-        more = len(self.rows) - _MOST_ROWS
-        rest = f'<div style="{_NOTE}">and {count(more, "line")} more</div>' if more > 0 else ""
-        return (
-            f'<table style="{_TABLE}"><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{body}</tbody></table>{rest}{note}"
+        table = (
+            f'<table style="{TABLE}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
         )
+        return f"{table}{self._rest}{note}"
+
+    @property
+    def _rest(self) -> str:
+        more = len(self.rows) - _MOST_ROWS
+        return f'<div style="{NOTE}">and {count(more, "line")} more</div>' if more > 0 else ""
 
 
 class PageTable(Table):
-    """Pages of any namespace, one a line, and who has them.
+    """Pages of any namespace, one a line, and who has them; as HTML they stand in groups.
 
     Parameters
     ----------
@@ -101,6 +93,13 @@ class PageTable(Table):
 
     def __len__(self) -> int:
         return len(self.pages)
+
+    def _repr_html_(self) -> str:
+        if not self.pages:
+            return super()._repr_html_()
+        table = grouped(self.pages[:_MOST_ROWS], self.rows[:_MOST_ROWS])
+        note = f'<div style="{NOTE}">{html.escape(self.note)}</div>' if self.note else ""
+        return f"{table}{self._rest}{note}"
 
 
 def registered(pages: Sequence[PageInfo], processes: int, note: str) -> Table:
@@ -256,10 +255,6 @@ def _aligned(rows: Sequence[Mapping[str, str]], gap: int, most: Mapping[str, int
         elif heading in most:
             cells = [cell if len(cell) <= limit else f"{cell[: limit - 1]}…" for cell in cells]
         width = max(map(len, cells))
-        align = str.rjust if _side(heading) == "right" else str.ljust
+        align = str.rjust if side(heading) == "right" else str.ljust
         columns.append([align(cell, width) for cell in cells])
     return [(" " * gap).join(line).rstrip() for line in zip(*columns, strict=True)]
-
-
-def _side(heading: str) -> str:
-    return "right" if heading in _NUMERIC or heading.endswith("copies") else "left"

@@ -39,6 +39,13 @@ def memshare_gc(
         `namespace` cannot be one.
     ClusterError
         An engine cannot run this package.
+
+    Examples
+    --------
+    >>> import memshare_jupyter as ms
+    >>> ms.register_variables("doc", {"y": [1, 2]})
+    >>> ms.memshare_gc("doc")
+    {'here': ['doc.y']}
     """
     let_go = {"here": _let_go(namespace, dry_run=dry_run)}
     if cluster is not None:

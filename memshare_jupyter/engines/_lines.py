@@ -20,17 +20,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import secrets
 import socket
 import threading
+import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from memshare_jupyter.core import blocks
-from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.registry import registry, when_pages_end
 from memshare_jupyter.engines._contact import request
+from memshare_jupyter.engines._line import Line
 from memshare_jupyter.engines.local import running_cluster
 
 if TYPE_CHECKING:
@@ -40,55 +44,8 @@ if TYPE_CHECKING:
     from memshare_jupyter.worker import End
 
 _KEY_BYTES: Final = 16
-
-
-class Line:
-    """A line to an engine, for one call at a time.
-
-    Attributes
-    ----------
-    end : End
-        This end of it.
-    number : int
-        Of the call that it was used for last.
-    """
-
-    def __init__(self, end: End) -> None:
-        self.end = end
-        self.number = 0
-
-    def send(self, data: bytes) -> bool:
-        """Send a call; False if the engine is not there any more."""
-        from memshare_jupyter.worker import CALL  # noqa: PLC0415 -- brings cloudpickle
-
-        self.number += 1
-        try:
-            self.end.send(self.number, CALL, data)
-        except OSError:
-            return False
-        return True
-
-    def receive(self) -> tuple[int, bytes] | None:
-        """Return kind and bytes of the answer to the last call, or None at the end of the line.
-
-        Raises
-        ------
-        BlockingIOError
-            It has not come yet.
-        """
-        while (packet := self.end.receive()) is not None:
-            if packet[0] == self.number:
-                return packet[1:]
-        return None
-
-    @property
-    def idle(self) -> bool:
-        """Whether the engine is there, and has said nothing."""
-        try:
-            self.receive()
-        except BlockingIOError:
-            return True
-        return False
+_PATIENCE_S: Final = 0.05
+"""How long to wait until an engine that seems idle has let go of what it keeps."""
 
 
 class Kept(Protocol):
@@ -112,6 +69,7 @@ class Lines:
         self._free: dict[int, list[Line]] = {}
         self._opening: dict[int, list[tuple[bytes, Any]]] = {}
         self._without: set[int] = set()
+        self._pages: dict[int, OrderedDict[bytes, None]] = {}  # that engines may keep
 
     def take(self, engine: Engine) -> Line | None:
         """Return a free line, or None; then, if there can be one, the next call may have it."""
@@ -137,6 +95,41 @@ class Lines:
         """Have a line used again, whose answer was taken."""
         with _lock:
             self._free.setdefault(number, []).append(line)
+
+    def note_kept(self, number: int, pages: Sequence[bytes]) -> None:
+        """Remember that an engine may keep views of pages."""
+        from memshare_jupyter.worker import MOST_KEPT  # noqa: PLC0415 -- brings cloudpickle
+
+        with _lock:
+            noted = self._pages.setdefault(number, OrderedDict())
+            for page in pages:
+                noted[page] = None
+                noted.move_to_end(page)
+            while len(noted) > MOST_KEPT:
+                noted.popitem(last=False)
+
+    def let_go_of_kept(self, pages: frozenset[bytes]) -> None:
+        """Have engines keep views of these pages no longer, and wait a moment until they do not.
+
+        An engine that is in a call looks for itself at its end.
+        """
+        from memshare_jupyter.worker import DROP  # noqa: PLC0415 -- brings cloudpickle
+
+        asked = []
+        with _lock:
+            for number, noted in self._pages.items():
+                if (ended := noted.keys() & pages) and self._free.get(number):
+                    for page in ended:
+                        del noted[page]
+                    line = self._free[number].pop()
+                    if line.send(DROP, pickle.dumps(ended)):
+                        asked.append((number, line))
+                    else:
+                        line.end.close()
+        deadline = time.monotonic() + _PATIENCE_S
+        for number, line in asked:
+            if line.wait(deadline - time.monotonic()):
+                self.give_back(number, line)
 
     def borrow(self, kind: type[_K], which: object = None) -> _K | None:
         """Return something of that kind that an earlier call had kept, for this one alone."""
@@ -171,7 +164,8 @@ class Lines:
             client: Any = engine.client
             asked = request(engine, connect, (name, key), here=True)
             sent = client[engine.number].apply_async(*asked)
-        except (RuntimeError, OSError):  # no room, or no cluster: the call's own message says so
+        except (RuntimeError, OSError, IndexError):
+            # No room, no cluster, no such engine any more: the call's own message says so.
             _listener.accept(key)
             return
         self._opening.setdefault(engine.number, []).append((key, sent))
@@ -280,6 +274,14 @@ def kept_for(engines: Sequence[Engine]) -> Lines | None:
     """Return where a call on these engines, which are of one client, keeps what it shares."""
     client = engines[0].client if engines else None
     return None if client is None else lines_of(client)
+
+
+def _let_go_of_kept(pages: frozenset[bytes]) -> None:
+    for lines in list(_of_clients.values()):
+        lines.let_go_of_kept(pages)
+
+
+when_pages_end(_let_go_of_kept)
 
 
 def _nothing_owed(engine: Engine) -> bool:

@@ -6,13 +6,14 @@ import contextlib
 import pickle
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, Final
 
 from memshare_jupyter.engines._alive import why_gone
 from memshare_jupyter.engines._contact import answer, request
-from memshare_jupyter.engines._lines import Line, lines_of
+from memshare_jupyter.engines._line import Line
+from memshare_jupyter.engines._lines import lines_of
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class Messages:
         self.gave_up = False
         self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
 
-    def work(self, engine: Engine, task: bytes, place: bytes) -> None:
+    def work(self, engine: Engine, task: bytes, place: bytes, pages: Sequence[bytes]) -> None:
         """Have an engine work on a task: `worker.run`, by a line if there is one.
+
+        With a line it keeps its views of `pages`, by uuid, until they end.
 
         Raises
         ------
@@ -55,13 +58,15 @@ class Messages:
             There is no cluster any more.
         """
         # Imported here, because it brings cloudpickle, which those who detach views need not load.
-        from memshare_jupyter.worker import run  # noqa: PLC0415
+        from memshare_jupyter.worker import CALL, run  # noqa: PLC0415
 
         if engine.client is not None and engine.number in engine.client.ids:
-            line = lines_of(engine.client).take(engine)
+            lines = lines_of(engine.client)
+            line = lines.take(engine)
             if line is not None:
                 self._lines[line.end.fd] = line, engine
-                if line.send(pickle.dumps((task, place))):
+                lines.note_kept(engine.number, pages)
+                if line.send(CALL, pickle.dumps((task, place, pages))):
                     return
                 self._close(line)
         self._send(engine, run, (task, place), here=True)
@@ -93,6 +98,9 @@ class Messages:
         try:
             asked = request(engine, function, arguments, here=here)
             sent = engine.client[engine.number].apply_async(*asked)
+        except IndexError:  # since it was looked for
+            self.died.append(engine)
+            return
         except (RuntimeError, OSError) as error:  # its client was closed
             raise _gone(engine, str(error)) from error
         self._pending[sent] = engine, here

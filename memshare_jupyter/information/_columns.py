@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from memshare_jupyter.information._estimates import MOST_BINS, continuous_discrete
+from memshare_jupyter.information._classes import Classes
 from memshare_jupyter.information._inputs import (
     as_array,
     as_codes,
@@ -17,20 +17,18 @@ from memshare_jupyter.information._inputs import (
     missing,
     raise_missing,
 )
-from memshare_jupyter.information._mutual_info import FEWEST_SAMPLES, pair_mutualinfo
 from memshare_jupyter.information._normal_scores import grid_of
 from memshare_jupyter.information._options import Options
-from memshare_jupyter.information._smoothing import GRID_POINTS
+from memshare_jupyter.information._pair import FEWEST_SAMPLES, levels_of, pair_mutualinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
     from memshare_jupyter.information._density import Gridded
 
 _BLOCK_BYTES: Final = 8 * 2**20  # of columns copied side by side at a time
-_TABLE_BYTES: Final = 4 * 2**20  # of their tables, smoothed at a time
 
 
 class ColumnMutualInfo:
@@ -44,6 +42,8 @@ class ColumnMutualInfo:
     ----------
     y : array_like of shape (n_samples,)
         As in `mutualinfo`.
+    given : array_like of shape (n_samples,), optional
+        Of a covariate, as in `mutualinfo`.
     **options
         The other arguments of `mutualinfo`, for every column.
 
@@ -57,23 +57,29 @@ class ColumnMutualInfo:
     1
     """
 
-    def __init__(self, y: ArrayLike, **options: Any) -> None:
+    def __init__(self, y: ArrayLike, *, given: ArrayLike | None = None, **options: Any) -> None:
         self._options = Options(**options)
         chosen = self._options
         self._y = as_vector(y, "y", labels=chosen.y_discrete)
         if not chosen.y_discrete:
             as_numbers(self._y, "y", remedy="; for labels pass y_discrete=True")
-        self._absent = missing(self._y)
-        if self._absent.any() and not chosen.na_rm and chosen.compat is None:
-            raise_missing(y=self._absent)
+        self._given = None if given is None else as_vector(given, "given", labels=True)
+        absent = self._absent()
         # The headline case has a way of its own; all others go one pair at a time.
         labelled = chosen.y_discrete and not chosen.x_discrete
         self._tabular = labelled and (chosen.estimator, chosen.compat) == ("pde", None)
-        if self._tabular:
-            codes = as_codes(self._y[~self._absent], "y")
-            self._classes = int(codes.max(initial=0)) + 1
-            self._codes = codes.astype(np.min_scalar_type(self._classes))
-            self._weights = np.bincount(codes, minlength=1) / max(codes.size, 1)
+        if not self._tabular:
+            return
+        present = np.flatnonzero(~absent)
+        self._levels: list[tuple[Any, float, Classes]] = []  # samples, their share, their classes
+        groups: list[NDArray[np.intp]] = [present]
+        if self._given is not None:
+            groups = [present[level] for level in levels_of(self._given[present])]
+        for group in groups:
+            classes = Classes(as_codes(self._y[group], "y"), chosen)
+            samples = slice(None) if group.size == absent.size else group
+            self._levels.append((samples, group.size / max(present.size, 1), classes))
+        self._complete = not absent.any()
 
     def __call__(self, block: ArrayLike, first: int = 0) -> NDArray[np.float64]:
         """Return the mutual information of each column of an array of shape (n_samples, k).
@@ -107,16 +113,34 @@ class ColumnMutualInfo:
         or values are missing, it takes as long.
         """
         numbers = np.asarray(block)
-        fit = self._tabular and not self._absent.any() and numbers.dtype.kind in "biuf"
+        fit = self._tabular and self._complete and numbers.dtype.kind in "biuf"
         if not fit or len(numbers) < FEWEST_SAMPLES or not np.isfinite(numbers).all():
             options = asdict(self._options)
-            return lambda order: ColumnMutualInfo(self._y[order], **options)(numbers)
-        grids: list[Gridded | None] = []
-        for column in numbers.T:
-            contiguous = np.ascontiguousarray(column, dtype=np.float64)
-            grid = grid_of(contiguous, self._options)
-            grids.append(grid and replace(grid, cell=grid.cell.astype(np.uint16)))
-        return lambda order: self._from_grids(grids, self._codes[order])
+            return lambda order: ColumnMutualInfo(self._y[order], given=self._given, **options)(
+                numbers
+            )
+        gridded = [self._grids(numbers[samples].T) for samples, _, _ in self._levels]
+        codes = np.empty(self._y.size, dtype=np.intp)
+        for samples, _, classes in self._levels:
+            codes[samples] = classes.codes
+
+        def permuted(order: NDArray[np.intp]) -> NDArray[np.float64]:
+            new, found = codes[order], np.zeros(numbers.shape[1])
+            for (samples, share, classes), grids in zip(self._levels, gridded, strict=True):
+                found += share * classes.nats(grids, new[samples])
+            return self._options.in_unit(found, self._most)
+
+        return permuted
+
+    def order(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return a random order of y: of a covariate, within its levels."""
+        if self._given is None:
+            return rng.permutation(self._y.size)
+        found = np.arange(self._y.size)
+        present = np.flatnonzero(~self._absent())
+        for level in levels_of(self._given[present]):
+            found[present[level]] = rng.permutation(present[level])
+        return found
 
     @property
     def x_discrete(self) -> bool:
@@ -131,63 +155,61 @@ class ColumnMutualInfo:
                 f"but has shape {shape}"
             )
 
+    @property
+    def _most(self) -> float:
+        return sum(share * classes.entropy for _, share, classes in self._levels)
+
+    def _absent(self) -> NDArray[np.bool_]:
+        """Say which samples cannot be used; raise if there are any and nobody asked to."""
+        used = {"y": self._y} | ({} if self._given is None else {"given": self._given})
+        absent = {name: missing(values) for name, values in used.items()}
+        if self._given is not None and self._given.size != self._y.size:
+            raise ValueError(
+                f"given must have one value for each of the {self._y.size} of y, but has "
+                f"{self._given.size}"
+            )
+        dropped = np.logical_or.reduce(list(absent.values()))
+        if dropped.any() and not self._options.na_rm and self._options.compat is None:
+            raise_missing(**absent)
+        return np.asarray(dropped)
+
     def _one(self, column: NDArray[Any], number: int) -> float:
         try:
-            return pair_mutualinfo(np.ascontiguousarray(column), self._y, self._options)
+            found = pair_mutualinfo(
+                np.ascontiguousarray(column), self._y, self._options, self._given
+            )
         except (TypeError, ValueError) as error:
             raise type(error)(f"column {number} of X: {error}") from error
+        return float(self._options.in_unit(*found))
 
     def _by_tables(self, part: NDArray[Any], first: int) -> NDArray[np.float64]:
         """Return those of a few continuous columns with the classes."""
         columns = _turned(part, first)
-        if self._absent.any():
-            columns = np.ascontiguousarray(columns[:, ~self._absent])
-        found = np.zeros(len(columns))
-        if columns.shape[1] < FEWEST_SAMPLES or self._classes == 1:
-            return found
-        variables: list[Gridded | None] = [None] * len(columns)
-        by_itself: list[tuple[int, float]] = []
+        by_itself: list[int] = []
         for place, column in enumerate(columns):
-            if not np.isfinite(column).all():
+            known = np.isfinite(column)
+            if not known.all():
                 if not self._options.na_rm:
-                    raise_missing(**{f"column {first + place} of X": ~np.isfinite(column)})
-                by_itself.append((place, self._one(part[:, place], first + place)))
-                continue
-            variables[place] = grid_of(column, self._options)
-        found = self._from_grids(variables, self._codes)
-        for place, value in by_itself:
-            found[place] = value
+                    raise_missing(**{f"column {first + place} of X": ~known})
+                by_itself.append(place)
+        usable = np.setdiff1d(np.arange(len(columns)), by_itself)
+        nats = np.zeros(len(columns))
+        for samples, share, classes in self._levels:
+            if classes.codes.size >= FEWEST_SAMPLES and classes.count > 1:
+                some = columns if usable.size == len(columns) else columns[usable]
+                nats[usable] += share * classes.nats(self._grids(some[:, samples]))
+        found = self._options.in_unit(nats, self._most)
+        for place in by_itself:
+            found[place] = self._one(part[:, place], first + place)
         return found
 
-    def _from_grids(
-        self, variables: Sequence[Gridded | None], codes: NDArray[Any]
-    ) -> NDArray[np.float64]:
-        """Return the mutual information of variables with classes; 0 where there is none."""
-        found = np.zeros(len(variables))
-        alike: dict[int, list[tuple[int, Gridded]]] = {}
-        for place, gridded in enumerate(variables):
-            if gridded is not None:
-                alike.setdefault(min(gridded.distinct, MOST_BINS), []).append((place, gridded))
-        for distinct, members in alike.items():
-            for some in _portions(members, max(1, _TABLE_BYTES // (8 * 512 * self._classes))):
-                nats = self._from_tables([gridded for _, gridded in some], distinct, codes)
-                found[[place for place, _ in some]] = [self._options.in_unit(v) for v in nats]
+    def _grids(self, columns: NDArray[Any]) -> list[Gridded | None]:
+        """Return variables, the rows of an array, on their grids; cells take two bytes each."""
+        found: list[Gridded | None] = []
+        for column in columns:
+            grid = grid_of(np.ascontiguousarray(column, dtype=np.float64), self._options)
+            found.append(grid and replace(grid, cell=grid.cell.astype(np.uint16)))
         return found
-
-    def _from_tables(
-        self, variables: list[Gridded], distinct: int, codes: NDArray[Any]
-    ) -> NDArray[np.float64]:
-        tables = np.empty((GRID_POINTS, len(variables), self._classes))
-        for place, variable in enumerate(variables):
-            flat = variable.cell.astype(np.intp, copy=False) * self._classes + codes
-            counts = np.bincount(flat, minlength=GRID_POINTS * self._classes)
-            tables[:, place] = counts.reshape(GRID_POINTS, self._classes)
-        widths = np.array([variable.width for variable in variables])
-        tied = np.array([variable.mostly_tied for variable in variables])
-        return continuous_discrete(
-            *(tables, distinct, widths, tied, self._weights, self._options.eps),
-            bias_correction=self._options.bias_correction,
-        )
 
 
 def _turned(part: NDArray[Any], first: int) -> NDArray[np.float64]:
@@ -202,7 +224,3 @@ def _turned(part: NDArray[Any], first: int) -> NDArray[np.float64]:
         return np.array(columns).reshape(part.T.shape)
     numbers = as_numbers(np.ascontiguousarray(part).reshape(-1), "X").reshape(part.shape)
     return np.ascontiguousarray(numbers.T)
-
-
-def _portions(members: list[tuple[int, Gridded]], size: int) -> Iterator[list[tuple[int, Gridded]]]:
-    return (members[start : start + size] for start in range(0, len(members), size))

@@ -117,6 +117,12 @@ def two_discrete(x: NDArray[np.intp], y: NDArray[np.intp]) -> float:
     return float((count / n * np.log(count / in_x * (n / in_y))).sum())
 
 
+def entropy(counts: NDArray[np.intp]) -> float:
+    """Entropy in nats of a label, from how often each of its values occurs."""
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return -float(shares @ np.log(shares))
+
+
 def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm, and a finite number where there is none: for terms p log p with p = 0."""
     return np.log(np.maximum(values, _TINY))

@@ -116,14 +116,6 @@ def _is_no_value(value: Any) -> bool:
     return isinstance(value, np.datetime64 | np.timedelta64) and bool(np.isnat(value))
 
 
-def same_length(x: NDArray[Any], y: NDArray[Any]) -> None:
-    """Raise unless both have one value per sample."""
-    if x.size != y.size:
-        raise ValueError(
-            f"x and y must have one value per sample each, but x has {x.size} and y has {y.size}"
-        )
-
-
 def raise_missing(**absent: NDArray[np.bool_]) -> NoReturn:
     """Say where values are missing and how to leave these samples out."""
     found = [
@@ -135,17 +127,22 @@ def raise_missing(**absent: NDArray[np.bool_]) -> NoReturn:
     raise ValueError(f"{' and '.join(found)} among {n}; pass na_rm=True to leave these samples out")
 
 
-def without_missing(
-    x: NDArray[Any], y: NDArray[Any], *, na_rm: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def without_missing(variables: dict[str, NDArray[Any]], *, na_rm: bool) -> list[NDArray[Any]]:
     """Drop the samples with a missing value, or raise if there are any and nobody asked to."""
-    absent_x, absent_y = missing(x), missing(y)
-    absent = absent_x | absent_y
-    if not absent.any():
-        return x, y
+    sizes = {name: values.size for name, values in variables.items()}
+    if len(set(sizes.values())) > 1:
+        *first, last = [f"{name} has {size}" for name, size in sizes.items()]
+        raise ValueError(
+            f"{' and '.join(sizes)} must have one value per sample each, but {', '.join(first)} "
+            f"and {last}"
+        )
+    absent = {name: missing(values) for name, values in variables.items()}
+    dropped = np.logical_or.reduce(list(absent.values()))
+    if not dropped.any():
+        return list(variables.values())
     if not na_rm:
-        raise_missing(x=absent_x, y=absent_y)
-    return x[~absent], y[~absent]
+        raise_missing(**absent)
+    return [values[~dropped] for values in variables.values()]
 
 
 def as_codes(labels: NDArray[Any], name: str) -> NDArray[np.intp]:
@@ -162,4 +159,12 @@ def as_codes(labels: NDArray[Any], name: str) -> NDArray[np.intp]:
         raise TypeError(
             f"the labels in {name} cannot be put in order ({error}); make them of one type"
         ) from error
+    return codes
+
+
+def codes_of(labels: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Return labels as codes; NaN where they are missing."""
+    absent = missing(labels)
+    codes = np.full(labels.size, np.nan)
+    codes[~absent] = as_codes(labels[~absent], name)
     return codes

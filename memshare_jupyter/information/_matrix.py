@@ -6,19 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memshare_jupyter.apply import memapply
 from memshare_jupyter.core.names import parse
-from memshare_jupyter.core.registry import registry
-from memshare_jupyter.core.values import View
 from memshare_jupyter.errors import MemApplyError
-from memshare_jupyter.information._columns import ColumnMutualInfo
-from memshare_jupyter.information._inputs import as_array, as_numbers, as_vector, is_sparse
+from memshare_jupyter.information._blocks import (
+    by_engines,
+    kinds_of,
+    named,
+    numbers_of,
+    on_engines,
+    value_of,
+)
+from memshare_jupyter.information._inputs import as_vector
+from memshare_jupyter.information._kinds import score_of
 from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from memshare_jupyter.engines import AnyCluster
+    from memshare_jupyter.information._columns import ColumnMutualInfo
+    from memshare_jupyter.information._kinds import Kinds, MixedMutualInfo
     from memshare_jupyter.worker import Columns
 
 
@@ -26,8 +33,9 @@ def mutual_info_matrix(
     X: ArrayLike | str,
     y: ArrayLike | str,
     *,
-    x_discrete: bool = False,
+    x_discrete: Kinds = False,
     y_discrete: bool = False,
+    given: ArrayLike | str | None = None,
     cluster: AnyCluster = None,
     namespace: str | None = None,
     max_cores: int | None = None,
@@ -45,8 +53,15 @@ def mutual_info_matrix(
         matrix as a full one.
     y : array_like of shape (n_samples,), or str
         The other variable, or the name of its page.
-    x_discrete, y_discrete : bool, default: False
-        Take all columns of X, or y, as labels of classes.
+    x_discrete : bool, "auto", or sequence, default: False
+        Which columns of X are labels of classes: all or none; with "auto" those that are no numbers
+        by their dtype (booleans, strings, categories); or one bool for each column, or the names
+        of some, which are their numbers where they have none. Those of a label and of numbers are
+        not on one scale.
+    y_discrete : bool, default: False
+        Take y as labels of classes.
+    given : array_like of shape (n_samples,), or str, optional
+        Labels of a covariate, as in `mutualinfo`, or the name of its page.
     cluster : Client, DirectView, Cluster, LocalCluster or None
         Compute on these engines, as in `memapply`. With None this process computes, unless X is a
         name or `max_cores` is given: then the local cluster does.
@@ -58,7 +73,7 @@ def mutual_info_matrix(
         Show a bar of the columns done by the engines after so many seconds; None for never.
     **options
         The other arguments of `mutualinfo`: eps, use_mpmi, na_rm, estimator, bias_correction, base,
-        compat, transform.
+        compat, transform, normalize.
 
     Returns
     -------
@@ -97,27 +112,25 @@ def mutual_info_matrix(
     ...     mutual_info_matrix("doc.X", y, y_discrete=True).round(1)
     array([0. , 0. , 0.1, 0. ])
     """
-    options |= {"x_discrete": x_discrete, "y_discrete": y_discrete}
-    score = ColumnMutualInfo(value_of(y, namespace), **options)
+    options |= {"y_discrete": y_discrete, "given": value_of(given, namespace)}
+    labels_y = value_of(y, namespace)
     if isinstance(X, str):
         X, namespace = str(parse(X, namespace)), None
     matrix = value_of(X)
+    labels = kinds_of(x_discrete, matrix)
+    score = score_of(labels_y, labels, **options)
     here = not on_engines(X, cluster, max_cores)
     shape = getattr(matrix, "shape", None)
     columns = columns_of(matrix)
     if columns is not None:
         score.check((shape[0], len(columns)))  # type: ignore[index]  # frames have one
     if here:
-        return score(matrix) if columns is None else _by_columns(columns, score)
-    X, namespace = for_engines(X, matrix, columns, namespace)
+        return score(matrix) if columns is None else _by_columns(columns, score, labels)
     if shape is not None:  # else memapply says what a page must hold
         score.check(shape)
+    engines = {"cluster": cluster, "max_cores": max_cores, "progress_after": progress_after}
     try:
-        found = memapply(
-            *(X, "cols", score, namespace, cluster, None, max_cores),
-            batch=True,
-            progress_after=progress_after,
-        )
+        found = by_engines(X, score, labels, namespace, engines)
     except MemApplyError as error:
         if error.items is None or not isinstance(error.__cause__, ValueError | TypeError):
             raise
@@ -126,78 +139,25 @@ def mutual_info_matrix(
     else:
         return np.array(found, dtype=np.float64)
     # An engine knows a column by its place in the batch; here it gets its number in X.
-    plain = as_array(value_of(X), "X")
-    score(plain[:, refused.start : refused.stop], refused.start)
+    some = np.arange(refused.start, refused.stop)
+    score(numbers_of(value_of(X), some, labels), refused.start)
     raise reason  # what an engine refuses, and this process does not
 
 
-def for_engines(
-    X: Any, matrix: Any, columns: Columns | None, namespace: str | None
-) -> tuple[Any, str | None]:
-    """Return what engines can read in batches of columns: a page or view, or a matrix to share."""
-    if is_sparse(matrix):
-        return matrix.toarray(order="F"), namespace or "mutual_info_matrix"
-    if columns is not None:
-        whole = columns.matrix
-        numbers = whole is not None and whole.dtype.kind in "biuf"
-        if isinstance(X, str) and numbers:
-            return X, namespace
-        X = np.asarray(whole) if numbers else numbers_of(matrix, np.arange(len(columns)))
-    elif isinstance(matrix, np.ma.MaskedArray) or not isinstance(X, str | View):
-        X = as_array(matrix, "X")
-    if isinstance(X, str):
-        return X, namespace
-    return X, namespace or "mutual_info_matrix"
-
-
-def over_columns(X: Any, fun: Any, namespace: str | None, engines: dict[str, Any]) -> NDArray[Any]:
-    """Return what a function of blocks of columns gives for each column, here or from engines."""
-    matrix = value_of(X, namespace)
-    columns = columns_of(matrix)
-    if not on_engines(X, engines["cluster"], engines["max_cores"]):
-        count = np.shape(matrix)[1] if columns is None else len(columns)
-        blocks = np.array_split(np.arange(count), max(1, count // 64))
-        found = [fun(numbers_of(matrix, block)) for block in blocks if block.size]
-        return np.concatenate([np.empty(0), *found])
-    given, namespace = for_engines(X, matrix, columns, namespace)
-    where = (engines["cluster"], None, engines["max_cores"])
-    return np.array(memapply(given, "cols", fun, namespace, *where, batch=True))
-
-
-def numbers_of(table: Any, chosen: NDArray[np.intp]) -> NDArray[Any]:
-    """Return some columns of a matrix or frame as a matrix, each column contiguous."""
-    columns = columns_of(table)
-    if is_sparse(table):
-        return np.asarray(table.tocsc()[:, chosen].toarray(order="F"))
-    if columns is None:
-        return np.asfortranarray(as_array(table, "X")[:, chosen])
-    return np.column_stack([_column(columns, int(i)) for i in chosen]).copy(order="F")
-
-
-def _column(columns: Columns, i: int) -> NDArray[Any]:
-    try:
-        column = as_vector(columns.raw(i), "X")
-        return column if column.dtype.kind in "biuf" else as_numbers(column, "X")
-    except (TypeError, ValueError) as error:
-        raise _named(error, columns.names[i]) from None
-
-
-def _by_columns(columns: Columns, score: ColumnMutualInfo) -> NDArray[np.float64]:
+def _by_columns(
+    columns: Columns, score: ColumnMutualInfo | MixedMutualInfo, labels: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Return the mutual information of the columns of a frame, whatever their dtypes."""
     if (matrix := columns.matrix) is not None and matrix.dtype.kind in "biuf":
         return score(matrix)
     found = np.empty(len(columns))
     for i in range(len(columns)):
         try:
-            column = as_vector(columns.raw(i), "X", labels=score.x_discrete)
+            column = as_vector(columns.raw(i), "X", labels=bool(labels[i]))
             found[i] = score(column[:, None], i)[0]
         except (TypeError, ValueError) as error:
-            raise _named(error, columns.names[i]) from error
+            raise named(error, columns.names[i]) from error
     return found
-
-
-def _named(error: Exception, label: Any) -> Exception:
-    return type(error)(f"column {label!r}: {error}")
 
 
 def mutual_info_score_func(
@@ -210,6 +170,7 @@ def mutual_info_score_func(
     X : array_like of shape (n_samples, n_features)
         An array, or a view: scikit-learn copies neither.
     y : array_like of shape (n_samples,)
+        The classes, or a continuous variable.
     y_discrete : bool, default: True
         For a continuous y pass ``functools.partial(mutual_info_score_func, y_discrete=False)``.
     **options
@@ -224,6 +185,7 @@ def mutual_info_score_func(
     --------
     >>> from sklearn.feature_selection import SelectKBest
     >>> import numpy as np
+    >>> from memshare_jupyter import mutual_info_score_func
     >>> y = np.repeat([0, 1], 50)
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
     >>> X[:, 1] += 2 * y
@@ -231,13 +193,3 @@ def mutual_info_score_func(
     array([False,  True, False])
     """
     return mutual_info_matrix(X, y, y_discrete=y_discrete, **options)
-
-
-def value_of(X: Any, namespace: str | None = None) -> Any:
-    """Return what a name stands for, attached for as long as it is used; anything else as it is."""
-    return registry().attach(*parse(X, namespace), hold=False) if isinstance(X, str) else X
-
-
-def on_engines(X: Any, cluster: AnyCluster, max_cores: int | None) -> bool:
-    """Say whether engines are to compute: if X is shared by name already, or they are asked for."""
-    return isinstance(X, str) or cluster is not None or max_cores is not None

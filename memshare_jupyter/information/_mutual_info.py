@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from memshare_jupyter.information._density import is_constant
-from memshare_jupyter.information._estimates import (
-    continuous_discrete,
-    two_continuous,
-    two_discrete,
-)
-from memshare_jupyter.information._inputs import (
-    as_codes,
-    as_numbers,
-    as_vector,
-    same_length,
-    without_missing,
-)
-from memshare_jupyter.information._kernel_mi import (
-    epanechnikov,
-    kernel_mutualinfo,
-    normal_scale,
-    plug_in_bandwidth,
-    same_label,
-)
-from memshare_jupyter.information._nearest_neighbours import nearest_neighbour_mutualinfo
-from memshare_jupyter.information._normal_scores import grid_of, normal_scores
+from memshare_jupyter.information._inputs import as_vector
 from memshare_jupyter.information._options import DEFAULT_EPS, Estimator, Options
-from memshare_jupyter.information._reference import reference_mutualinfo
-from memshare_jupyter.information._smoothing import GRID_POINTS
+from memshare_jupyter.information._pair import pair_mutualinfo
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from memshare_jupyter.information._kernel_mi import Kernel
-
-FEWEST_SAMPLES: Final = 3  # with fewer there is nothing to estimate
+    from numpy.typing import ArrayLike
 
 
 def mutualinfo(
@@ -54,6 +26,8 @@ def mutualinfo(
     base: float | None = None,
     compat: Literal["R"] | None = None,
     transform: Literal["normal"] | None = None,
+    normalize: bool = False,
+    given: ArrayLike | None = None,
 ) -> float:
     """Mutual information of two variables, in nats.
 
@@ -93,6 +67,13 @@ def mutualinfo(
         ranks, with ties kept together. Mutual information does not change when a variable is
         transformed monotonously; the "pde" and "kde" estimates of skewed variables do, and are
         right with it. Recommended; the reference has none.
+    normalize : bool, default: False
+        Return a number from 0 to 1. With a discrete variable: the share of the most that there
+        can be, which is its entropy, and the smaller one of two. For two continuous ones:
+        ``sqrt(1 - exp(-2 I))`` [7]_, the correlation of a normal pair that has as much.
+    given : array_like of shape (n_samples,), optional
+        Labels of a covariate, such as the batch: conditional mutual information, the mean of
+        that within each level, weighted by their samples. Numbers must be cut into classes first.
 
     Returns
     -------
@@ -173,12 +154,15 @@ def mutualinfo(
        :doi:`10.1111/j.2517-6161.1991.tb01857.x`
     .. [6] A. Kraskov, H. Stögbauer, P. Grassberger, "Estimating mutual information", Physical
        Review E 69:066138, 2004. :doi:`10.1103/PhysRevE.69.066138`
+    .. [7] E. H. Linfoot, "An informational measure of correlation", Information and Control
+       1:85-89, 1957. :doi:`10.1016/S0019-9958(57)90116-X`
 
     Examples
     --------
     Two classes a standard deviation apart; the true value is 0.1107 nats:
 
     >>> import numpy as np
+    >>> from memshare_jupyter import mutualinfo
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, size=5000)
     >>> x = y + rng.normal(size=5000)
@@ -189,6 +173,13 @@ def mutualinfo(
 
     >>> round(mutualinfo([0, 0, 1, 1], ["a", "a", "b", "b"], x_discrete=True, y_discrete=True), 4)
     0.6931
+
+    What differs between batches tells nothing within them:
+
+    >>> batch = np.repeat([0, 1], 2500)
+    >>> x, y = batch + rng.normal(size=(2, 5000)) / 4
+    >>> round(mutualinfo(x, y), 1), round(mutualinfo(x, y, given=batch), 1)
+    (0.5, 0.0)
     """
     options = Options(
         x_discrete=x_discrete,
@@ -201,101 +192,8 @@ def mutualinfo(
         base=base,
         compat=compat,
         transform=transform,
+        normalize=normalize,
     )
-    given_x = as_vector(x, "x", labels=x_discrete)
-    return pair_mutualinfo(given_x, as_vector(y, "y", labels=y_discrete), options)
-
-
-def pair_mutualinfo(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
-    """Mutual information of two vectors; see `mutualinfo`."""
-    x_discrete, y_discrete = options.x_discrete, options.y_discrete
-    if options.compat == "R":
-        return reference_mutualinfo(
-            as_numbers(x, "x"),
-            as_numbers(y, "y"),
-            x_discrete=x_discrete,
-            y_discrete=y_discrete,
-            eps=options.eps,
-            na_rm=options.na_rm,
-            use_mpmi=options.estimator == "kde",
-        )
-    x, y = _prepared(x, y, options)
-    if x.size < FEWEST_SAMPLES:
-        return 0.0
-    if x_discrete and y_discrete:
-        nats = two_discrete(x, y)
-    elif options.estimator == "kde":
-        nats = _by_kernels(*_transformed(x, y, options), options)
-    elif options.estimator == "ksg":
-        x, y = _transformed(x, y, options)
-        nats = nearest_neighbour_mutualinfo(x, y, x_discrete=x_discrete, y_discrete=y_discrete)
-    elif x_discrete:
-        nats = _continuous_discrete(y, x, options)
-    elif y_discrete:
-        nats = _continuous_discrete(x, y, options)
-    else:
-        on_x, on_y = grid_of(x, options), grid_of(y, options)
-        nats = two_continuous(on_x, on_y, options.eps) if on_x and on_y else 0.0
-    return options.in_unit(nats)
-
-
-def _prepared(
-    x: NDArray[Any], y: NDArray[Any], options: Options
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return numbers where continuous and codes where discrete, of the samples to be used."""
-    same_length(x, y)
-    x_discrete, y_discrete = options.x_discrete, options.y_discrete
-    x = x if x_discrete else as_numbers(x, "x", remedy="; for labels pass x_discrete=True")
-    y = y if y_discrete else as_numbers(y, "y", remedy="; for labels pass y_discrete=True")
-    x, y = without_missing(x, y, na_rm=options.na_rm)
-    return as_codes(x, "x") if x_discrete else x, as_codes(y, "y") if y_discrete else y
-
-
-def _transformed(
-    x: NDArray[Any], y: NDArray[Any], options: Options
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    if options.transform is None:
-        return x, y
-    by_scores = (
-        values if discrete or is_constant(values, options.eps) else normal_scores(values)
-        for values, discrete in ((x, options.x_discrete), (y, options.y_discrete))
-    )
-    return tuple(by_scores)  # type: ignore[return-value]
-
-
-def _continuous_discrete(
-    values: NDArray[np.float64], codes: NDArray[np.intp], options: Options
-) -> float:
-    classes = int(codes.max()) + 1
-    gridded = grid_of(values, options)
-    if gridded is None or classes == 1:
-        return 0.0
-    flat = gridded.cell * classes + codes
-    table = np.bincount(flat, minlength=GRID_POINTS * classes).astype(np.float64)
-    table = table.reshape(GRID_POINTS, 1, classes)
-    weights = np.bincount(codes) / codes.size
-    width, tied = np.array([gridded.width]), np.array([gridded.mostly_tied])
-    found = continuous_discrete(
-        *(table, gridded.distinct, width, tied, weights, options.eps),
-        bias_correction=options.bias_correction,
-    )
-    return float(found[0])
-
-
-def _by_kernels(x: NDArray[Any], y: NDArray[Any], options: Options) -> float:
-    kernels: list[Kernel] = []
-    for values, discrete in ((x, options.x_discrete), (y, options.y_discrete)):
-        if discrete:
-            kernels.append(same_label(values))
-            continue
-        size = np.abs(values).max()
-        # Divided first: the squares of large or small values may be out of range.
-        spread = (values / size).std(ddof=1) if size > 0 else 0.0
-        if spread <= options.eps:
-            return 0.0
-        # In standard deviations, for the bandwidth has ninth roots of ninth powers in it.
-        standard = values / size / spread
-        scale = normal_scale(standard) or 1.0
-        kernels.append(epanechnikov(standard, plug_in_bandwidth(standard, scale)))
-    in_x, in_y = kernels
-    return kernel_mutualinfo(in_x, in_y, x.size, bias_correction=options.bias_correction)
+    levels = None if given is None else as_vector(given, "given", labels=True)
+    x_, y_ = as_vector(x, "x", labels=x_discrete), as_vector(y, "y", labels=y_discrete)
+    return float(options.in_unit(*pair_mutualinfo(x_, y_, options, levels)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from memshare_jupyter.information._density import to_unit_interval
+from memshare_jupyter.information._estimates import entropy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def nearest_neighbour_mutualinfo(
         # Labels are what the caller says; scikit-learn doubts it when there are many.
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         found = estimate(x.reshape(-1, 1), y, discrete_features=x_discrete, random_state=0)
-    return float(found[0]) if labels is None else min(float(found[0]), _entropy(labels))
+    return float(found[0]) if labels is None else min(float(found[0]), entropy(np.bincount(labels)))
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,9 +67,3 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
     unit -= unit.mean()
     unit /= spread
     return unit
-
-
-def _entropy(codes: NDArray[Any]) -> float:
-    shares = np.bincount(codes) / codes.size
-    shares = shares[shares > 0]
-    return -float(shares @ np.log(shares))

@@ -57,14 +57,14 @@ def _scores(order: NDArray[np.intp], ends: NDArray[np.intp] | None) -> NDArray[n
         scores[order] = _quantiles(order.size)
         return scores
     starts = np.concatenate(([0], ends[:-1]))
-    middle = _normal_quantile((starts + ends + 1) / 2 / (order.size + 1))
+    middle = normal_quantile((starts + ends + 1) / 2 / (order.size + 1))
     scores[order] = np.repeat(middle, ends - starts)
     return scores
 
 
 @lru_cache(maxsize=4)
 def _quantiles(n: int) -> NDArray[np.float64]:
-    return _normal_quantile(np.arange(1, n + 1) / (n + 1))
+    return normal_quantile(np.arange(1, n + 1) / (n + 1))
 
 
 @lru_cache(maxsize=4)
@@ -74,7 +74,8 @@ def _grid_of_quantiles(n: int, eps: float) -> Gridded:
     return grid
 
 
-def _normal_quantile(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def normal_quantile(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where the normal distribution has reached these shares."""
     from scipy.special import ndtri  # noqa: PLC0415 - slow to import
 
     return np.asarray(ndtri(shares))

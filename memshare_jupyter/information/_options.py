@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Estimator = Literal["pde", "kde", "ksg"]
 
@@ -26,6 +31,7 @@ class Options:
     base: float | None = None
     compat: Literal["R"] | None = None
     transform: Literal["normal"] | None = None
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         if self.use_mpmi:
@@ -44,12 +50,14 @@ class Options:
         if self.transform not in (None, "normal"):
             raise ValueError(f"transform must be None or 'normal', not {self.transform!r}")
         foreign = self.estimator == "ksg" or self.bias_correction or self.base is not None
-        foreign = foreign or self.transform is not None
+        foreign = foreign or self.transform is not None or self.normalize
         if self.compat == "R" and foreign:
             raise ValueError(
                 "compat='R' gives the reference's own number in its own unit; it knows no base, "
-                "bias_correction, transform (pass transform=None) or estimator='ksg'"
+                "bias_correction, normalize, transform (pass transform=None) or estimator='ksg'"
             )
+        if self.normalize and self.base is not None:
+            raise ValueError("normalize=True gives a number without a unit; leave out base")
 
     def _check_bias_correction(self) -> None:
         if not self.bias_correction:
@@ -62,6 +70,21 @@ class Options:
                 "variable; for two continuous ones take estimator='kde'"
             )
 
-    def in_unit(self, nats: float) -> float:
-        """Return an estimate in the unit asked for; one below 0 as 0."""
-        return max(nats if self.base is None else nats / math.log(self.base), 0.0)
+    def in_unit(
+        self, nats: NDArray[np.float64] | float, most: NDArray[np.float64] | float
+    ) -> NDArray[np.float64]:
+        """Return estimates in the unit asked for; those below 0 as 0.
+
+        With `normalize`, as shares of the most that they can be; where there is no such limit,
+        as the correlation of a normal pair that has as much.
+        """
+        found = np.asarray(nats, dtype=np.float64)
+        if self.compat == "R":  # has its own unit, and is not clipped
+            return found
+        found = np.maximum(found, 0.0)
+        if self.normalize:
+            limited = np.isfinite(most)
+            limit = np.where(limited & (np.asarray(most) > 0), most, 1.0)
+            correlation = np.sqrt(-np.expm1(-2.0 * found))
+            return np.where(limited, np.minimum(found / limit, 1.0), correlation)
+        return found if self.base is None else np.asarray(found / math.log(self.base))

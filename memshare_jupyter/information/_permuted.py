@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memshare_jupyter.information._columns import ColumnMutualInfo
+from memshare_jupyter.information._kinds import score_of
 from memshare_jupyter.information._ties import TOLERANCE
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Permuted:
     def __init__(self, y: NDArray[Any], values: NDArray[np.float64], options: Any) -> None:
         self._y = y
         self._score: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None
+        self._order: Callable[[np.random.Generator], NDArray[np.intp]]
         self._least = values - TOLERANCE
         self._options = options
 
@@ -29,8 +30,9 @@ class Permuted:
     ) -> NDArray[np.bool_]:
         """Do so for one permutation, whichever process it falls to."""
         if self._score is None:  # once in each process, which sees one X only
-            self._score = ColumnMutualInfo(self._y, **self._options).permuter(X)
-        return self._score(rng.permutation(self._y.size)) >= self._least
+            score = score_of(self._y, **self._options)
+            self._score, self._order = score.permuter(X), score.order
+        return self._score(self._order(rng)) >= self._least
 
 
 class Numbered:

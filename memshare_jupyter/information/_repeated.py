@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memshare_jupyter.apply import memapply
-from memshare_jupyter.information._matrix import on_engines
+from memshare_jupyter.information._blocks import on_engines
 from memshare_jupyter.information._permuted import Numbered
 
 if TYPE_CHECKING:

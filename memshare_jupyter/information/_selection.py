@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from memshare_jupyter.information._codes import QuantileCodes
+from memshare_jupyter.information._blocks import kinds_of, numbers_of, over_columns, value_of
 from memshare_jupyter.information._discoveries import (
     Untied,
     may_share,
@@ -16,25 +16,14 @@ from memshare_jupyter.information._discoveries import (
     sequential_p_values,
     shared_p_values,
 )
-from memshare_jupyter.information._inputs import (
-    as_codes,
-    as_numbers,
-    as_vector,
-    missing,
-    raise_missing,
-)
-from memshare_jupyter.information._matrix import (
-    mutual_info_matrix,
-    numbers_of,
-    over_columns,
-    value_of,
-)
+from memshare_jupyter.information._inputs import as_vector
+from memshare_jupyter.information._matrix import mutual_info_matrix
 from memshare_jupyter.information._permuted import Permuted
 from memshare_jupyter.information._repeated import Repeated
 from memshare_jupyter.information._selected import SelectedFeatures
-from memshare_jupyter.information._shared_codes import codes_of_all
-from memshare_jupyter.information._stepwise import BINS, Method, chosen_stepwise
+from memshare_jupyter.information._stepwise import Method, Redundancy
 from memshare_jupyter.information._ties import best_first, reaching
+from memshare_jupyter.information._together import chosen_together
 from memshare_jupyter.worker import columns_of
 
 if TYPE_CHECKING:
@@ -43,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from memshare_jupyter.engines import AnyCluster
+    from memshare_jupyter.information._kinds import Kinds
 
 _ENOUGH = 20_000  # permutations for a selection by `alpha`, at most
 
@@ -55,8 +45,11 @@ def select_features(
     threshold: float | None = None,
     alpha: float | None = None,
     method: Method = "top",
+    redundancy: Redundancy = "bins",
     names: Sequence[Any] | None = None,
+    x_discrete: Kinds = False,
     y_discrete: bool = True,
+    given: ArrayLike | str | None = None,
     permutations: int = 0,
     seed: int | None = 0,
     transform: Literal["normal"] | None = "normal",
@@ -87,9 +80,20 @@ def select_features(
         others choose k columns one after the other, each for what it adds to those before: its
         information less its mean redundancy ("mrmr"), its joint information with each of them
         ("jmi"), or what it adds at least ("cmim"); see Notes.
+    redundancy : {"bins", "copula"}, default: "bins"
+        How "mrmr" estimates what two columns tell of one another: from a table of their bins, which
+        sees every kind of dependence and is low for strong ones; or as if their normal scores were
+        a normal pair, which is right for those that rise and fall together, and blind to others.
     names : sequence of length n_features, optional
         Names of the columns; a frame's own if not given.
+    x_discrete : bool, "auto", or sequence, default: False
+        Which columns are labels, as in `mutual_info_matrix`; with `names`, by these. The result
+        says which of the selected ones are.
     y_discrete : bool, default: True
+        Whether y are classes.
+    given : array_like of shape (n_samples,), or str, optional
+        Labels of a covariate, such as the batch, as in `mutualinfo`: what columns tell within its
+        levels; permutations are within them, too. With "top" only.
     permutations : int, default: 0
         Estimate p-values of the selected columns from so many permutations of y: the share of
         permutations, the given order included, with at least the same mutual information. With
@@ -100,7 +104,7 @@ def select_features(
     transform : {"normal", None}, default: "normal"
         Rank columns by the estimate on normal scores, as in `mutualinfo`: on raw values that of
         skewed columns is far too low.
-    cluster, namespace, max_cores, progress_after
+    cluster, namespace, max_cores, progress_after : optional
         As in `mutual_info_matrix`: where to compute, permutations too. The result is the same.
     **options
         The other arguments of `mutualinfo`; with "top" only.
@@ -145,38 +149,65 @@ def select_features(
     >>> select_features(X, y, k=2, names=["a", "b", "c", "d"], method="cmim").names
     ['a', 'c']
     """
+    if given is not None:
+        options["given"] = as_vector(value_of(given, namespace), "given", labels=True)
     k, permutations = _checked(k, threshold, alpha, method, permutations, options)
+    if redundancy not in get_args(Redundancy):
+        raise ValueError(f"redundancy must be 'bins' or 'copula', not {redundancy!r}")
     engines: dict[str, Any] = {
         "cluster": cluster,
         "max_cores": max_cores,
         "progress_after": progress_after,
     }
     labels = as_vector(value_of(y, namespace), "y", labels=y_discrete)
-    if method != "top":
-        return _stepwise(X, labels, method, k or 0, names, namespace, engines, y_discrete)
-    options |= {"y_discrete": y_discrete, "transform": transform}
-    values = mutual_info_matrix(X, labels, namespace=namespace, **engines, **options)
     table = value_of(X, namespace)
+    kinds = kinds_of(x_discrete, table, names)
+    if redundancy == "copula" and (method != "mrmr" or kinds.any()):
+        raise ValueError("redundancy='copula' is for method='mrmr' and columns of numbers")
+    if method != "top":
+        return _stepwise(
+            *(X, labels, method, redundancy, k or 0, names, namespace, engines, y_discrete, kinds)
+        )
+    options |= {"y_discrete": y_discrete, "transform": transform}
+    values = mutual_info_matrix(
+        X, labels, x_discrete=kinds, namespace=namespace, **engines, **options
+    )
     names = _names(names, table, values.size)
     order, ranks = best_first(values)
     repeat = Repeated(seed, X, engines)
     if alpha is not None:
         p_all = _all_p_values(
-            X, table, labels, values, options, alpha, permutations or _ENOUGH, repeat, namespace
+            *(X, table, labels, values, kinds, options, alpha, permutations or _ENOUGH),
+            *(repeat, namespace),
         )
         q_all = q_values(p_all)
         kept = q_all[order] <= alpha
         chosen = order[kept]
         rest = values[chosen], ranks[kept], p_all[chosen], q_all[chosen]
-        return SelectedFeatures([names[c] for c in chosen], chosen, *rest)
+        return SelectedFeatures(
+            *([names[c] for c in chosen], chosen, *rest),
+            discrete=_discrete(kinds, chosen),
+            all_values=values,
+            all_q_values=q_all,
+            alpha=alpha,
+        )
     chosen = order[: k if threshold is None else reaching(values, threshold)]
     found, ranks = values[chosen], ranks[: chosen.size]
     p_values = None
     if permutations and chosen.size:
-        part = numbers_of(table, chosen)
-        each = repeat(Permuted(labels, found, options), range(permutations), part)
+        part = numbers_of(table, chosen, kinds)
+        test = Permuted(labels, found, options | {"x_discrete": kinds[chosen]})
+        each = repeat(test, range(permutations), part)
         p_values = (1 + np.sum(each, axis=0)) / (1 + permutations)
-    return SelectedFeatures([names[c] for c in chosen], chosen, found, ranks, p_values)
+    return SelectedFeatures(
+        *([names[c] for c in chosen], chosen, found, ranks, p_values),
+        discrete=_discrete(kinds, chosen),
+        all_values=values,
+    )
+
+
+def _discrete(kinds: NDArray[np.bool_], chosen: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+    return kinds[chosen] if kinds.any() else None
 
 
 def _checked(
@@ -194,6 +225,11 @@ def _checked(
     permutations = _whole(permutations, "permutations")
     if alpha is not None and not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+    if options.get("normalize"):
+        raise ValueError(
+            "columns are ranked in nats; normalize=True is for the selected ones: "
+            "mutual_info_matrix(X[:, found.columns], y, normalize=True, ...)"
+        )
     if method != "top" and (k is None or permutations or options):
         raise ValueError(
             f"method={method!r} chooses k features by their codes; threshold, alpha, permutations "
@@ -226,26 +262,26 @@ def _stepwise(
     X: Any,
     labels: NDArray[Any],
     method: Method,
+    redundancy: Redundancy,
     k: int,
     names: Sequence[Any] | None,
     namespace: str | None,
     engines: dict[str, Any],
     y_discrete: bool,
+    kinds: NDArray[np.bool_],
 ) -> SelectedFeatures:
-    bins = BINS[method]
-    if missing(labels).any():
-        raise_missing(y=missing(labels))
-    if y_discrete:
-        label = as_codes(labels, "y")
-    else:
-        numbers = as_numbers(labels, "y", remedy="; for labels pass y_discrete=True")
-        label = QuantileCodes(bins).of(numbers).astype(np.intp)
-    with codes_of_all(X, bins, namespace, engines, labels.size) as (code_of, over_all):
-        chosen, scores, relevance = chosen_stepwise(method, k, label, code_of, over_all)
+    chosen, scores, relevance = chosen_together(
+        *(X, labels, kinds, method, redundancy, k, namespace, engines), y_discrete=y_discrete
+    )
     names = _names(names, value_of(X, namespace), relevance.size)
     found = np.maximum(relevance[chosen], 0.0)
     ranks = np.arange(1, chosen.size + 1)
-    return SelectedFeatures([names[c] for c in chosen], chosen, found, ranks, scores=scores)
+    return SelectedFeatures(
+        *([names[c] for c in chosen], chosen, found, ranks),
+        scores=scores,
+        discrete=_discrete(kinds, chosen),
+        all_values=relevance,
+    )
 
 
 def _all_p_values(
@@ -253,6 +289,7 @@ def _all_p_values(
     table: Any,
     labels: NDArray[Any],
     values: NDArray[np.float64],
+    kinds: NDArray[np.bool_],
     options: dict[str, Any],
     alpha: float,
     enough: int,
@@ -262,8 +299,9 @@ def _all_p_values(
     found = np.ones(values.size)
     positive = values > 0.0
     untied = np.zeros(values.size, dtype=bool)
-    if may_share(labels, options):
-        untied = positive & over_columns(X, Untied(), namespace, repeat.engines).astype(bool)
+    if may_share(labels, options) and not kinds.all():
+        untied = over_columns(X, Untied(), kinds, namespace, repeat.engines).astype(bool)
+        untied &= positive & ~kinds
     if untied.any():
         found[untied] = shared_p_values(values[untied], labels, options, enough, repeat)
     tied = np.flatnonzero(positive & ~untied)
@@ -276,9 +314,12 @@ def _all_p_values(
 
     found[tied] = sequential_p_values(
         values[tied],
-        lambda places: numbers_of(table, tied[places]),
-        lambda some: Permuted(labels, some, options),
+        lambda places: numbers_of(table, tied[places], kinds),
+        lambda places: Permuted(
+            labels, values[tied[places]], options | {"x_discrete": kinds[tied[places]]}
+        ),
         repeat,
         most,
+        labels.size,
     )
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from memshare_jupyter.information._matrix import numbers_of, value_of
+from memshare_jupyter.information._blocks import kinds_of, numbers_of, value_of
 from memshare_jupyter.information._selection import select_features
 from memshare_jupyter.worker import columns_of
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memshare_jupyter.engines import AnyCluster
+    from memshare_jupyter.information._kinds import Kinds
     from memshare_jupyter.information._selected import SelectedFeatures
-    from memshare_jupyter.information._stepwise import Method
+    from memshare_jupyter.information._stepwise import Method, Redundancy
 
 
 class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
@@ -40,12 +41,22 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         Select all that are discoveries at this false discovery rate.
     method : {"top", "mrmr", "jmi", "cmim"}, default: "top"
         Each column by itself, or together; as in `select_features`.
+    redundancy : {"bins", "copula"}, default: "bins"
+        Of "mrmr", as in `select_features`.
+    x_discrete : bool, "auto", or sequence, default: False
+        Which columns are labels, as in `mutual_info_matrix`.
     y_discrete : bool or "auto", default: "auto"
         Whether y are labels; "auto" asks scikit-learn's `type_of_target`.
     scale : {"normal", None}, default: "normal"
         The `transform` of `select_features`, whose name is a method's here.
-    permutations, seed, cluster, max_cores
-        As in `select_features`.
+    permutations : int, default: 0
+        As in `select_features`, as are those that follow.
+    seed : int or None, default: 0
+        Of the permutations.
+    cluster : Client, DirectView, Cluster, LocalCluster or None
+        Engines to compute on.
+    max_cores : int, optional
+        Use at most so many of them.
 
     Attributes
     ----------
@@ -76,6 +87,8 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         alpha: float | None = None,
         method: Method = "top",
+        redundancy: Redundancy = "bins",
+        x_discrete: Kinds = False,
         y_discrete: bool | Literal["auto"] = "auto",
         scale: Literal["normal"] | None = "normal",
         permutations: int = 0,
@@ -86,6 +99,8 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.k = k
         self.alpha = alpha
         self.method = method
+        self.redundancy = redundancy
+        self.x_discrete = x_discrete
         self.y_discrete = y_discrete
         self.scale = scale
         self.permutations = permutations
@@ -106,8 +121,14 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         y = value_of(y)
         if isinstance(X, str):
             self._remember(value_of(X))
-        else:
+            kinds = self.x_discrete
+        elif self.x_discrete is False:
+            kinds = False
             X, y = validate_data(self, X, y, dtype="numeric", y_numeric=False)
+        else:
+            # By dtypes and names, of which there are none in the array scikit-learn makes.
+            kinds = kinds_of(self.x_discrete, X)
+            X, y = validate_data(self, X, y, dtype=None, y_numeric=False)
         discrete = self.y_discrete
         if discrete == "auto":
             discrete = type_of_target(y) in ("binary", "multiclass")
@@ -119,6 +140,8 @@ class MutualInfoSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]
         self.selected_: SelectedFeatures = select_features(
             *(X, y),
             method=self.method,
+            redundancy=self.redundancy,
+            x_discrete=kinds,
             y_discrete=discrete,
             seed=self.seed,
             cluster=self.cluster,

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from memshare_jupyter.information._codes import information_given, information_with
+from memshare_jupyter.information._codes import (
+    information_by_copula,
+    information_given,
+    information_with,
+    scores_of,
+)
 from memshare_jupyter.information._ties import TOLERANCE
 
 if TYPE_CHECKING:
@@ -15,10 +20,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from memshare_jupyter.information._codes import QuantileCodes
+
 Method = Literal["top", "mrmr", "jmi", "cmim"]
+Redundancy = Literal["bins", "copula"]
 
 #: Bins of a variable: a table of two has 16 x 16 cells, one of two and 32 classes 8 x 8 x 32.
 BINS: Final[Mapping[Method, int]] = {"mrmr": 16, "jmi": 8, "cmim": 8}
+#: For normal scores: as many as fit into a byte, which loses 0.1 % of their variance.
+COPULA_BINS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,16 +55,68 @@ class Given:
         return information_given(codes, self.label, self.classes, self.given, self.levels)
 
 
-Pass = With | Given
+@dataclass(frozen=True, slots=True, eq=False)
+class Copula:
+    """A pass over codes of 256 bins: what a normal copula of each and one variable tells."""
+
+    scores: NDArray[np.float64]
+
+    def __call__(self, codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return information_by_copula(codes, self.scores)
+
+
+Pass = With | Given | Copula
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """Makes the pass that says what all features tell beside one that has these codes.
+
+    Parameters
+    ----------
+    method : {"mrmr", "jmi", "cmim"}
+        Of the choice: with the one ("mrmr"), or about the label given the one.
+    redundancy : {"bins", "copula"}
+        How "mrmr" estimates it.
+    label : ndarray of shape (n_samples,), int
+        Codes of y.
+    classes : int
+        How many.
+    """
+
+    method: Method
+    redundancy: Redundancy
+    label: NDArray[np.intp]
+    classes: int
+
+    def __call__(self, code: NDArray[np.uint8]) -> Pass:
+        if self.redundancy == "copula":
+            return Copula(scores_of(code))
+        other = code.astype(np.intp)
+        levels = int(other.max(initial=0)) + 1
+        if self.method == "mrmr":
+            return With(other, levels)
+        return Given(self.label, self.classes, other, levels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relevance:
+    """What each column of a block tells about a label, by its codes."""
+
+    coded: QuantileCodes
+    label: NDArray[np.intp]
+    classes: int
+
+    def __call__(self, block: NDArray[np.float64], first: int = 0) -> NDArray[np.float64]:
+        return information_with(self.coded(block, first), self.label, self.classes)
 
 
 def chosen_stepwise(
     method: Method,
     k: int,
-    label: NDArray[np.intp],
-    code_of: Callable[[int], NDArray[np.uint8]],
-    over_all: Callable[[Pass], NDArray[np.float64]],
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    relevance: NDArray[np.float64],
+    beside: Callable[[int], NDArray[np.float64]],
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Choose k features; the first is the one that tells most about the label.
 
     Parameters
@@ -65,20 +127,16 @@ def chosen_stepwise(
         joint information but for what is the same for all x; "cmim" ``min_s(I(x; y | s))`` [3]_.
     k : int
         How many.
-    label : ndarray of shape (n_samples,), int
-        Codes of y.
-    code_of : callable
-        Gives the codes of a feature.
-    over_all : callable
-        Makes a pass over the codes of all features, here or on engines.
+    relevance : ndarray of shape (n_features,)
+        ``I(x; y)`` of all.
+    beside : callable
+        Gives ``I(x; s)`` for "mrmr", else ``I(x; y | s)``, of all x for the number of s.
 
     Returns
     -------
     chosen, scores : ndarray of shape (k,)
         Features in the order of their choice, and what each was chosen for; of equal ones the
         first in X.
-    relevance : ndarray of shape (n_features,)
-        ``I(x; y)`` of all.
 
     References
     ----------
@@ -90,8 +148,6 @@ def chosen_stepwise(
     .. [3] F. Fleuret, "Fast binary feature selection with conditional mutual information",
        Journal of Machine Learning Research 5:1531-1555, 2004.
     """
-    classes = int(label.max(initial=0)) + 1
-    relevance = over_all(With(label, classes))
     k = min(k, relevance.size)
     chosen = np.empty(k, dtype=np.intp)
     scores = np.empty(k)
@@ -103,15 +159,14 @@ def chosen_stepwise(
         chosen[step], scores[step] = best, score[best]
         if step == k - 1:
             break
-        given = code_of(best).astype(np.intp)
-        levels = int(given.max(initial=0)) + 1
+        added = beside(best)
+        total += added
         if method == "mrmr":
-            total += over_all(With(given, levels))
             score = relevance - total / (step + 1)
+        elif method == "jmi":
+            score = total.copy()
         else:
-            added = over_all(Given(label, classes, given, levels))
-            total += added
             np.minimum(least, added, out=least)
-            score = total.copy() if method == "jmi" else least.copy()
+            score = least.copy()
         score[chosen[: step + 1]] = -np.inf
-    return chosen, scores, relevance
+    return chosen, scores

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,7 @@ class Engines:
         """Start a local cluster, or what it lacks, and use it from now on."""
         self._adopted, self._local = None, True
         self._about_to_start()
-        with contextlib.redirect_stderr(sys.stdout):  # a start is no error, so it is not red
-            cluster = local_cluster(n, quiet=quiet)
+        cluster = local_cluster(n, quiet=quiet)
         pointed = self._point_px_to(cluster.client)
         return self.status() + pointed
 
@@ -148,8 +146,7 @@ class Engines:
             found = chosen[1]
         else:
             self._about_to_start()
-            with contextlib.redirect_stderr(sys.stdout):  # a start is no error, so it is not red
-                found = started(None, max_cores, quiet=quiet)
+            found = started(None, max_cores, quiet=quiet)
             if targets is None:
                 return None
         if targets is None:

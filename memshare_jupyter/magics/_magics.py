@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from argparse import Namespace as Arguments
-from pathlib import PurePath
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +13,7 @@ from IPython.display import display
 from traitlets import Float, Integer, Unicode
 
 from memshare_jupyter.core.names import check_namespace
-from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.registry import registry, what_this_is
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics import _grammar as grammar
 from memshare_jupyter.magics._applying import Applying
@@ -212,15 +210,7 @@ def load(shell: InteractiveShell) -> None:
     # Before the transformer that makes a call of a cell magic.
     shell.input_transformer_manager.line_transforms.insert(0, magics.await_register)
     shell.Completer.custom_matchers.append(magics.completer.matcher)
-    engine = getattr(getattr(shell, "kernel", None), "engine_id", None)
-    label = _of_notebook() if hasattr(shell, "kernel") else "ipython"
-    registry().label(label if engine is None else f"engine {engine}")
-
-
-def _of_notebook() -> str:
-    """Return the name of the notebook that a server started this kernel for, if it said so."""
-    name = PurePath(os.environ.get("JPY_SESSION_NAME", "")).name
-    return name if name.endswith(".ipynb") else "kernel"
+    registry().label(what_this_is())
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -22,6 +22,7 @@ from memshare_jupyter.core.api import (
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.core.namespace import Namespace
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.display import PageTable, Table, count, details, registered
 from memshare_jupyter.engines import (
     attach,
@@ -248,16 +249,17 @@ class Sharing:
                 note = self._engines.adopt(name)
         return Table([], note)
 
-    def _in_use(self, names: Iterable[str]) -> str:
+    def _in_use(self, pages: Iterable[str]) -> str:
         """Say which pages arrays here still use, and what holds those arrays."""
-        names = list(names)
-        if not names:
+        pages = list(pages)
+        if not pages:
             return ""
         gc.collect()  # errors of before lie in cycles, and their tracebacks hold what they saw
-        left = sorted({*names} & {*view_list()})
+        left = sorted({*pages} & {*view_list()})
         if not left:
-            return f"detached {', '.join(names)}"
-        held = ", ".join(holders_of(left, self._notebook.variables))
+            return f"detached {', '.join(pages)}"
+        places, names = registry().mapped(left), self._notebook.names()
+        held = ", ".join(holders_of(places, names, self._notebook.variables))
         by = f", held by {held}" if held else ""
         return f"arrays still use {', '.join(left)}{by}; the views end with them"
 
@@ -317,9 +319,11 @@ def _converted(name: str, value: Any, order: Literal["C", "F"] | None, dtype: st
 
 
 def _released(page: PageName, left: PageInfo | None) -> str:
-    if left is None or not left.holders:
+    # An engine that merely keeps it lets go by itself.
+    viewers = [] if left is None else [h for h in left.holders if h.role != "kept"]
+    if not viewers:
         return f"released {page}; its memory is free"
-    viewers = ", ".join(
-        dict.fromkeys(f"{'this process' if h.here else h.label or h.pid}" for h in left.holders)
+    named = ", ".join(
+        dict.fromkeys(f"{'this process' if h.here else h.label or h.pid}" for h in viewers)
     )
-    return f"released {page}; its memory is free when the last view is gone ({viewers})"
+    return f"released {page}; its memory is free when the last view is gone ({named})"

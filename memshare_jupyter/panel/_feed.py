@@ -186,7 +186,9 @@ def _runs() -> list[Message]:
     if current := current_runs():
         return [_run(run) for run in current]
     last = last_run()
-    return [] if last is None else [{**last._asdict(), "stopping": False}]
+    if last is None:
+        return []
+    return [{**last._asdict(), "stopping": False, "stream": last.stream.told()}]
 
 
 def _run(run: Run) -> Message:
@@ -201,4 +203,5 @@ def _run(run: Run) -> Message:
         "started": run.started,
         "ahead": None if ahead is None else ahead.title,
         "stopping": run.stopping.is_set(),
+        "stream": run.stream.told(),
     }

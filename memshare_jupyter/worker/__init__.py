@@ -7,12 +7,13 @@ which sends them here (`run`) and shares with them the `Task` and the layout of 
 from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._arena import Arena
-from memshare_jupyter.worker._carrying import Pickled, carried, pickled
+from memshare_jupyter.worker._carrying import Pickled, are_simple, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, name_of, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
+from memshare_jupyter.worker._kept import MOST_KEPT
 from memshare_jupyter.worker._line import connect
-from memshare_jupyter.worker._packets import CALL, FAILED, End
+from memshare_jupyter.worker._packets import CALL, DROP, FAILED, End
 from memshare_jupyter.worker._posts import is_alive, posts_in
 from memshare_jupyter.worker._said import Said
 from memshare_jupyter.worker._seeds import Seeds
@@ -22,7 +23,9 @@ from memshare_jupyter.worker._work import engine_of_this_call, run, run_in
 
 __all__ = [
     "CALL",
+    "DROP",
     "FAILED",
+    "MOST_KEPT",
     "Arena",
     "Columns",
     "End",
@@ -33,6 +36,7 @@ __all__ = [
     "Seeds",
     "Task",
     "World",
+    "are_simple",
     "carried",
     "columns_of",
     "connect",

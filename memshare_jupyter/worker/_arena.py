@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Iterable
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.worker import _kept
 from memshare_jupyter.worker._layout import Address, control_bytes
 
 
@@ -54,8 +56,13 @@ class Arena:
             self._posts = open_block(address.posts)
         return self._posts
 
+    def keep(self, pages: Iterable[bytes]) -> None:
+        """Keep the views that this process has of pages, by uuid, until this is closed."""
+        _kept.keep(pages, self)
+
     def close(self) -> None:
-        """Let go of all."""
+        """Let go of everything."""
+        _kept.forget(self)
         self._close_queue()
         self._close_results()
         if self._posts is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -111,7 +111,7 @@ def carried(value: Any) -> tuple[Any, list[str]]:
         return value, []
     if type(value) in (list, tuple, dict):
         inside = value.values() if isinstance(value, dict) else value
-        if all(map(_is_simple, inside)):
+        if are_simple(inside):
             return value, []
     try:
         data, pickler = pickled_by(_Noting, value, beside=True)
@@ -121,6 +121,11 @@ def carried(value: Any) -> tuple[Any, list[str]]:
         return value, list(pickler.generators)
     arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in pickler.buffers]
     return _Carried(data, arrays), list(pickler.generators)
+
+
+def are_simple(values: Iterable[Any]) -> bool:
+    """Say whether all values are numbers, texts or arrays: those need nothing to be taken along."""
+    return all(map(_is_simple, {type(value): value for value in values}.values()))
 
 
 def _is_simple(value: Any) -> bool:

@@ -27,6 +27,7 @@ from memshare_jupyter.worker._layout import (
     claims_in,
     control_bytes,
     count_at,
+    failed_at,
     state_at,
     step_at,
 )
@@ -57,6 +58,8 @@ class Claims:
         How many items this worker has done, for the worker to count.
     step : memoryview of one int
         How many it does before it counts them; 0 for one.
+    failed : memoryview of one int
+        How many of those done failed, for the worker to count.
     """
 
     def __init__(self, arena: Arena, address: Address, worker: int) -> None:
@@ -66,6 +69,7 @@ class Claims:
         self.stop = memoryview(control)[:1]
         self.done = memoryview(control)[count_at(worker) :][: COUNT.size].cast("Q")
         self.step = memoryview(control)[step_at(worker) :][: COUNT.size].cast("Q")
+        self.failed = memoryview(control)[failed_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
         self._shares = address.shares()
         self._worker = worker
@@ -110,3 +114,4 @@ class Claims:
         self.stop.release()
         self.done.release()
         self.step.release()
+        self.failed.release()

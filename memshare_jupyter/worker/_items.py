@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from memshare_jupyter.core.values import Elements
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._gathering import Gathering
 
@@ -45,7 +46,8 @@ class Items:
         lines = self._lines
         if isinstance(lines, np.ndarray):
             return (lines[chunk.start : chunk.stop],)
-        return (_Some(lines, chunk),)
+        some = lines.some(chunk.start, chunk.stop) if isinstance(lines, Elements) else None
+        return (_Some(lines, chunk) if some is None else some,)
 
     def batch(self, some: range) -> Any:
         """Return some rows or columns as a matrix that has them as rows or columns."""

@@ -6,8 +6,8 @@ die, and are no pages of the ledger.
 The *queue* says who takes which items, how far they are, and whether to stop::
 
     control   one byte that says whether to stop, then for each worker a line of the cache: the
-              number of items it has done, a byte that says whether it is in the call, and how
-              many items it does before it counts again
+              number of items it has done, a byte that says whether it is in the call, how many
+              items it does before it counts again, and how many failed and stand as failures
     log       grows at the end: a claim is the number of the worker that made it, and that of the
               share from which it takes the next chunk
 
@@ -154,6 +154,11 @@ def count_at(worker: int) -> int:
 def step_at(worker: int) -> int:
     """Return where in the control a worker says how many items it does before it counts them."""
     return count_at(worker) + 2 * COUNT.size
+
+
+def failed_at(worker: int) -> int:
+    """Return where in the control a worker counts the items that failed, if it keeps going."""
+    return count_at(worker) + 3 * COUNT.size
 
 
 def state_at(worker: int) -> int:

@@ -18,12 +18,16 @@ from typing import Any, Final
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.worker import _kept
 from memshare_jupyter.worker._arena import Arena
-from memshare_jupyter.worker._packets import CALL, DONE, FAILED, End, Packet
+from memshare_jupyter.worker._packets import CALL, DONE, DROP, FAILED, GONE, End, Packet
 from memshare_jupyter.worker._payload import load
 from memshare_jupyter.worker._work import run_in
 
+_LOOK_S: Final = 1.0
+
 _served: Final[set[_Served]] = set()
+_looks: asyncio.TimerHandle | None = None
 
 
 def connect(name: str, key: bytes) -> str:
@@ -97,9 +101,14 @@ class _Served:
             self._do(packet)
 
     def _do(self, packet: Packet) -> None:
-        number, _, data = packet
+        number, kind, data = packet
         try:
-            answer = DONE, run_in(self._arena, *load(data))
+            if kind == DROP:
+                _kept.let_go(load(data))
+                answer = GONE, b""
+            else:
+                answer = DONE, run_in(self._arena, *load(data))
+                _look_later(self._loop)
         except BaseException as error:  # noqa: BLE001 -- it is the caller's, and not the loop's
             answer = FAILED, f"{type(error).__name__}: {error}".encode()
         try:
@@ -113,3 +122,15 @@ class _Served:
             self._loop.remove_reader(self._fd)
             self._end.close()
             self._arena.close()
+
+
+def _look_later(loop: asyncio.AbstractEventLoop) -> None:
+    """Look at the views that are kept once a second, as long as there are any."""
+    global _looks  # noqa: PLW0603 -- one process, one loop
+    if _looks is None and _kept.look():
+        _looks = loop.call_later(_LOOK_S, _look, loop)
+
+
+def _look(loop: asyncio.AbstractEventLoop) -> None:
+    global _looks  # noqa: PLW0603
+    _looks = loop.call_later(_LOOK_S, _look, loop) if _kept.look(at_owners=True) else None

@@ -15,7 +15,10 @@ from typing import Final
 CALL: Final = 1
 DONE: Final = 2
 FAILED: Final = 3
-"""A call; its answer; or why there is none, as a text."""
+DROP: Final = 4
+GONE: Final = 5
+"""A call; its answer; or why there is none, as a text. Pages, views of which shall not be kept any
+longer; and that none is."""
 
 _HEAD: Final = struct.Struct("<QB?")  # number, kind, whether the bytes are in a file beside it
 _FD: Final = struct.Struct("@i")

@@ -8,7 +8,7 @@ import pickle
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import islice
@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
+from memshare_jupyter.worker import _kept
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._failures import Failure, name_of
@@ -50,11 +51,14 @@ def run(pickled_task: bytes, pickled_place: bytes) -> bytes:
         arena.close()
 
 
-def run_in(arena: Arena, pickled_task: bytes, pickled_place: bytes) -> bytes:
+def run_in(
+    arena: Arena, pickled_task: bytes, pickled_place: bytes, pages: Collection[bytes] = ()
+) -> bytes:
     """Work on a `Task` until the queue is empty; return (None or a `Failure`, `Said`), pickled.
 
-    All handles that the task needs end with this call. An exception in the function cancels the
-    call for every worker, unless it is to keep going; nothing is raised.
+    All handles that the task needs end with this call, but for those on `pages`, which the arena
+    keeps. An exception in the function cancels the call for every worker, unless it is to keep
+    going; nothing is raised.
     """
     global _in_call  # noqa: PLW0603 -- a process does one thing at a time
     outer = _in_call
@@ -64,7 +68,7 @@ def run_in(arena: Arena, pickled_task: bytes, pickled_place: bytes) -> bytes:
     try:
         place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
         _in_call = worker.engine = place.engine
-        worker.work(pickled_task, place)
+        worker.work(pickled_task, place, pages)
     except BaseException as error:
         failure = worker.failure_of(error)
         traceback.clear_frames(error.__traceback__)  # of what fun was given, here and now
@@ -79,6 +83,7 @@ def run_in(arena: Arena, pickled_task: bytes, pickled_place: bytes) -> bytes:
         # views of this call: without this, they would stay until this process happens to collect
         # its garbage.
         gc.collect()
+    _kept.look()
     return pickle.dumps((failure, said))
 
 
@@ -103,7 +108,7 @@ class _Worker:
     def _at(self, item: int) -> None:
         self._from, self._done = item, []
 
-    def work(self, pickled_task: bytes, place: Place) -> None:
+    def work(self, pickled_task: bytes, place: Place, pages: Collection[bytes]) -> None:
         queue = Claims if place.address.posts is None else Posted
         self._claims = queue(self._arena, place.address, place.worker)
         watching: contextlib.AbstractContextManager[Watched]
@@ -115,7 +120,9 @@ class _Worker:
             with watching as self._watched, listening(self._listener), one_thread():
                 if place.world is not None:
                     place.world.follow()
-                self._begin(pickle.loads(pickled_task), place)  # noqa: S301 -- from the caller
+                task = pickle.loads(pickled_task)  # noqa: S301 -- from the caller
+                self._arena.keep(pages)
+                self._begin(task, place)
         except BaseException:
             self._claims.cancel()
             raise
@@ -275,6 +282,7 @@ class _Worker:
 
 def _as_result(error: Exception, worker: _Worker) -> Failure:
     """Return what stands for a result that could not be had, traceback included."""
+    worker._claims.failed[0] += worker._width
     return worker.failure_of(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -41,6 +42,15 @@ def settings(folder: Path, extra: dict[str, dict[str, object]]) -> Path:
     return folder
 
 
+_prctl = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_the_tests() -> None:
+    """Have the server end when the tests do, however they end; its kernels end with it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Server:
     """A Jupyter application on loopback, in a process group and with settings of its own."""
 
@@ -76,8 +86,12 @@ class Server:
         ]
         self.log = folder / "server.log"
         with self.log.open("w") as log:
+            ends = {"stdout": log, "stderr": log, "start_new_session": True}
             self._process = subprocess.Popen(
-                command, env=environment | own, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environment | own,
+                preexec_fn=_end_with_the_tests,  # noqa: PLW1509 -- one system call
+                **ends,
             )
 
     def wait_until_up(self) -> None:
@@ -142,9 +156,13 @@ class Server:
 
 
 LINE = """
-// The line to the kernel, as a test wants it: slow, or losing messages; and what came over it.
-window.line = { delay: 0, lose: 0, which: '"comm_msg"', renewed: 0 };
+// The line to the kernel, as a test wants it: slow, losing messages, or cut (close what is open).
+window.line = { delay: 0, lose: 0, which: '"comm_msg"', renewed: 0, open: new Set() };
 window.WebSocket = class extends WebSocket {
+    constructor(...address) {
+        super(...address);
+        line.open.add(this);
+    }
     send(data) {
         if (line.delay) setTimeout(() => super.send(data), line.delay);
         else super.send(data);

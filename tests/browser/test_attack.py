@@ -150,6 +150,30 @@ def test_a_server_that_limits_the_rate_of_messages_does_not_leave_a_wrong_table(
     book.has_pages(*(f"w.p{i:02d}" for i in range(12)), timeout_s=20)
 
 
+CHURN = """
+def churn():
+    for i in range(12):
+        ms.register_variables('w', {f'p{i:02}': np.ones(1)})
+        time.sleep(0.25)
+threading.Thread(target=churn).start()
+"""
+
+
+def test_a_line_that_is_cut_leaves_no_wrong_table_while_another_tab_goes_on(book):
+    other = book.second_tab()  # so the server does not keep the messages for us
+    other.is_("live")
+    book.page.evaluate("() => { line.delay = 150; }")
+    book.execute(2, CHURN)
+    for _ in range(3):
+        book.page.wait_for_timeout(700)
+        book.page.evaluate("() => { for (const one of line.open) one.close(); line.open.clear(); }")
+    names = [f"w.p{i:02}" for i in range(12)]
+    other.has_pages(*names)
+    book.has_pages(*names)
+    book.page.evaluate("() => { line.delay = 0; }")
+    other.page.close()
+
+
 def test_over_a_slow_line_a_second_click_on_cancel_hits_no_other_cell(book, tmp_path):
     book.execute(2, RUNS)
     row = book.panel().locator(".ms-run").first
@@ -318,7 +342,10 @@ def test_letting_go_of_three_hundred_pages_is_one_line(book):
 def test_two_hundred_namespaces_leave_room_for_other_memory_in_the_bar(book):
     book.execute(2, "for i in range(200): ms.register_variables(f'n{i}', {'x': np.ones(1)})")
     book.panel().locator("[data-figure=pages] dd", has_text="200").wait_for()
-    bar = book.panel().locator(".ms-bar").bounding_box()
+    shared = book.panel().locator(".ms-shared")
+    assert "192 namespaces more" in shared.inner_text()
+    assert shared.locator(".ms-part").count() == 9
+    bar = book.panel().locator(".ms-bar").nth(1).bounding_box()
     others = book.panel().locator(".ms-others").bounding_box()
     assert others["x"] < bar["x"] + 40
     assert others["x"] + others["width"] <= bar["x"] + bar["width"] + 1
@@ -394,3 +421,24 @@ def test_the_stored_notebook_has_words_in_the_place_of_the_panel(book):
     html, _ = nbconvert.HTMLExporter().from_notebook_node(stored)
     assert "The live panel needs its kernel" in html
     assert "object at 0x" not in html
+
+
+def test_in_forced_colours_what_means_something_is_still_there(book):
+    book.execute(2, "ms.register_variables('w', {'a': 1.0})")
+    book.has_pages("w.a")
+    book.page.emulate_media(forced_colors="active")
+    try:
+        style = """(selector) => {
+            const [of, part] = selector.split('::');
+            const one = document.querySelector('.memshare-panel ' + of);
+            const found = getComputedStyle(one, part && '::' + part);
+            return [found.backgroundColor, found.backgroundImage, found.content];
+        }"""
+        dot = book.page.evaluate(style, ".ms-badge[data-status=live]::before")
+        caret = book.page.evaluate(style, ".ms-caret::before")
+        hatch = book.page.evaluate(style, ".ms-others")
+        assert dot[0] != "rgba(0, 0, 0, 0)"  # full, as when it is live
+        assert caret[2] == '"▸"'
+        assert "gradient" in hatch[1]
+    finally:
+        book.page.emulate_media(forced_colors="none")

@@ -113,7 +113,7 @@ def test_an_engine_that_is_killed_is_no_holder_any_more(book):
     chips.filter(has_text="engines 0-1").wait_for()
     os.kill(int(pids[1]), signal.SIGKILL)
     chips.filter(has_text="engine 0").wait_for(timeout=2000)
-    assert chips.all_inner_texts() == ["◆ kernel\n(owner)", "engine 0"]
+    assert chips.all_inner_texts() == ["◆ this notebook\n(owner)", "engine 0"]
     assert {h.pid for p in ms.snapshot().pages for h in p.holders} == {book.pid, int(pids[0])}
     book.execute(2, "cluster.stop()")
 

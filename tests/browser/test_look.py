@@ -118,7 +118,7 @@ def test_axe_finds_nothing_in_an_empty_a_stale_and_a_paused_panel(lab, opened):
     assert violations(book) == []
 
 
-@pytest.mark.parametrize("width", [480, 700, 968, 1300, 1700])
+@pytest.mark.parametrize("width", [480, 600, 700, 780, 968, 1000, 1300, 1440, 1700])
 def test_nothing_that_is_shown_is_cut_off_at_any_width(shown, width):
     with narrowed(shown, width):
         # All but long names.

@@ -66,8 +66,9 @@ def test_a_row_says_what_a_page_holds_and_who_holds_it(book):
         assert re.fullmatch(r"\d+ s", found.pop("age"))
         assert found == {
             "name": "X", "kind": "array", "shape": "300 × 200", "dtype": "float64", "order": "F",
-            "size": "480.0 kB", "owner": "kernel", "views": "1", "handles": "2",
-            "holders": "◆ kernel (owner)", "mode": "r", "state": "● active", "actions": "",
+            "size": "480.0 kB", "owner": "this notebook", "views": "1", "handles": "2",
+            "holders": "◆ this notebook (owner)", "mode": "r", "state": "● active",
+            "actions": "Release Detach",
         }  # fmt: skip
         found = cell_texts(book, "study.v2.out")
         assert (found["mode"], found["state"]) == ("r+", "✎ writable")
@@ -91,9 +92,14 @@ def test_the_totals_are_those_of_the_registry(book):
     assert figures["shared"] == f"{now.shared_bytes / 1e3:.1f} kB"
     assert figures["as copies"] == f"{now.copies_bytes / 1e3:.1f} kB"
     assert re.search(r"machine free\s+[\d.]+ GB of [\d.]+ GB", book.panel().inner_text())
-    bar = book.panel().locator(".ms-bar")
-    assert "shared: rna 482" in bar.get_attribute("aria-label")
-    assert bar.locator(".ms-part").count() == 2
+    shared, machine = book.panel().locator(".ms-bar").all()
+    assert "Shared: rna 482" in shared.get_attribute("aria-label")
+    assert "shared: 522" in machine.get_attribute("aria-label")
+    assert shared.locator(".ms-part").all_inner_texts()[0].startswith("rna 482")
+    assert shared.locator(".ms-part").count() == 2
+    assert re.fullmatch(
+        r"last 60 s, at most 522\.\d kB", book.panel().locator(".ms-trend div").inner_text()
+    )
     history = book.panel().locator(".ms-spark").get_attribute("aria-label")
     assert "now 522" in history
 
@@ -187,7 +193,7 @@ def test_releasing_asks_who_holds_it_and_then_frees_the_page(book, child, eventu
     assert "rna.X" in shared()
     book.press("Release rna.X")
     asked = book.confirm("Release")
-    assert f"kernel, pid {book.pid}: owner, this kernel" in asked
+    assert f"this notebook, pid {book.pid}: owner, this kernel" in asked
     assert f"pid {viewer.pid}: view" in asked
     book.says("released rna.X; 1 view keeps its memory until they end")
     page = next(page for page in ms.snapshot().pages if page.name == "rna.X")
@@ -204,7 +210,7 @@ def test_detaching_ends_the_view_of_this_kernel(book):
         book.page.locator(":enabled")
     ).wait_for()
     book.press("Detach rna.y")
-    assert "kernel" in book.confirm("Detach")
+    assert "this notebook" in book.confirm("Detach")
     book.says("detached rna.y")
     assert next(p for p in ms.snapshot().pages if p.name == "rna.y").views == 0
     book.press("Detach rna.X")
@@ -222,7 +228,7 @@ def test_gc_lets_go_of_a_namespace_and_of_no_other(book, child):
     book.press("Release all of rna")
     asked = book.confirm("Release all")
     assert "releases 3 pages" in asked
-    assert "X, 480.0 kB: kernel (owner)" in asked
+    assert "X, 480.0 kB: this notebook (owner)" in asked
     assert "theirs" not in asked
     book.says("let go of rna.X, rna.labels, rna.y")
     book.has_pages("rna.theirs", "study.v2.out")
@@ -407,6 +413,34 @@ def test_the_notebook_keeps_a_table_for_when_there_is_no_kernel(book, tmp_path):
     assert "rna.&lt;X&gt;" in html
 
 
+@pytest.mark.parametrize("width", [700, 1000])
+def test_the_stored_table_is_grouped_and_as_wide_as_the_page(book, tmp_path, width):
+    import nbconvert
+    import nbformat
+
+    book.execute(2, "for space in ('atlas', 'rna'): ms.register_variables(space, {"
+                    "f'normalised_expression_matrix_of_the_healthy_donor_{i}': np.ones((99, 9))"
+                    " for i in range(25)})")  # fmt: skip
+    book.page.locator("tr[data-page$='donor_0']").first.wait_for()
+    book.run(1)  # the table is that of when the panel was shown
+    book.save()
+    saved = nbformat.read(book.server.root / book.name, as_version=4)
+    html, _ = nbconvert.HTMLExporter().from_notebook_node(saved)
+    (tmp_path / "saved.html").write_text(html)
+    page = book.page.context.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"file://{tmp_path}/saved.html")
+    table = page.locator("[class^=memshare-twin] table")
+    assert table.locator("th[scope=rowgroup]").all_inner_texts() == [
+        "atlas 25 pages", "rna 25 pages"
+    ]  # fmt: skip
+    widths = "(t) => [t.scrollWidth, t.closest('.jp-OutputArea-output').clientWidth]"
+    of_table, of_page = table.evaluate(widths)
+    assert of_table <= of_page
+    page.screenshot(path=tmp_path / "saved.png")
+    page.close()
+
+
 def test_ages_go_on(book):
     book.execute(2, "ms.register_variables('rna', {'X': np.arange(7.0)})")
     book.has_pages("rna.X")
@@ -438,6 +472,29 @@ def test_a_filter_without_a_hit_says_so(book):
     book.panel().get_by_role("searchbox").fill("")
     book.has_pages("w.a")
     assert not book.panel().locator(".ms-none").is_visible()
+
+
+def test_the_height_of_the_table_can_be_changed_and_shows_more_rows(book):
+    book.execute(2, "ms.register_variables('w', {f'x{i}': np.ones(1) for i in range(100)})")
+    book.page.locator("tr[data-page='w.x0']").wait_for()
+    scroller = book.panel().locator(".ms-scroller")
+    handle = book.panel().get_by_role("separator")
+    before = scroller.bounding_box()["height"]
+    box = handle.bounding_box()
+    book.page.mouse.move(box["x"] + 50, box["y"] + 4)
+    book.page.mouse.down()
+    book.page.mouse.move(box["x"] + 50, box["y"] + 204, steps=4)
+    book.page.mouse.up()
+    book.page.mouse.move(box["x"] + 50, box["y"] + 300)  # let go of
+    assert abs(scroller.bounding_box()["height"] - before - 200) < 12
+    tall = scroller.bounding_box()["height"]
+    handle.focus()
+    book.page.keyboard.press("ArrowUp")
+    assert abs(scroller.bounding_box()["height"] - tall + 104) < 2
+    for _ in range(40):
+        book.page.keyboard.press("ArrowDown")
+    assert scroller.evaluate("(s) => s.scrollHeight <= s.clientHeight + 1")  # all there is
+    assert len(book.pages()) == 100
 
 
 def test_long_names_that_differ_at_their_ends_are_told_apart(book):

@@ -160,3 +160,27 @@ def test_threads_that_close_one_at_once_close_it_once(one):
         for thread in threads:
             thread.join()
         assert one.fd == -1
+
+
+def test_a_handler_may_close_what_is_lost_while_that_is_being_done(child):
+    one = child("""
+from memshare_jupyter.core import _opened
+def lose():
+    for _ in range(3):
+        _opened.Opened().open(os.open, os.devnull, os.O_RDONLY)
+def handler():
+    untraced()
+    lose()
+    _opened.close_lost()
+lose()
+seen = at_bytecode(-1, None); _opened.close_lost(); untraced()
+before = len(os.listdir('/proc/self/fd'))
+for event in range(1, seen[0] + 1):
+    lose()
+    at_bytecode(event, handler)
+    _opened.close_lost()
+    untraced()
+    assert not _opened.lost(), event
+    assert len(os.listdir('/proc/self/fd')) == before, event
+""")
+    assert one.eval("seen[0] > 20")

@@ -18,6 +18,7 @@ import pytest
 import memshare_jupyter as ms
 from memshare_jupyter.core import blocks
 from memshare_jupyter.engines import Engine, _lines
+from memshare_jupyter.worker import CALL
 
 X = np.arange(40.0).reshape(40, 1)
 ALL = X[:, 0].tolist()
@@ -148,7 +149,7 @@ def test_an_answer_to_an_earlier_call_is_nobodys(view):
     line = _lines.lines_of(view.client).take(engine)
     before = line.number
     for _ in range(2):
-        line.send(b"no call at all")
+        line.send(CALL, b"no call at all")
     answers = []
     while len(answers) < 1:
         assert select.select([line.end.fd], [], [], 10)[0]

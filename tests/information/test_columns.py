@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from memshare_jupyter import mutual_info_matrix
+from memshare_jupyter.information import _classes
 from memshare_jupyter.information import _columns as columns
 from memshare_jupyter.information._columns import ColumnMutualInfo
 from memshare_jupyter.information._mutual_info import mutualinfo
@@ -56,7 +57,7 @@ def test_parts_of_any_size_give_the_same(monkeypatch, block, table):
     X, y = study()
     expected = one_by_one(X, y, y_discrete=True)
     monkeypatch.setattr(columns, "_BLOCK_BYTES", block)
-    monkeypatch.setattr(columns, "_TABLE_BYTES", table)
+    monkeypatch.setattr(_classes, "_TABLE_BYTES", table)
     found = mutual_info_matrix(X, y, y_discrete=True)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15)
 

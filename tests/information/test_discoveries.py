@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from memshare_jupyter import select_features
+from memshare_jupyter.information import _discoveries
 from memshare_jupyter.information._discoveries import q_values, sequential_p_values
 
 
@@ -68,9 +69,9 @@ def test_waiting_ends_when_ten_permutations_reach_a_column():
         asked.append((len(numbers), part.shape[1]))
         return [fun(number, part) for number in numbers]
 
-    def permuted(values):
+    def permuted(places):
         # The first column is reached by every fourth permutation, the second one never.
-        return lambda number, part: (number % 4 == 3) & (values < 1.0)
+        return lambda number, part: (number % 4 == 3) & (places == 0)
 
     found = sequential_p_values(
         np.array([0.5, 1.0]),
@@ -78,6 +79,7 @@ def test_waiting_ends_when_ten_permutations_reach_a_column():
         permuted,
         repeat,
         lambda _: 300,
+        9,
     )
     assert found.tolist() == [10 / 40, 1 / 301]
     assert asked == [(40, 2), (80, 1), (160, 1), (20, 1)]
@@ -88,3 +90,28 @@ def test_constant_columns_are_no_discoveries():
     X[:, 7] = 3.0
     found = select_features(X, y, alpha=0.99, permutations=200)
     assert 7 not in found.columns
+
+
+def test_columns_wait_longer_once_fewer_of_them_are_left_to_be_discoveries():
+    # The second column is reached after all, so the first needs a smaller p-value.
+    def permuted(places):
+        return lambda number, part: (places == 1) & (number == 290)
+
+    found = sequential_p_values(
+        np.array([1.0, 1.0]),
+        lambda places: np.empty((9, places.size)),
+        permuted,
+        lambda fun, numbers, part: [fun(number, part) for number in numbers],
+        lambda never_reached: 300 if never_reached == 2 else 700,
+        9,
+    )
+    assert found.tolist() == [1 / 701, 2 / 701]
+
+
+def test_no_more_than_some_columns_are_copied_at_a_time(monkeypatch):
+    X, y = genes(tied=True)
+    whole = select_features(X, y, alpha=0.5, permutations=300)
+    monkeypatch.setattr(_discoveries, "_COPIED_VALUES", 7 * len(y))
+    in_parts = select_features(X, y, alpha=0.5, permutations=300)
+    np.testing.assert_array_equal(in_parts.columns, whole.columns)
+    np.testing.assert_array_equal(in_parts.p_values, whole.p_values)

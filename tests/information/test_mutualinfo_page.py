@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,8 +13,3 @@ PAGE = (Path(__file__).parents[2] / "docs" / "mutualinfo.md").read_text("utf-8")
 def test_every_option_is_on_the_page():
     names = [field.name for field in fields(Options)]
     assert [name for name in names if name not in PAGE] == []
-
-
-def test_the_accuracy_table_is_there():
-    rows = re.findall(r"^\| (?:normal pair|\d+ classes|\d+ by \d+ table)", PAGE, flags=re.MULTILINE)
-    assert len(rows) > 30

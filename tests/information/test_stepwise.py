@@ -9,9 +9,13 @@ from memshare_jupyter import select_features
 from memshare_jupyter.information._codes import (
     QuantileCodes,
     information_given,
+    information_of_copula,
     information_with,
+    scores_of,
 )
 from memshare_jupyter.information._mutual_info import mutualinfo
+from memshare_jupyter.information._normal_scores import normal_scores
+from memshare_jupyter.information._stepwise import Copula
 
 METHODS = ["mrmr", "jmi", "cmim"]
 
@@ -167,10 +171,12 @@ def test_engines_choose_what_this_process_chooses_and_leave_nothing():
     try:
         with ms.Namespace("genes") as pages:
             pages["X"], pages["y"] = X, y
-            for method in METHODS:
-                here = select_features(X, y, k=6, method=method)
+            for method in (*METHODS, "mrmr, copula"):
+                name, _, copula = method.partition(", ")
+                options = {"k": 6, "method": name} | ({"redundancy": copula} if copula else {})
+                here = select_features(X, y, **options)
                 for given in ("genes.X", pages["X"], X):
-                    there = select_features(given, "genes.y", k=6, method=method, cluster=cluster)
+                    there = select_features(given, "genes.y", cluster=cluster, **options)
                     np.testing.assert_array_equal(here.columns, there.columns)
                     np.testing.assert_allclose(here.scores, there.scores, rtol=1e-12)
             for matrix in (X, tied):
@@ -181,3 +187,60 @@ def test_engines_choose_what_this_process_chooses_and_leave_nothing():
             assert sorted(ms.page_list()) == ["genes.X", "genes.y"]
     finally:
         cluster.stop()
+
+
+class TestCopula:
+    def test_information_is_that_of_the_correlation_of_normal_scores(self):
+        rng = np.random.default_rng(0)
+        z, noise = rng.normal(size=(2, 5000))
+        X = np.column_stack([z, np.exp(3 * (0.9 * z + np.sqrt(0.19) * noise)), -z, noise])
+        codes = QuantileCodes(256)(X)
+        found = Copula(scores_of(codes[0]))(codes)
+        assert found[1] == pytest.approx(-np.log(0.19) / 2, abs=0.02)  # 16 bins: 0.73 of 0.83
+        assert found[0] == pytest.approx(np.log(256))  # the most that a byte can tell
+        assert found[2] > 4
+        assert found[3] < 0.001
+        rho = np.corrcoef(normal_scores(X[:, 0]), normal_scores(X[:, 1]))[0, 1]
+        assert found[1] == pytest.approx(-np.log(1 - rho**2) / 2, abs=0.01)
+
+    def test_constants_and_ties_have_scores(self):
+        assert scores_of(np.zeros(5, dtype=np.uint8)).tolist() == [0.0] * 5
+        codes = np.repeat([0, 1, 2], [50, 30, 20]).astype(np.uint8)
+        scores = scores_of(codes)
+        assert scores.mean() == pytest.approx(0, abs=1e-12)
+        assert scores.std() == pytest.approx(1)
+        assert len(set(scores)) == 3
+
+    def test_each_group_is_covered_before_any_comes_again(self):
+        X, y = groups()
+        found = select_features(X, y, k=4, method="mrmr", redundancy="copula")
+        assert sorted(found.columns // 3) == [0, 1, 2, 3]
+        bins = select_features(X, y, k=1, method="mrmr")
+        assert found.values[0] == bins.values[0]
+
+    def test_the_choice_is_that_of_the_criterion_written_out(self):
+        X, y = groups(200)
+        relevance = information_with(QuantileCodes(16)(X), y, 3)
+        scores = np.array([scores_of(code) for code in QuantileCodes(256)(X)])
+        told = information_of_copula(scores @ scores.T / 200)
+        chosen = [int(relevance.argmax())]
+        while len(chosen) < 5:
+            score = relevance - told[:, chosen].mean(axis=1)
+            score[chosen] = -np.inf
+            chosen.append(int(score.argmax()))
+        found = select_features(X, y, k=5, method="mrmr", redundancy="copula")
+        assert found.columns.tolist() == chosen
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"method": "cmim", "redundancy": "copula"},
+            {"redundancy": "copula"},
+            {"method": "mrmr", "redundancy": "copula", "x_discrete": [0]},
+            {"method": "mrmr", "redundancy": "rank"},
+        ],
+        ids=str,
+    )
+    def test_it_is_refused_where_it_means_nothing(self, options):
+        with pytest.raises(ValueError, match="redundancy"):
+            select_features(*groups(50), k=2, **options)

@@ -10,7 +10,7 @@ import pytest
 
 import memshare_jupyter as ms
 
-SETUP = "%load_ext memshare_jupyter\nimport numpy as np\nimport asyncio"
+SETUP = "%load_ext memshare_jupyter\nimport asyncio, numpy as np, memshare_jupyter as ms"
 
 
 class Frontend:
@@ -25,8 +25,9 @@ class Frontend:
 
         def look(message):
             kind, content = message["msg_type"], message["content"]
-            if kind in ("execute_result", "display_data"):
-                shown.append({**content["data"], "kind": kind})
+            if kind in ("execute_result", "display_data", "update_display_data"):
+                display_id = content.get("transient", {}).get("display_id")
+                shown.append({**content["data"], "kind": kind, "display_id": display_id})
             elif kind == "stream":
                 shown.append({"text/plain": content["text"], "kind": content["name"]})
             elif kind == "error":
@@ -159,3 +160,23 @@ def test_a_notebook_runs_without_a_front_end_and_stops_at_an_error(child_environ
     assert "did you mean" not in done.stderr
     assert "no page rna.nope" in done.stderr
     assert ms.snapshot().pages == ()
+
+
+def test_the_start_of_a_cluster_is_ordinary_output_which_the_progress_replaces(kernel):
+    slow = "lambda column: __import__('time').sleep(0.4) or 1.0"
+    shown = kernel.run(f"ms.memapply(np.ones((2, 2)), 'cols', {slow}, progress_after=0)")
+    assert [one["kind"] for one in shown][:1] == ["display_data"]
+    assert "starting a local cluster of" in shown[0]["text/plain"]
+    assert {one["kind"] for one in shown} == {
+        "display_data",
+        "update_display_data",
+        "execute_result",
+    }
+    updates = [one["text/plain"] for one in shown if one["kind"] == "update_display_data"]
+    assert updates[0].endswith(" s")  # how long the start took
+    assert "done in" in updates[-1]
+    assert len({one["display_id"] for one in shown[:-1]}) == 1
+    # Another cell leaves that output alone.
+    again = kernel.run(f"ms.memapply(np.ones((2, 2)), 'cols', {slow}, progress_after=0)")
+    assert again[0]["display_id"] != shown[0]["display_id"]
+    kernel.run("ms.local_cluster(quiet=True).stop()")

@@ -128,15 +128,6 @@ def test_release_of_a_namespace_says_gc(rna):
         rna("%memshare release rna")
 
 
-def test_lists_call_a_kernel_by_its_notebook(monkeypatch):
-    from memshare_jupyter.magics import _magics
-
-    monkeypatch.setenv("JPY_SESSION_NAME", "papers/rna_analysis.ipynb")
-    assert _magics._of_notebook() == "rna_analysis.ipynb"
-    monkeypatch.setenv("JPY_SESSION_NAME", "console-1-2f6")
-    assert _magics._of_notebook() == "kernel"
-
-
 def test_release_frees_the_name(rna):
     rna("%memshare release rna.X")
     assert ms.page_list() == ["rna.y"]
@@ -151,7 +142,7 @@ def test_list_shows_every_page_as_text_and_html(rna):
     assert "rna.X" in text
     assert "2 pages in 1 namespace, 120 B shared" in text
     html = table._repr_html_()
-    assert html.count("<tr>") == 3
+    assert html.count("<tr>") == 4  # the headings, the namespace and two pages
     assert "rna.X" in html
 
 

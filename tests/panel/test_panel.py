@@ -388,6 +388,7 @@ def test_the_stored_table_names_its_time_and_escapes_names(rna):
     bundle = twin(ms.snapshot().pages, None, "memshare-twin-1")
     assert bundle["text/html"].startswith('<div class="memshare-twin-1">')
     assert "rna.&lt;b&gt;" in bundle["text/html"]
+    assert bundle["text/html"].count('scope="rowgroup"') == 1
     assert "as of 20" in bundle["text/html"]
     assert "rna.X" in bundle["text/plain"]
 
@@ -397,4 +398,4 @@ def test_the_stored_table_of_very_many_pages_is_cut(rna):
     bundle = twin(pages, "rna", "c")
     assert "1,000 pages" in bundle["text/html"]
     assert "and 800 pages more" in bundle["text/html"]
-    assert bundle["text/html"].count("<tr>") == 201
+    assert bundle["text/html"].count("<tr>") == 202  # of which one heads the columns, one a group

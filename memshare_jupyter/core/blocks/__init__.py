@@ -21,6 +21,7 @@ from memshare_jupyter.core.blocks._forked import close_strays
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._handover import short_name, user_of
 from memshare_jupyter.core.blocks._memfd import close_all
+from memshare_jupyter.core.blocks._notice import Notice, notices
 from memshare_jupyter.core.blocks._places import VARIABLE as DIRECTORY_VARIABLE
 from memshare_jupyter.core.blocks._places import Places, page_directory
 from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
@@ -38,6 +39,7 @@ __all__ = [
     "Backend",
     "BlockBusy",
     "Mode",
+    "Notice",
     "OwnBlock",
     "Places",
     "Reach",
@@ -59,6 +61,7 @@ __all__ = [
     "line_path",
     "machine",
     "map_block",
+    "notices",
     "page_directory",
     "reclaim",
     "remove_leftovers",

@@ -97,6 +97,7 @@ class _Place:
 
     def look(self, place: str) -> None:
         """List the directory if it changed, and not too often if it is large."""
+        asked_ns = time.time_ns()  # first: this thread may stand still at any point from here on
         try:
             changed_ns = os.stat(place).st_mtime_ns
             if changed_ns == self._changed_ns or time.monotonic() < self._not_before_s:
@@ -108,7 +109,7 @@ class _Place:
             self.files.clear()
             return
         self.files = {bytes.fromhex(match[1]) for match in matches if match}
-        settled = abs(time.time_ns() - changed_ns) > _TICK_NS
+        settled = abs(asked_ns - changed_ns) > _TICK_NS
         self._changed_ns = changed_ns if settled else -1
         self._not_before_s = time.monotonic() + (time.thread_time() - begun_s) / _SHARE
 

@@ -18,6 +18,7 @@ from memshare_jupyter.core.ledger._runtime import (
 from memshare_jupyter.core.ledger._runtime import VARIABLE as RUNTIME_VARIABLE
 from memshare_jupyter.core.ledger._session import Who
 from memshare_jupyter.core.ledger._slot import (
+    KEPT,
     PAGE,
     SLOT_BYTES,
     VIEW,
@@ -31,6 +32,7 @@ from memshare_jupyter.core.ledger._slot import (
 from memshare_jupyter.core.ledger._table import Table
 
 __all__ = [
+    "KEPT",
     "LOGIN_VARIABLE",
     "PAGE",
     "RUNTIME_VARIABLE",

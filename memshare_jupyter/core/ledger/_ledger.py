@@ -137,6 +137,13 @@ class Ledger:
         self.mine.table.put(index, slot, entry)
         return index
 
+    def replace(self, index: int, entry: Entry) -> None:
+        """Say something else of a handle of this process."""
+        slot = entry.pack()
+        if self._file is not None:
+            self._file.replace(index, slot)
+        self.mine.table.put(index, slot, entry)
+
     def note(self, entry: Entry) -> int:
         """Remember a handle of this process that cannot be listed now; its slot."""
         if self._file is not None:
@@ -241,6 +248,7 @@ class Ledger:
 
     def _list(self) -> set[str]:
         """Return the names of the session files; sweep hidden ones."""
+        asked_ns = time.time_ns()  # first: this thread may stand still at any point from here on
         try:
             changed_ns = os.stat(self.directory).st_mtime_ns
         except OSError:
@@ -258,7 +266,7 @@ class Ledger:
                 sweep_hidden(self.directory / name)
         self._ignored &= names
         self._names = names
-        settled = time.time_ns() - changed_ns > _COARSE_NS
+        settled = asked_ns - changed_ns > _COARSE_NS
         self._listed_ns = changed_ns if settled else 0
         return names
 

@@ -192,6 +192,12 @@ class SessionFile:
         self._changed(index)
         return index
 
+    def replace(self, index: int, slot: bytes) -> None:
+        """Write another slot into the place of one."""
+        self._write(slot, HEADER_BYTES + index * SLOT_BYTES)  # step 1
+        self._slots[index] = slot
+        self._changed(index)
+
     def clear(self, index: int) -> None:
         """Empty a slot."""
         self._write(EMPTY, HEADER_BYTES + index * SLOT_BYTES)

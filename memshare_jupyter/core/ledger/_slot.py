@@ -15,6 +15,7 @@ SLOT_BYTES: Final = 512
 EMPTY: Final = bytes(SLOT_BYTES)
 PAGE: Final = 1
 VIEW: Final = 2
+KEPT: Final = 3
 CRC: Final = struct.Struct("<I")
 _SLOT: Final = struct.Struct("<IBBBBBB16siIQdd16sB")
 """checksum, kind, writable, backend, length of namespace, of variable and of directory, uuid,
@@ -33,7 +34,8 @@ class Entry(NamedTuple):
     Attributes
     ----------
     kind : int
-        `PAGE` of the page's owner, `VIEW` of any other holder.
+        `PAGE` of the page's owner, `VIEW` of any other holder, `KEPT` of one that does not use
+        it now and lets it go when its owner does.
     name : PageName
         The page's name.
     uuid : bytes

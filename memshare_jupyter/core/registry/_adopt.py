@@ -46,7 +46,7 @@ class Adopter:
         """
         names = [page_name(namespace, variable) for variable in dict.fromkeys(variables)]
         self._refuse_owned(names)
-        taken = [self._viewer.take(Wanted(name), "r", keep=False) for name in names]
+        taken = [self._viewer.take(Wanted(name), "r", hold=False) for name in names]
         waits = pauses()
         while (locked := self._try_adopt(taken)) is not None:
             wait_for(locked, waits)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, Final, get_args
 
 from memshare_jupyter.core import _descriptors, blocks, values
-from memshare_jupyter.core.ledger import Entry
+from memshare_jupyter.core.ledger import VIEW, Entry
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
@@ -90,7 +90,7 @@ class Viewer:
         taken: list[Taken] = []
         try:
             for name in names:
-                taken.append(self.take(Wanted(name), mode, keep=hold))  # noqa: PERF401
+                taken.append(self.take(Wanted(name), mode, hold=hold))  # noqa: PERF401
             return self._build(taken, whole=whole)
         except BaseException as error:
             if hold:
@@ -119,7 +119,7 @@ class Viewer:
         if own is not None:
             page, reference, _mapping = own
             return page.value(name, self._handles.rebuild), reference
-        taken = self.take(Wanted(name), "r", keep=False)
+        taken = self.take(Wanted(name), "r", hold=False)
         page = taken.handle.page
         value = page.value(name, self._handles.rebuild)
         return value, self._reference(name, page)
@@ -197,7 +197,7 @@ class Viewer:
         PageNotFoundError
             The last holder of the page has let it go.
         """
-        taken = self.take(Wanted(name, uuid), mode, keep=False)
+        taken = self.take(Wanted(name, uuid), mode, hold=False)
         page = taken.handle.page
         if page.edition != edition:
             raise claims.gone(name, uuid)
@@ -224,7 +224,8 @@ class Viewer:
         found = {name: self._handles.views_of(name) for name in names}
         for name in names:
             if not found[name]:
-                have = sorted(str(handle.entry.name) for handle in self._handles.views.values())
+                used = [h for h in self._handles.views.values() if h.page.in_use]
+                have = sorted(str(handle.entry.name) for handle in used)
                 raise PageNotFoundError(
                     f"this process has no view of {name} (it has: {claims.listed(have)}); "
                     "attach it first",
@@ -233,17 +234,17 @@ class Viewer:
         in_use = []
         for name, handles in found.items():
             for handle in handles:
-                handle.kept = False
+                handle.held = False
                 handle.page.drop()
-            if any(handle.page.mapped for handle in handles):
+            if any(handle.page.in_use for handle in handles):
                 in_use.append(str(name))
         return in_use
 
-    def take(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken:
+    def take(self, wanted: Wanted, mode: blocks.Mode, *, hold: bool) -> Taken:
         """Attach a page, or use this process's handle on it."""
         begun, pause_s = time.monotonic(), 0.0005
         while True:
-            found = self._look(wanted, mode, keep=keep)
+            found = self._look(wanted, mode, hold=hold)
             if isinstance(found, Taken):
                 return found
             try:
@@ -252,7 +253,7 @@ class Viewer:
                 _descriptors.raise_if_run_out(error)
                 raise
             if opened.block is not None:
-                return self._map(wanted, mode, opened.block, opened.entry, keep=keep)
+                return self._map(wanted, mode, opened.block, opened.entry, hold=hold)
             waited_s = time.monotonic() - begun
             if opened.busy:
                 refuse_stopped(wanted.name, opened.entry, waited_s)
@@ -262,7 +263,7 @@ class Viewer:
             pause_s = min(2 * pause_s, 0.02)
 
     @in_turn
-    def _look(self, wanted: Wanted, mode: blocks.Mode, *, keep: bool) -> Taken | list[Way]:
+    def _look(self, wanted: Wanted, mode: blocks.Mode, *, hold: bool) -> Taken | list[Way]:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
         What was seen at an earlier look is as good as a new one if it leads to an active page
@@ -276,13 +277,13 @@ class Viewer:
                 block = blocks.attach_at_once(handles.address(session, entry), mode == "r+")
                 if block is not None:
                     if _format.state_in(block) == _format.ACTIVE:
-                        return self._mapped(wanted.name, mode, block, entry, keep=keep)
+                        return self._mapped(wanted.name, mode, block, entry, hold=hold)
                     block.close()
         sessions = handles.sessions()
         living = {session.who.token for session in sessions}
         found = wanted.find(sessions)
         for _, entry in found:
-            if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
+            if (taken := self._held(wanted.name, mode, entry, hold=hold)) is not None:
                 return taken
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(wanted.name)
@@ -292,25 +293,26 @@ class Viewer:
             for session, entry in found
         ]
 
-    def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, keep: bool) -> Taken | None:
+    def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, hold: bool) -> Taken | None:
         """Return this process's own view of a page, if it has one."""
         handle = self._handles.views.get((entry.uuid, mode))
         if handle is None or not handle.usable or (mapping := handle.page.hold()) is None:
             return None
-        return self._taken(name, handle, mapping, keep=keep)
+        self._handles.list_as(handle, VIEW)
+        return self._taken(name, handle, mapping, hold=hold)
 
     @in_turn
     def _map(
-        self, wanted: Wanted, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
+        self, wanted: Wanted, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, hold: bool
     ) -> Taken:
         """Map and publish what was opened (step 3), unless another thread was quicker."""
-        if (taken := self._held(wanted.name, mode, entry, keep=keep)) is not None:
+        if (taken := self._held(wanted.name, mode, entry, hold=hold)) is not None:
             block.close()
             return taken
-        return self._mapped(wanted.name, mode, block, entry, keep=keep)
+        return self._mapped(wanted.name, mode, block, entry, hold=hold)
 
     def _mapped(
-        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, keep: bool
+        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, hold: bool
     ) -> Taken:
         page = Page(block, mode, self._handles.mappings)
         mapping = page.hold()
@@ -320,20 +322,20 @@ class Viewer:
         except BaseException:
             page.drop()
             raise
-        return self._taken(name, handle, mapping, keep=keep)
+        return self._taken(name, handle, mapping, hold=hold)
 
-    def _taken(self, name: PageName, handle: Handle, mapping: mmap.mmap, *, keep: bool) -> Taken:
-        taken = Taken(name, handle, mapping, handle.kept)
-        handle.kept = handle.kept or keep
-        if not handle.kept:
+    def _taken(self, name: PageName, handle: Handle, mapping: mmap.mmap, *, hold: bool) -> Taken:
+        taken = Taken(name, handle, mapping, handle.held)
+        handle.held = handle.held or hold
+        if not handle.held:
             handle.page.drop()  # what is taken keeps it until there are arrays, or an error
         return taken
 
     @in_turn
     def _undo(self, taken: list[Taken]) -> None:
         for one in taken:
-            if not one.was_kept:
-                one.handle.kept = False
+            if not one.was_held:
+                one.handle.held = False
                 one.handle.page.drop()
 
     @in_turn

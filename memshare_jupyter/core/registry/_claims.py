@@ -7,6 +7,7 @@ from typing import Final
 
 from memshare_jupyter.core.ledger import (
     PAGE,
+    VIEW,
     Entry,
     Reader,
     Session,
@@ -47,7 +48,9 @@ def claims_by_name(sessions: list[Session | Reader], name: PageName) -> list[Cla
     if owners:
         newest = max(owners, key=lambda claim: claim[1].created)[1].uuid
         return [claim for claim in (*owners, *viewers) if claim[1].uuid == newest]
-    orphans = [claim for claim in viewers if claim[1].owner_token not in living]
+    # What is merely kept ends when that process sees that the owner has.
+    used = [claim for claim in viewers if claim[1].kind == VIEW]
+    orphans = [claim for claim in used if claim[1].owner_token not in living]
     if not orphans:
         raise not_found(sessions, name, released=bool(viewers))
     return sorted(orphans, key=lambda claim: -claim[1].created)
@@ -164,9 +167,14 @@ def newest(sessions: list[Session | Reader], name: PageName) -> float:
     return max((entry.created for entry in entries), default=0.0)
 
 
+def owns(session: Session | Reader, name: PageName) -> bool:
+    """Say whether a process owns a page of that name."""
+    return any(entry.kind == PAGE for entry in session.table.named(name))
+
+
 def _owner(sessions: list[Session | Reader], name: PageName) -> Session | Reader | None:
     for session in sessions:
-        if any(entry.kind == PAGE for entry in session.table.named(name)):
+        if owns(session, name):
             return session
     return None
 

@@ -12,8 +12,9 @@ from collections.abc import Collection
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import VIEW, as_view
 from memshare_jupyter.core.registry._handle import Handle
-from memshare_jupyter.core.registry._handles import Handles, alone
+from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._page import Page
+from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.errors import MemshareError
 
 
@@ -28,7 +29,8 @@ def begin_in_child(handles: Handles, *, whole: bool) -> None:
     lost, handles.refilling = handles.refilling, {}
     handles.begin_anew(whole=whole)
     for handle in views.values():
-        if handle.page.inherited:
+        # What the parent keeps for later, the child has no use for.
+        if handle.page.inherited and handle.page.in_use:
             _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
     for handle in owned:
         if not handle.page.inherited:
@@ -43,7 +45,7 @@ def begin_in_child(handles: Handles, *, whole: bool) -> None:
             continue
         else:
             handle.page.mode = "r"
-            handle.kept = True
+            handle.held = True
         _inherit(handles, handle, slots.get(handle.slot) or handle.entry.pack(), since)
         if handle.lent:
             handle.page.drop()

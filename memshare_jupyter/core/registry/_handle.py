@@ -22,7 +22,7 @@ class Handle:
         What the ledger says of it.
     slot : int
         Where it says so.
-    kept : bool
+    held : bool
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
@@ -45,7 +45,7 @@ class Handle:
         "adopted",
         "entry",
         "forked",
-        "kept",
+        "held",
         "lent",
         "page",
         "references",
@@ -58,7 +58,7 @@ class Handle:
         self.page = page
         self.entry = entry
         self.slot = slot
-        self.kept = False
+        self.held = False
         self.lent = False
         self.references: weakref.WeakSet[object] = weakref.WeakSet()
         self.adopted = False
@@ -78,4 +78,4 @@ class Taken(NamedTuple):
     name: PageName
     handle: Handle
     mapping: mmap.mmap
-    was_kept: bool
+    was_held: bool

@@ -22,7 +22,6 @@ from typing import Any, Final, get_args
 
 from memshare_jupyter.core import _opened, blocks
 from memshare_jupyter.core.ledger import (
-    PAGE,
     VIEW,
     Entry,
     Ledger,
@@ -34,8 +33,11 @@ from memshare_jupyter.core.ledger import (
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._claims import owns
+from memshare_jupyter.core.registry._endings import Endings
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._page import Mappings, Page
+from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.core.registry._turn import Turn
 from memshare_jupyter.errors import MemshareError, RegistryBusyError
 
@@ -62,11 +64,12 @@ class Handles:
         Its pages that are not in the table any more, or will not be in a moment.
     refilling : dict of Page to (Handle, weak reference)
         Its pages into which another value is being written, and on whose request.
+    endings : Endings
+        The pages that have ended, until after the turn.
     unlisted : Exception or None
-        Why the list could not be written; the next turn tries again.
+        Why the list could not be written.
     ended : bool
-        Whether the process has another registry by now, or none: a handle that a call under way
-        put here would be nobody's.
+        Whether the process has another registry by now, or none.
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
@@ -79,7 +82,8 @@ class Handles:
         self.places = blocks.Places(blocks.reclaim)
         self.ledger = Ledger(directory, _remove_leftovers)
         self.reach = blocks.Reach(directory, self.ledger.mine.who.token)
-        self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair)
+        self.endings = Endings()
+        self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair, self.endings.tell)
         self.mappings = Mappings(self.turn.settle)
         self.ended = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
@@ -161,6 +165,7 @@ class Handles:
                 handle.page.mode = "lent"
                 self.publish_view(handle.page, handle.entry)
             self.ledger.withdraw(handle.slot, handle.entry)
+            self.endings.append(handle.page.uuid)
         except BaseException:
             self._unsure = True
             raise
@@ -168,11 +173,17 @@ class Handles:
             handle.page.drop()
         self.ending.remove(handle)  # last: what was broken off is done by `repair`
 
+    def list_as(self, handle: Handle, kind: int) -> None:
+        """List a view as used (`VIEW`), or as kept for later (`KEPT`)."""
+        if handle.entry.kind != kind:
+            handle.entry = handle.entry._replace(kind=kind)
+            self.ledger.replace(handle.slot, handle.entry)
+
     def views_of(self, name: PageName) -> list[Handle]:
-        """Return this process's views of a name, in all modes and of all its pages."""
+        """Return the views of a name that this process uses, in all modes and of all its pages."""
         uuids = {entry.uuid for entry in self.ledger.mine.table.named(name)}
-        keys = [(uuid, mode) for uuid in uuids for mode in _MODES]
-        return [self.views[key] for key in keys if key in self.views]
+        keys = ((uuid, mode) for uuid in uuids for mode in _MODES)
+        return [self.views[k] for k in keys if k in self.views and self.views[k].page.in_use]
 
     def refills_of(self, name: PageName) -> list[Handle]:
         """Return the pages of that name that are being refilled and are listed meanwhile."""
@@ -242,7 +253,7 @@ class Handles:
                 if (locked := self.names.try_lock(self.pages)) is not None:
                     return locked
                 for session in self.ledger.look():
-                    for name in [n for n in self.pages if _owns(session, n)]:
+                    for name in [n for n in self.pages if owns(session, n)]:
                         self._give_up(name, session)
                 self.ledger.relist()
             finally:
@@ -298,7 +309,7 @@ class Handles:
         self._unsure = True
         self.names.unlock()
         for handle in self.views.values():
-            if not handle.kept:
+            if not handle.held:
                 handle.page.drop()
         for handle in [h for h in self.ending if self.pages.get(h.entry.name) is not h]:
             self._finish(handle)
@@ -329,15 +340,6 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
-
-
-def alone(error: Exception) -> Exception:
-    """Return an error without its traceback, whose frames keep what their callers have."""
-    return copy.copy(error)
-
-
-def _owns(session: Session | Reader, name: PageName) -> bool:
-    return any(entry.kind == PAGE for entry in session.table.named(name))
 
 
 def _remove_leftovers(directory: Path, token: bytes, entries: Iterator[Entry]) -> None:

@@ -7,8 +7,10 @@ import functools
 import gc
 import operator
 from collections.abc import Container, Iterable, Iterator
+from typing import Final, get_args
 
 from memshare_jupyter.core.ledger import (
+    KEPT,
     PAGE,
     Entry,
     Reader,
@@ -18,7 +20,7 @@ from memshare_jupyter.core.ledger import (
     handle_in,
     unpack,
 )
-from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Snapshot, State
+from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Role, Snapshot, State
 from memshare_jupyter.core.values import unpack_about
 
 Claim = tuple[Session | Reader, Entry]
@@ -169,10 +171,10 @@ def _found(sessions: list[Session | Reader], uuids: set[bytes]) -> dict[bytes, _
                 slot = table.slots[index]
                 kind, since = handle_in(slot)
                 if kind == PAGE:
-                    role = "owner"
+                    role: Role = "owner"
                     slots.insert(0, slot)
                 else:
-                    role = "view"
+                    role = "kept" if kind == KEPT else "view"
                     slots.append(slot)
                 holders.append(_make(Holder, (pid, label, role, since, here, space, token)))
     return found
@@ -188,7 +190,13 @@ def _first_readable(slots: Iterable[bytes]) -> Entry | None:
 
 
 _about = functools.lru_cache(maxsize=256)(unpack_about)
-_by_age = operator.itemgetter(*map(Holder._fields.index, ("role", "since")))  # owners first
+_ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+
+def _by_age(holder: Holder) -> tuple[int, float]:
+    return _ROLES.index(holder.role), holder.since
+
+
 _by_name = operator.itemgetter(*map(PageInfo._fields.index, ("namespace", "variable", "created")))
 
 

@@ -1,7 +1,9 @@
 """Page: the memory of one variable as one process has it open and mapped, and how long.
 
 The mapping lives until the page was dropped *and* the last array on it is gone, which may be at
-any moment, in any thread; `Mappings` keeps what is on that way.
+any moment, in any thread; `Mappings` keeps what is on that way. Arrays are not built on the mapping
+itself but on one array of all its bytes, which lives as long as they do: so a mapping that
+somebody keeps for later can be told from one that is in use.
 """
 
 from __future__ import annotations
@@ -107,14 +109,16 @@ class Page:
             block.close()
             raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
         self._state_at = block.size_bytes + _format.STATE_AT
+        self._held: mmap.mmap | None = None
+        self._mappings = mappings
+        self._bytes: weakref.ref[np.ndarray[Any, Any]] | None = None
+        mappings.made.add(self)  # first: a child may be forked with the traceback of what follows
         try:
-            mapping = blocks.map_block(block, mode=mode)
-            self.address = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
-            self._held: mmap.mmap | None = mapping
-            self._mappings = mappings
-            self._settle, self._mapping = mappings.watch(mapping)
-            mappings.made.add(self)
+            self._held = blocks.map_block(block, mode=mode)
+            self.address = np.frombuffer(self._held, np.uint8).__array_interface__["data"][0]
+            self._settle, self._mapping = mappings.watch(self._held)
         except BaseException:
+            self._held = None
             block.close()
             raise
 
@@ -127,6 +131,16 @@ class Page:
     def inherited(self) -> bool:
         """Whether a forked child has it mapped, if its parent had."""
         return self.mapped and not self.hidden
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is held, or arrays are on it; else it is mapped because somebody keeps it."""
+        return self._held is not None or (self._bytes is not None and self._bytes() is not None)
+
+    @property
+    def mapping(self) -> mmap.mmap | None:
+        """The memory, which stays mapped as long as this is kept; None when it is not mapped."""
+        return self._mapping()
 
     @property
     def state(self) -> int:
@@ -210,7 +224,8 @@ class Page:
         If that thread's arrays are on it, they are so for ever. What was being written is not
         inherited, but before Python 3.13 its mapping has a descriptor, which would keep the memory.
         """
-        mapping, self._held = self._mapping(), None
+        watched = getattr(self, "_mapping", None)  # None if an interrupt came while it was made
+        mapping, self._held = self._held or (watched and watched()), None
         self.close()
         if mapping is not None:
             try:
@@ -232,8 +247,9 @@ class Page:
         """
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        page = memoryview(mapping)
-        make = self._maker(mapping, name, rebuild)
+        memory = self._memory(mapping)
+        page = memoryview(memory.data)
+        make = self._maker(memory, name, rebuild)
         # The kernel says who made the block; what the page says of itself proves nothing.
         trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         descriptor = _format.descriptor_of(page, self.uuid)
@@ -246,19 +262,32 @@ class Page:
         """Build an array of a given dtype, shape, strides and offset on the mapped memory."""
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        return self._maker(mapping, name, rebuild)(*form)
+        return self._maker(self._memory(mapping), name, rebuild)(*form)
+
+    def _memory(self, mapping: mmap.mmap) -> np.ndarray[Any, Any]:
+        """Return the array of all bytes, on which all others are built."""
+        memory = self._bytes() if self._bytes is not None else None
+        if memory is None:
+            memory = np.frombuffer(mapping, np.uint8)
+            self._bytes = weakref.ref(memory)
+        return memory
 
     def _maker(
-        self, mapping: mmap.mmap, name: PageName, rebuild: Callable[..., Any]
+        self, memory: np.ndarray[Any, Any], name: PageName, rebuild: Callable[..., Any]
     ) -> Callable[..., View]:
         source = Source(*name, self.uuid, self.edition, self.sent_mode, self.address, rebuild)
-        return partial(_view, mapping, source)
+        return partial(_view, memory, source)
 
 
 def _view(
-    mapping: mmap.mmap, source: Source, dtype: Any, shape: Any, strides: Any, offset: Any
+    memory: np.ndarray[Any, Any],
+    source: Source,
+    dtype: Any,
+    shape: Any,
+    strides: Any,
+    offset: Any,
 ) -> View:
     # No closure: in a traceback, a function's frame would keep it, and so the mapping.
-    view = np.ndarray.__new__(View, shape, dtype, mapping, offset, strides)
+    view = np.ndarray.__new__(View, shape, dtype, memory, offset, strides)
     view._source = source
     return view

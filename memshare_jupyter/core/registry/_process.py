@@ -6,13 +6,17 @@ import atexit
 import os
 import sys
 import threading
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Final
 
 from memshare_jupyter.core.blocks import Mode
 from memshare_jupyter.core.ledger import runtime_directory
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._registry import Registry
 from memshare_jupyter.core.registry._turn import hold_while_forking
+
+_NOTEBOOKS: Final = (".ipynb", ".md", ".qmd", ".Rmd", ".py")
+"""A console's session has a name, too, which says nothing; that of a notebook is its file's."""
 
 _registry: Registry | None = None
 _making = threading.RLock()
@@ -25,7 +29,7 @@ def registry() -> Registry:
     global _registry  # noqa: PLW0603 -- a process has one registry, as it has one pid
     if _registry is None or _registry.ended:
         made = Registry(runtime_directory(), attach_reference)
-        made.label(_what_this_is())
+        made.label(what_this_is())
         with _making:
             # No call in here, so no signal handler comes in between.
             if _registry is None or _registry.ended:
@@ -33,15 +37,26 @@ def registry() -> Registry:
     return _registry
 
 
-def _what_this_is() -> str:
+def what_this_is() -> str:
     """Return what lists call this process until it is told otherwise; "" if it is nothing special.
 
-    An engine that merely got a view from somebody should not be a number among others.
+    A kernel is called by its notebook, if the server that started it said which that is: JupyterLab
+    and Notebook by the environment, VS Code by a variable. An engine that merely got a view from
+    somebody should not be a number among others.
     """
     ipython = sys.modules.get("IPython")
-    kernel = getattr(ipython.get_ipython() if ipython is not None else None, "kernel", None)
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return ""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return "ipython"
     engine = getattr(kernel, "engine_id", None)
-    return "" if kernel is None else "kernel" if engine is None else f"engine {engine}"
+    if engine is not None:
+        return f"engine {engine}"
+    said = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    name = PurePath(str(said)).name
+    return name if name.endswith(_NOTEBOOKS) else "kernel"
 
 
 def close() -> None:

@@ -20,6 +20,12 @@ class PageReference:
     rebuild: Callable[..., Any]
     arguments: tuple[Any, ...]
 
+    @property
+    def uuid(self) -> bytes:
+        """The page."""
+        uuid: bytes = self.arguments[2]
+        return uuid
+
     def __reduce__(self) -> tuple[Any, ...]:
         note(*self.arguments)
         return self.rebuild, self.arguments

@@ -31,6 +31,7 @@ from memshare_jupyter.core.ledger import PAGE, Entry, about_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
+from memshare_jupyter.core.registry._endings import let_go_of_kept
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._page import Page
@@ -177,7 +178,8 @@ class Owner:
         for request in requests:
             about_room(request.name, place)
         with self._finished(requests):
-            if replace:
+            if replace and (kept := self._begin_refills(requests, chosen, place)):
+                let_go_of_kept(kept)
                 self._begin_refills(requests, chosen, place)
             self._fill(requests, chosen, place)
             for request in requests:
@@ -232,9 +234,11 @@ class Owner:
         return self._look().held
 
     @in_turn
-    def _begin_refills(self, requests: list[Request], backend: blocks.Backend, place: str) -> None:
-        """Take pages that can be written anew out of the table: of that size, and nobody else's."""
-        handles = self._handles
+    def _begin_refills(
+        self, requests: list[Request], backend: blocks.Backend, place: str
+    ) -> frozenset[bytes]:
+        """Take pages that can be written anew out of the table; return those that others have."""
+        handles, others = self._handles, []
         for request in requests:
             handle = handles.pages.get(request.name)
             if handle is None or not request.fits(handle, backend, place):
@@ -247,6 +251,8 @@ class Owner:
             else:
                 del handles.refilling[handle.page]
                 request.refilled = None
+                others.append(handle.page.uuid)
+        return frozenset(others)
 
     def _own(self, requests: list[Request], *, replace: bool) -> None:
         """List pages under their names (steps 2 to 6)."""
@@ -316,10 +322,6 @@ class Owner:
             request.lent = page.value(request.name, handles.rebuild)  # an array: no code of others
         return handle
 
-    @in_turn
-    def _end_unowned(self, requests: list[Request]) -> None:
-        self._end(requests)
-
     def _end(self, requests: list[Request]) -> None:
         """Let go of what is not in the table: new pages, and refills that came to nothing."""
         handles = self._handles
@@ -343,3 +345,5 @@ class Owner:
                 handles.refilling.pop(page, None)
                 page.block.share()
                 request.refilled = None
+
+    _end_unowned = in_turn(_end)

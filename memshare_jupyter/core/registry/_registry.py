@@ -22,6 +22,7 @@ from memshare_jupyter.core.registry._attach import Viewer
 from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
+from memshare_jupyter.core.registry._keeping import Keeper
 from memshare_jupyter.core.registry._look import Claim, Looks, without_collecting
 from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._replicas import Replicas
@@ -62,6 +63,8 @@ class Registry:
         self.detach = viewer.detach
         self.adopt = Adopter(self._handles, viewer).adopt
         self.replicas = Replicas(self._handles, viewer, self.snapshot)
+        keeper = Keeper(self._handles)
+        self.keep, self.rest = keeper.keep, keeper.rest
 
     @property
     def turn(self) -> Turn:
@@ -77,7 +80,15 @@ class Registry:
     @in_turn
     def views(self) -> list[str]:
         """Return the pages this process has views of, as ``namespace.variable``."""
-        return sorted({str(handle.entry.name) for handle in self._handles.views.values()})
+        used = [h for h in self._handles.views.values() if h.page.in_use]
+        return sorted({str(handle.entry.name) for handle in used})
+
+    @in_turn
+    def mapped(self, names: Collection[str]) -> list[range]:
+        """Return the addresses at which this process has views of pages mapped."""
+        handles = [h for h in self._handles.views.values() if str(h.entry.name) in names]
+        pages = [handle.page for handle in handles]
+        return [range(p.address, p.address + p.block.size_bytes) for p in pages]
 
     def snapshot(self) -> Snapshot:
         """Return every page of this user on this host, and who holds it.
@@ -222,7 +233,10 @@ class Registry:
     ) -> tuple[list[str], list[str]]:
         handles = self._handles
         names = [name for name, h in handles.pages.items() if owned and meant(h)]
-        views = [h for h in handles.views.values() if viewed and meant(h)]
+        views = [h for h in handles.views.values() if viewed and meant(h) and h.page.in_use]
+        for handle in handles.views.values():
+            if viewed and meant(handle):
+                handles.endings.append(handle.page.uuid)
         uuids = {handle.page.uuid for handle in (*(handles.pages[name] for name in names), *views)}
         for name in names:
             handles.drop_page(name, released=released)
@@ -230,11 +244,11 @@ class Registry:
             if owned and meant(handle):
                 handles.ledger.withdraw(handle.slot, handle.entry)
         for handle in views:
-            handle.kept = False
+            handle.held = False
             handle.page.drop()
         ended = {*names, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
-        left = [h for h in handles.views.values() if h.page.mapped and h.page.uuid in uuids]
+        left = [h for h in handles.views.values() if h.page.in_use and h.page.uuid in uuids]
         return sorted(map(str, ended)), sorted({str(handle.entry.name) for handle in left})
 
     def before_fork(self) -> None:

@@ -109,14 +109,14 @@ class Replicas:
         """
         found = self._state(wanted)
         if found == "replica":
-            taken = self._viewer.take(Wanted(wanted.name, wanted.uuid), "r", keep=True)
+            taken = self._viewer.take(Wanted(wanted.name, wanted.uuid), "r", hold=True)
             if taken.handle.page.edition != wanted.edition:
                 raise claims.gone(wanted.name, wanted.uuid)
         return found != "nowhere"
 
     def view(self, wanted: Reference) -> object:
         """Return what keeps a page on this host as long as it exists; raises as `attach` does."""
-        return self._viewer.take(Wanted(wanted.name, wanted.uuid), "r", keep=False)
+        return self._viewer.take(Wanted(wanted.name, wanted.uuid), "r", hold=False)
 
     @in_turn
     def _state(self, wanted: Reference) -> str:
@@ -189,7 +189,7 @@ class Replicas:
             if isinstance(handles.unlisted, OSError):
                 raise_if_unusable(handles.unlisted, handles.ledger.directory)
             raise copy.copy(handles.unlisted)
-        handle.kept = True
+        handle.held = True
         self._made[entry.uuid] = _Made(handle, end, state_at)
 
     @in_turn_or_later(lambda: None)
@@ -200,7 +200,7 @@ class Replicas:
             made.end[made.state_at] = _format.RELEASED
         handle = self._handles.views.get((uuid, "r"))
         if handle is not None:
-            handle.kept = False
+            handle.held = False
             handle.page.drop()
 
     @in_turn

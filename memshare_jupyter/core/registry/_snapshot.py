@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName
 
+Role = Literal["owner", "view", "kept"]
 State = Literal["active", "writable", "draining", "orphaned"]
 
 
@@ -20,8 +21,9 @@ class Holder(NamedTuple):
         The process, as its own pid namespace numbers it.
     label : str
         What the process calls itself, such as ``"kernel"`` or ``"engine 0"``; may be empty.
-    role : {"owner", "view"}
-        Whether it registered the page or attached it.
+    role : {"owner", "view", "kept"}
+        Whether it registered the page or attached it; ``"kept"`` of an engine that does not use
+        it now, and has it mapped for its next call. It lets go when the owner does.
     since : float
         When the claim began, in seconds since 1970.
     here : bool
@@ -34,7 +36,7 @@ class Holder(NamedTuple):
 
     pid: int
     label: str
-    role: Literal["owner", "view"]
+    role: Role
     since: float
     here: bool
     pid_namespace: int = 0
@@ -72,7 +74,7 @@ class PageInfo(NamedTuple):
         ``draining``: released by its owner, still viewed. ``orphaned``: its owner ended, and it
         can still be attached by its name.
     holders : tuple of Holder
-        The owner first, then the viewers by age.
+        The owner first, then the viewers by age, then those that only keep it.
     uuid : str
         Tells it from earlier pages of the same name.
     """
@@ -104,7 +106,7 @@ class PageInfo(NamedTuple):
 
     @property
     def handles(self) -> int:
-        """Number of claims on it: the owner's and the views."""
+        """Number of claims on it: the owner's, the views, and those that are kept."""
         return len(self.holders)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import traceback
 
 
@@ -14,3 +15,8 @@ def let_go(error: BaseException | None) -> None:
                 with contextlib.suppress(RuntimeError):  # it goes on
                     frame.clear()
         error = error.__cause__ or error.__context__
+
+
+def alone(error: Exception) -> Exception:
+    """Return an error without its traceback, whose frames keep what their callers have."""
+    return copy.copy(error)

@@ -50,6 +50,8 @@ class Turn:
         Called at the end of each turn; says whether there is something for it to do.
     repair : callable
         Called when a turn ends by an exception that is not ours.
+    afterwards : callable
+        Called after turns, in none: what it does may wait for others.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Turn:
         tidy: Callable[[], None],
         untidy: Callable[[], bool],
         repair: Callable[[], None],
+        afterwards: Callable[[], None],
     ) -> None:
         self._lock = LOCK
         self._inside = False
@@ -66,6 +69,7 @@ class Turn:
         self._tidy = tidy
         self._untidy = untidy
         self._repair = repair
+        self._afterwards = afterwards
 
     def take(self, act: Callable[[], _R], put_off: Callable[[], Any] | None) -> _R:
         """Do `act` in a turn; when this thread's turn goes on already, put it off or refuse it."""
@@ -135,6 +139,8 @@ class Turn:
                 except Exception as error:  # noqa: BLE001 -- nobody is there to hear of it
                     told = _descriptors.explained(error)
                     sys.excepthook(type(told), told, error.__traceback__)
+        if not _is_mine():
+            self._afterwards()
 
     def begin_in_child(self) -> bool:
         """Have no turn go on in a forked child; says whether none went on when it was forked."""

@@ -9,10 +9,11 @@ import json
 import operator
 import pickle
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from memshare_jupyter.core.values import _arrays as arrays
+from memshare_jupyter.core.values._alike import Alike
 from memshare_jupyter.core.values._arrays import ArrayBuilder
 from memshare_jupyter.core.values._sent import note
 from memshare_jupyter.core.values._view import goes_to_a_file
@@ -93,9 +94,15 @@ class Elements(Sequence[Any]):
     Pickling sends a reference once `by_reference` was told how, as pickling a view does.
     """
 
-    def __init__(self, length: int, build_one: Callable[[int], Any]) -> None:
+    def __init__(
+        self,
+        length: int,
+        build_one: Callable[[int], Any],
+        build_some: Callable[[int, int], Collection[Any]] | None = None,
+    ) -> None:
         self._length = length
         self._build_one = build_one
+        self._build_some = build_some
         self._reduced: tuple[Any, ...] | None = None
 
     def by_reference(self, *reduced: Any) -> Elements:
@@ -118,6 +125,10 @@ class Elements(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         for i in range(self._length):
             yield self[i]
+
+    def some(self, start: int, stop: int) -> Collection[Any] | None:
+        """Return some of them, if that is faster than to ask for each; arrays are plain ones."""
+        return None if self._build_some is None else self._build_some(start, stop)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reduced is None or goes_to_a_file():
@@ -173,7 +184,11 @@ class _Builder:
         raise ValueError(f"unknown kind {kind!r}")
 
     def elements(self, form: dict[str, Any]) -> Elements:
-        length, table = operator.index(form["length"]), operator.index(form["table"])
+        length = operator.index(form["length"])
+        if "alike" in form:
+            alike = Alike(form["alike"], length, len(self._page), self._make)
+            return Elements(length, alike.__getitem__, alike.some)
+        table = operator.index(form["table"])
         if min(length, table) < 0 or table + length * ELEMENT.size > len(self._page):
             raise ValueError(f"a table of {length} at byte {table} does not fit its page")
 

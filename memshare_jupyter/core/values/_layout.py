@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,38 @@ class FilePart:
                 done += count
 
 
-Part = np.ndarray[Any, Any] | bytes | FilePart
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Small arrays of one form that go into the page one behind the other, so many bytes apart."""
+
+    arrays: Sequence[np.ndarray[Any, Any]]
+    step_bytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """All that they take."""
+        return len(self.arrays) * self.step_bytes
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes, a few megabytes at a time."""
+        at_once = _BLOCK_BYTES // self.step_bytes
+        for start in range(0, len(self.arrays), at_once):
+            some = self.arrays[start : start + at_once]
+            packed = np.concatenate([one.reshape(1, -1) for one in some]).view(np.uint8)
+            apart = np.zeros((len(some), self.step_bytes), np.uint8)
+            apart[:, : packed.shape[1]] = packed
+            yield _bytes(apart)
+
+    def stands_at(self, address: int) -> bool:
+        """Say whether the arrays themselves stand there."""
+        step = self.step_bytes
+        return all(
+            one.flags.c_contiguous and one.ctypes.data == address + i * step
+            for i, one in enumerate(self.arrays)
+        )
+
+
+Part = np.ndarray[Any, Any] | bytes | FilePart | Stack
 
 
 class Layout:
@@ -65,7 +96,7 @@ class Layout:
         self._placed: dict[tuple[Any, ...], int] = {}
         self._large = _Ranges()
 
-    def place(self, part: bytes | FilePart, alignment: int = ALIGNMENT) -> int:
+    def place(self, part: bytes | FilePart | Stack, alignment: int = ALIGNMENT) -> int:
         """Reserve room for `part` behind the others and return where it begins."""
         self.in_memory = self.in_memory and not isinstance(part, FilePart)
         size_bytes = len(part) if isinstance(part, bytes) else part.nbytes
@@ -110,7 +141,10 @@ class Layout:
             if isinstance(part, bytes):
                 yield offset, part
                 continue
-            blocks = part.blocks() if isinstance(part, FilePart) else _contiguous_blocks(part)
+            if isinstance(part, FilePart | Stack):
+                blocks = part.blocks()
+            else:
+                blocks = _contiguous_blocks(part)
             at = offset
             for block in blocks:
                 yield at, block
@@ -132,6 +166,11 @@ class Layout:
         for offset, part in self._parts:
             if isinstance(part, bytes):
                 text: bytes | memoryview = part
+            elif isinstance(part, Stack):
+                if not part.stands_at(address + offset):
+                    return False
+                there += 1
+                continue
             elif isinstance(part, FilePart) or not part.flags.c_contiguous:
                 return False
             elif part.ctypes.data == address + offset:

@@ -9,7 +9,7 @@ kind                descriptor
 ``array``           form of one array, see `arrays`
 ``list``, ``tuple``  the number of elements and the offset of a table of (offset, length) pairs,
                     each the place of one element's own descriptor: element *i* is reached
-                    without reading the others
+                    without reading the others. Or the form of one array, see `_alike`
 ``dict``            the same for its values; its keys are a pickle
 ``value``           a number, short text, or None: itself, since lists may have a great many
 ``pickle``          anything else: the place of a pickle, and those of its buffers
@@ -28,8 +28,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from memshare_jupyter.core.values import _alike, _gate, _objects, _subclasses
 from memshare_jupyter.core.values import _arrays as arrays
-from memshare_jupyter.core.values import _gate, _objects, _subclasses
 from memshare_jupyter.core.values._about import About
 from memshare_jupyter.core.values._elements import ELEMENT, Elements
 from memshare_jupyter.core.values._layout import Layout
@@ -153,6 +153,11 @@ class _Describer:
             self._inside.pop()
 
     def _elements(self, items: Iterable[Any], keys: Iterable[Any]) -> dict[str, Any]:
+        items = list(items)
+        if (alike := _alike.describe(items, self.layout)) is not None:
+            form, unshared_bytes = alike
+            self.unshared_bytes += unshared_bytes
+            return {"length": len(items), "alike": form}
         forms = []
         for key, item in zip(keys, items, strict=True):
             try:

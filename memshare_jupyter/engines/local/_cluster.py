@@ -10,16 +10,15 @@ import atexit
 import os
 import sys
 import threading
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from memshare_jupyter.engines.local._cores import default_engines
 from memshare_jupyter.engines.local._link import TetherLink
+from memshare_jupyter.engines.local._starting import starting
 from memshare_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ipyparallel import Client, DirectView
 
@@ -50,7 +49,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
         less than this process may use cores, but two where there are two; a control group's
         quota and its memory count. If more engines are running they stay: take ``.view(n)``.
     quiet : bool, default False
-        Do not write the line of progress to standard error.
+        Do not show the line of progress: ordinary output of a notebook, else on standard error.
 
     Returns
     -------
@@ -74,6 +73,13 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     Ctrl-C in a terminal does not reach them. Their files live in a private temporary
     directory, and configuration in IPython profiles does not apply to them. Connections are
     authenticated and restricted to the loopback interface.
+
+    Examples
+    --------
+    >>> from memshare_jupyter import local_cluster
+    >>> cluster = local_cluster(1, quiet=True)
+    >>> cluster.view(1).apply_sync(abs, -3)
+    [3]
     """
     if n is not None and n < 1:
         message = f"a cluster needs at least one engine, not {n}"
@@ -132,6 +138,13 @@ class LocalCluster:
         How many engines there are when none has died.
     usual : int
         How many of them a call uses that does not say; 0 if that was not said either.
+
+    Examples
+    --------
+    >>> from memshare_jupyter import local_cluster
+    >>> cluster = local_cluster(1, quiet=True)
+    >>> cluster.running, cluster.n >= 1
+    (True, True)
     """
 
     client: Client
@@ -145,7 +158,7 @@ class LocalCluster:
         self.target = self.usual = 0
         self._stopped = False
         self._ends: list[Callable[[], None]] = []
-        with _progress(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
+        with starting(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
             self._link = TetherLink()
             atexit.register(self.stop)
             try:
@@ -234,7 +247,7 @@ class LocalCluster:
         while True:
             missing = max(n, self.target) - self.n
             if missing > 0:
-                with _progress(f"{lost}starting {_engines(missing)}", quiet=quiet):
+                with starting(f"{lost}starting {_engines(missing)}", quiet=quiet):
                     self._start(missing)
             else:
                 self._start(0)  # an interrupt may have ended the wait of an earlier call
@@ -254,21 +267,6 @@ class LocalCluster:
             self._numbered += n
             self.target = max(self.target, len(self._link.engines))
         self._link.wait(lambda: self._link.engines <= {*self.client.ids}, new)
-
-
-@contextmanager
-def _progress(what: str, *, quiet: bool) -> Iterator[None]:
-    """Write one line to standard error: what is being done, then how long it took."""
-    write = (lambda _text: None) if quiet else sys.stderr.write
-    begin = time.monotonic()
-    write(f"{what} ... ")
-    sys.stderr.flush()
-    try:
-        yield
-    except BaseException:
-        write("failed\n")
-        raise
-    write(f"{time.monotonic() - begin:.1f} s\n")
 
 
 def _engines(n: int) -> str:

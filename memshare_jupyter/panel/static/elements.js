@@ -22,9 +22,6 @@ function svg(tag, attributes = {}, ...children) {
 
 const ICONS = {
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
-  detach:
-    "M6.5 9.5l3-3M7 4.5l1.6-1.6a3.2 3.2 0 0 1 4.5 4.5L11.5 9M9 11.5l-1.6 1.6a3.2 3.2 0 0 1-4.5-4.5L4.5 7M3 3l10 10",
-  release: "M3 7.5h10v6H3zM5.2 7.5V5a2.8 2.8 0 0 1 5.4-1",
 };
 
 function icon(name) {

@@ -1,7 +1,5 @@
 // The page of the live panel: a view for each output that shows it, drawn at most once a frame.
 
-const NARROW_PX = 560; // below this width what an opened row tells is left out elsewhere
-
 class View {
   constructor(store, el) {
     this.store = store;
@@ -70,6 +68,7 @@ class View {
       this.notice,
       this.runs.element,
       this.table.element,
+      this.table.handle,
       this.empty,
       h("div", { class: "ms-foot" }, this.message, this.host),
       this.questions.element,
@@ -82,6 +81,7 @@ class View {
     if (width === this.width) return;
     this.width = width;
     this.root.classList.toggle("ms-narrow", width < NARROW_PX);
+    this.root.classList.toggle("ms-medium", width < MEDIUM_PX);
     this.table.fit(width);
     this.schedule();
   }

@@ -3,7 +3,6 @@
 // Each function returns the row's element and a function that brings it up to date.
 
 function groupRow(table, { namespace }) {
-  const cells = new Map();
   const hue = table.store.hues.get(namespace);
   const gc = h(
     "button",
@@ -12,31 +11,31 @@ function groupRow(table, { namespace }) {
       "aria-label": `Release all of ${namespace}`,
       onclick: () => table.questions.gc(namespace),
     },
-    icon("release"),
-    h("span", { class: "ms-wide" }, " all …"),
+    "Release all …",
   );
   const many = h("span", { class: "ms-muted" });
   const element = h("tr", { class: "ms-group" });
-  for (const column of table.columns) {
-    const css = `ms-c-${column.key}${column.numeric ? " ms-n" : ""}`;
-    if (column.key === "name")
-      element.append(
-        h(
-          "th",
-          { class: css, scope: "row" },
-          h("span", { class: `ms-swatch ms-hue-${hue}`, "aria-hidden": "true" }),
-          h("span", { class: "ms-namespace", title: namespace }, namespace),
-          " ",
-          many,
-        ),
-      );
-    else if (column.key === "actions") element.append(h("td", { class: css }, gc));
-    else {
-      const cell = h("td", { class: css });
-      if (column.sum) cells.set(column, cell);
-      element.append(cell);
-    }
+  // The name has the room up to the first sum, and the button that behind the last one.
+  const sums = table.columns.filter((column) => column.sum);
+  const first = table.columns.indexOf(sums[0]);
+  const last = table.columns.indexOf(sums.at(-1));
+  const name = h(
+    "th",
+    { class: "ms-c-name", scope: "row", colspan: first },
+    h("span", { class: `ms-swatch ms-hue-${hue}`, "aria-hidden": "true" }),
+    h("span", { class: "ms-namespace", title: namespace }, namespace),
+    " ",
+    many,
+  );
+  const cells = new Map();
+  element.append(name);
+  for (const column of table.columns.slice(first, last + 1)) {
+    const cell = h("td", { class: `ms-c-${column.key} ms-n` });
+    if (column.sum) cells.set(column, cell);
+    element.append(cell);
   }
+  const rest = table.columns.length - last - 1;
+  element.append(h("td", { class: "ms-c-actions", colspan: rest }, gc));
   let shown;
   let held;
   const update = ({ pages }) => {
@@ -76,20 +75,20 @@ function pageRow(table, { page }) {
   const release = h(
     "button",
     {
-      class: "ms-icon",
+      class: "ms-button ms-small",
       "aria-label": `Release ${name}`,
       onclick: () => table.questions.release(shown),
     },
-    icon("release"),
+    "Release",
   );
   const detach = h(
     "button",
     {
-      class: "ms-icon",
+      class: "ms-button ms-small",
       "aria-label": `Detach ${name}`,
       onclick: () => table.questions.detach(shown),
     },
-    icon("detach"),
+    "Detach",
   );
   const element = h("tr", { class: "ms-page", "data-page": name });
   for (const column of table.columns) {
@@ -103,7 +102,9 @@ function pageRow(table, { page }) {
     else if (column.key === "actions")
       cell.append(
         release,
+        " ",
         detach,
+        " ",
         copyButton(table.store, snippet(page), `Copy attach snippet of ${name}`),
       );
     else cells.set(column, cell);
@@ -126,7 +127,7 @@ function pageRow(table, { page }) {
             "span",
             { class: `ms-state ms-${now.state}`, title: about },
             h("span", { "aria-hidden": "true" }, sign),
-            ` ${now.state}`,
+            h("span", { class: "ms-state-name" }, ` ${now.state}`),
           ),
         );
       } else {
@@ -248,9 +249,15 @@ function factsOf(page, at) {
     ["owner", ownerOf(page)],
     ["mode", page.mode === "r" ? "r: views read only" : "r+: views may write"],
     ["age", span(at - page.created)],
-    ["handles", `${page.holders.length}, of them ${count(viewsOf(page), "view")}`],
+    ["handles", handlesOf(page)],
     ["state", `${page.state}: ${STATES[page.state][1]}`],
   ];
+}
+
+function handlesOf(page) {
+  const kept = page.holders.filter((holder) => holder.role === "kept").length;
+  const views = `${page.holders.length}, of them ${count(viewsOf(page), "view")}`;
+  return kept ? `${views}, and ${number.format(kept)} kept mapped for the next call` : views;
 }
 
 function holderRow(table, holder) {
@@ -262,7 +269,7 @@ function holderRow(table, holder) {
   const element = h(
     "tr",
     {},
-    h("th", { scope: "row" }, holder.label || (holder.here ? "kernel" : "–")),
+    h("th", { scope: "row" }, holder.label || (holder.here ? "this kernel" : "–")),
     h("td", { class: "ms-n" }, `${holder.pid}`),
     h("td", { class: "ms-n ms-wide" }, ENGINE.exec(holder.label)?.[1] ?? "–"),
     h("td", { class: "ms-wide" }, table.store.host),
@@ -294,9 +301,13 @@ function chipElement(chip) {
   const sign = h("span", { "aria-hidden": "true" }, chip.owner ? "◆ " : "");
   return h(
     "span",
-    { class: `ms-chip${chip.owner ? " ms-owner" : ""}`, title: chip.title },
+    {
+      class: `ms-chip${chip.owner ? " ms-owner" : ""}${chip.kept ? " ms-kept" : ""}`,
+      title: chip.title,
+    },
     sign,
     chip.text,
     chip.owner ? h("span", { class: "ms-hidden" }, " (owner)") : "",
+    chip.kept ? " kept" : "",
   );
 }

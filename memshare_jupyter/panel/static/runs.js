@@ -61,7 +61,11 @@ class Runs {
       },
       "Interrupt the cell",
     );
-    row.list = h("div", { class: "ms-engines" });
+    const scrollable = { role: "group", tabindex: "0", "aria-label": `Engines of ${run.title}` };
+    row.list = h("div", { class: "ms-engines", ...scrollable });
+    row.until = h("span");
+    const about = "A block is work until items were done; a high red one has failures";
+    row.axis = h("div", { class: "ms-axis", title: about }, h("span", {}, "0 s"), row.until);
     row.element = h(
       "div",
       { class: "ms-run", role: "group", "aria-label": run.title },
@@ -74,6 +78,7 @@ class Runs {
       ),
       row.bar,
       row.list,
+      row.axis,
       row.interrupt,
     );
     return row;
@@ -91,28 +96,19 @@ class Runs {
     setAttribute(row.cancel, "aria-label", `${verb} ${run.title}`);
     row.cancel.disabled = run.stopping || !this.store.alive;
     row.interrupt.hidden = run.stopping || !this.store.unheard.has(run.id);
-    const most = Math.max(run.total / Math.max(1, run.engines.length), ...run.done);
+    const { lanes, failed, slot_s } = run.stream;
+    const slots = Math.max(0, ...Object.values(lanes).map((lane) => lane.length));
     for (const [i, engine] of run.engines.entries()) {
-      let one = row.engines.get(engine);
-      if (!one) {
-        one = {
-          fill: h("span", { class: "ms-fill" }),
-          text: h("span", { class: "ms-engine-done" }),
-        };
-        row.engines.set(engine, one);
-        row.list.append(
-          h(
-            "div",
-            { class: "ms-engine" },
-            h("span", {}, `engine ${engine}`),
-            h("div", { class: "ms-progress", "aria-hidden": "true" }, one.fill),
-            one.text,
-          ),
-        );
+      if (!row.engines.has(engine)) {
+        const lane = new Lane(engine);
+        row.engines.set(engine, lane);
+        row.list.append(lane.element);
       }
-      one.fill.style.width = `${most ? (run.done[i] / most) * 100 : 0}%`;
-      setText(one.text, number.format(run.done[i]));
+      const lane = row.engines.get(engine);
+      lane.draw(run, run.done[i], lanes[engine] ?? [], failed[engine], slots);
     }
+    row.axis.hidden = !slots;
+    setText(row.until, took(slots * slot_s));
   }
 }
 

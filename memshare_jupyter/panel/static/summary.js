@@ -1,4 +1,4 @@
-// The totals, the bar of memory, and the history.
+// The totals, the bars of what is shared and of the machine, and the history.
 
 const MOST_PARTS = 8; // of the bar: each has a width of its own, however small
 
@@ -22,9 +22,14 @@ class Summary {
     this.rooms = h("dl", { class: "ms-figures ms-rooms" });
     const size = { viewBox: "0 0 120 26", width: 120, height: 26 };
     this.spark = svg("svg", { class: "ms-spark", role: "img", ...size });
+    this.trend = h("div", { class: "ms-muted" });
+    this.shared = h("div", { class: "ms-bar ms-shared", role: "img" });
     this.bar = h("div", { class: "ms-bar", role: "img" });
-    const above = h("div", { class: "ms-summary" }, figures, this.rooms, this.spark);
-    this.element = h("div", {}, above, this.bar);
+    const trend = h("div", { class: "ms-trend" }, this.trend, this.spark);
+    const above = h("div", { class: "ms-summary" }, figures, this.rooms, trend);
+    const name = (text) => h("span", { class: "ms-muted", "aria-hidden": "true" }, text);
+    const bars = [name("shared"), this.shared, name("machine"), this.bar];
+    this.element = h("div", {}, above, h("div", { class: "ms-bars" }, ...bars));
   }
 
   draw() {
@@ -34,7 +39,7 @@ class Summary {
       this.drawTotals();
     }
     this.drawRooms();
-    this.drawBar(this.sums, store.total);
+    this.drawBars(this.sums, store.total);
     this.drawSpark();
   }
 
@@ -71,7 +76,8 @@ class Summary {
     );
   }
 
-  drawBar(sums, shared) {
+  /** Draw what is shared, by namespace; and the machine, of which that may be next to nothing. */
+  drawBars(sums, shared) {
     const machine = this.store.memory[0];
     if (!machine) return;
     const total = Math.max(machine.limit, shared);
@@ -90,21 +96,26 @@ class Summary {
     const signature = JSON.stringify([parts, total, Math.round((others / total) * 500)]);
     if (signature === this.barShown) return;
     this.barShown = signature;
-    const part = (bytes, title, css) =>
-      h("span", { class: css, title, style: `flex:0 0 ${((bytes / total) * 100).toFixed(3)}%` });
-    this.bar.replaceChildren(
-      ...parts.map(({ name, bytes, hue }) =>
-        part(bytes, `${name}: ${units(bytes)}`, `ms-part ms-hue-${hue}`),
-      ),
-      part(others, `other memory in use: ${units(others)}`, "ms-others"),
+    const part = (bytes, of, title, css, text = "") => {
+      const style = `flex:0 1 ${((bytes / of) * 100).toFixed(3)}%`;
+      return h("span", { class: css, title, style }, text);
+    };
+    this.shared.replaceChildren(
+      ...parts.map(({ name, bytes, hue }) => {
+        const text = `${name} ${units(bytes)}`;
+        return part(bytes, shared || 1, text, `ms-part ms-hue-${hue}`, text);
+      }),
     );
-    const named = parts
-      .map(({ name, bytes }) => `${name} ${units(bytes)}`)
-      .join(", ");
+    this.bar.replaceChildren(
+      part(shared, total, `shared: ${units(shared)}`, "ms-ours"),
+      part(others, total, `other memory in use: ${units(others)}`, "ms-others"),
+    );
+    const named = parts.map(({ name, bytes }) => `${name} ${units(bytes)}`).join(", ");
+    setAttribute(this.shared, "aria-label", `Shared: ${named || "nothing"}`);
     setAttribute(
       this.bar,
       "aria-label",
-      `Of ${units(machine.limit)} of memory, shared: ${named || "nothing"}; other memory in use: ${units(others)}; free: ${units(machine.free)}`,
+      `Of ${units(machine.limit)} of memory, shared: ${units(shared)}; other memory in use: ${units(others)}; free: ${units(machine.free)}`,
     );
   }
 
@@ -120,10 +131,12 @@ class Summary {
     for (const [i, [at, bytes]] of history.entries())
       line += i ? `H${x(at)}V${y(bytes)}` : `M${x(at)} ${y(bytes)}`;
     line += line && "H120";
+    const trend = `last ${span(now - begin)}, at most ${units(most === 1 ? 0 : most)}`;
+    setText(this.trend, trend);
     if (line === this.sparkShown) return;
     this.sparkShown = line;
     const first = history.length ? x(history[0][0]) : 120;
-    const label = `Shared bytes in the last ${span(now - begin)}: now ${units(this.store.total)}, at most ${units(most === 1 ? 0 : most)}`;
+    const label = `Shared bytes in the ${trend}; now ${units(this.store.total)}`;
     this.spark.replaceChildren(
       svg("title", {}, label),
       svg("path", { class: "ms-spark-base", d: "M0 25H120" }),

@@ -1,7 +1,10 @@
 // The table of pages. Of its rows only those in sight are in the document: 5,000 of them would cost
 // some hundred times the layout of the forty that can be seen.
 
+const NARROW_PX = 560; // below this width what can be done stands in an opened row only
+const MEDIUM_PX = 660; // and below this one there is no room for all words
 const ROW_PX = 26;
+const STEP_PX = 4 * ROW_PX;
 const OVERSCAN_PX = 10 * ROW_PX;
 const state = (page) => Object.keys(STATES).indexOf(page.state);
 
@@ -9,17 +12,17 @@ const state = (page) => Object.keys(STATES).indexOf(page.state);
 // the holders; `sum` makes the number in a namespace's row.
 const COLUMNS = [
   { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 925, of: (p) => p.kind },
+  { key: "kind", title: "Kind", from: 1084, of: (p) => p.kind },
   {
     key: "shape",
     title: "Shape",
-    from: 612,
+    from: 772,
     numeric: true,
     of: shapeOf,
     by: (p) => p.shape.reduce((a, b) => a * b, 1),
   },
-  { key: "dtype", title: "Dtype", from: 771, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1106, of: (p) => p.order },
+  { key: "dtype", title: "Dtype", from: 930, of: (p) => p.dtype },
+  { key: "order", title: "Order", from: 1281, of: (p) => p.order },
   {
     key: "size",
     title: "Size",
@@ -30,11 +33,11 @@ const COLUMNS = [
     sum: (p) => p.size,
     show: units,
   },
-  { key: "owner", title: "Owner", from: 1037, of: ownerOf },
+  { key: "owner", title: "Owner", from: 1213, of: ownerOf },
   {
     key: "views",
     title: "Views",
-    from: 840,
+    from: 998,
     numeric: true,
     of: (p) => number.format(viewsOf(p)),
     by: viewsOf,
@@ -44,7 +47,7 @@ const COLUMNS = [
   {
     key: "handles",
     title: "Handles",
-    from: 1193,
+    from: 1369,
     numeric: true,
     of: (p) => number.format(p.holders.length),
     by: (p) => p.holders.length,
@@ -52,17 +55,17 @@ const COLUMNS = [
     show: number.format,
   },
   { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1259, of: (p) => p.mode },
+  { key: "mode", title: "Mode", from: 1435, of: (p) => p.mode },
   {
     key: "age",
     title: "Age",
-    from: 686,
+    from: 845,
     numeric: true,
     of: (p, now) => span(now - p.created),
     by: (p) => -p.created,
   },
   { key: "state", title: "State", from: 0, by: state },
-  { key: "actions", title: "Actions", from: 0 },
+  { key: "actions", title: "Actions", from: NARROW_PX },
 ];
 
 // Numbers in names are numbers to the order: v9 before v13.
@@ -89,6 +92,44 @@ class Table {
     const onscroll = () => this.drawRows();
     this.none = h("div", { class: "ms-none", role: "status", hidden: true });
     this.element = h("div", { class: "ms-scroller", ...label, onscroll }, this.table, this.none);
+    this.handle = this.makeHandle();
+  }
+
+  /** Make the bar that changes the height of the table: by a pointer, or by the arrow keys. */
+  makeHandle() {
+    const set = (height) => {
+      const most = Math.max(4 * ROW_PX, this.element.scrollHeight);
+      const px = Math.round(Math.min(most, Math.max(4 * ROW_PX, height)));
+      this.element.style.height = this.element.style.maxHeight = `${px}px`;
+      handle.ariaValueNow = px;
+      this.drawRows();
+    };
+    const moved = (event) => set(event.clientY - this.element.getBoundingClientRect().top);
+    const onkeydown = (event) => {
+      const step = { ArrowDown: STEP_PX, ArrowUp: -STEP_PX }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      set(this.element.clientHeight + step);
+    };
+    const onpointerdown = (event) => {
+      handle.setPointerCapture(event.pointerId);
+      handle.addEventListener("pointermove", moved);
+    };
+    const onpointerup = () => handle.removeEventListener("pointermove", moved);
+    const handle = h("div", {
+      class: "ms-handle",
+      role: "separator",
+      tabindex: "0",
+      title: "Drag, or use the arrow keys, to change the height of the table",
+      "aria-label": "Height of the table",
+      "aria-orientation": "horizontal",
+      "aria-valuenow": 0,
+      onkeydown,
+      onpointerdown,
+      onpointerup,
+      onpointercancel: onpointerup,
+    });
+    return handle;
   }
 
   /** Choose the columns for which there is room. */
@@ -117,7 +158,7 @@ class Table {
       this.pages = [...this.store.pages.values()];
       this.arranged = false;
     }
-    this.element.hidden = this.pages.length === 0;
+    this.element.hidden = this.handle.hidden = this.pages.length === 0;
     if (!this.arranged) this.arrange();
     this.drawRows();
   }

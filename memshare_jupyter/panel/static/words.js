@@ -66,14 +66,14 @@ const ENGINE = /^engine (\d+)$/;
 
 /** Name a process shortly: there may be many kernels, but only one that shows this panel. */
 function called({ label, pid, here }) {
-  if (here) return "kernel";
+  if (here) return label.includes(".") ? "this notebook" : "this kernel";
   return ENGINE.test(label) ? label : `${label || "pid"} ${pid}`;
 }
 
 function ownerOf(page) {
   const owner = page.holders.find((holder) => holder.role === "owner");
   if (owner) return called(owner);
-  return `${page.ours ? "kernel" : `pid ${page.owner}`}, ${page.state === "orphaned" ? "gone" : "let go"}`;
+  return `${page.ours ? "this kernel" : `pid ${page.owner}`}, ${page.state === "orphaned" ? "gone" : "let go"}`;
 }
 
 /** Return one chip a process, or one for all engines with consecutive ids; the owner's first. */
@@ -89,7 +89,7 @@ function chipsOf(page) {
     const text = called(claims[0]);
     const owner = claims.some((claim) => claim.role === "owner");
     const engine = ENGINE.exec(text);
-    if (engine && !owner) engines.push(Number(engine[1]));
+    if (engine && !owner) engines.push([Number(engine[1]), claims[0].role]);
     else
       chips.push({
         text,
@@ -97,11 +97,15 @@ function chipsOf(page) {
         title: `${text}, pid ${claims[0].pid}: ${claims.map((claim) => claim.role).join(" and ")}`,
       });
   }
-  engines.sort((a, b) => a - b);
+  engines.sort(([a], [b]) => a - b);
   for (let i = 0, j; i < engines.length; i = j) {
-    for (j = i + 1; j < engines.length && engines[j] - engines[j - 1] <= 1;) j += 1;
-    const text = j === i + 1 ? `engine ${engines[i]}` : `engines ${engines[i]}-${engines[j - 1]}`;
-    chips.push({ text, owner: false, title: `${count(j - i, "engine")}: view` });
+    const [first, role] = engines[i];
+    const goesOn = ([id, its], last) => id - last <= 1 && its === role;
+    for (j = i + 1; j < engines.length && goesOn(engines[j], engines[j - 1][0]);) j += 1;
+    const text = j === i + 1 ? `engine ${first}` : `engines ${first}-${engines[j - 1][0]}`;
+    const kept = role === "kept";
+    const about = kept ? "kept mapped for the next call; goes with the owner's release" : role;
+    chips.push({ text, owner: false, kept, title: `${count(j - i, "engine")}: ${about}` });
   }
   if (chips.length <= 5) return chips;
   const rest = chips.splice(4);

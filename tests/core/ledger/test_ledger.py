@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import zlib
 
 import numpy as np
@@ -180,6 +181,26 @@ def test_a_reader_sees_a_file_that_was_put_back_at_its_next_look(writer):
     assert numbers(reader) == [1]
     one.run("os.unlink(mine.path); assert not mine.is_listed()")
     one.run("mine.relist(); put(2)")
+    assert numbers(reader) == [1, 2]
+
+
+def test_a_change_in_the_tick_of_a_look_is_seen_however_long_the_look_takes(writer, monkeypatch):
+    one, reader = writer
+    one.run("put(1)")
+    now_ns, late_ns, listdir = time.time_ns(), [0], os.listdir
+
+    def slow_listdir(path):
+        found = listdir(path)
+        if not late_ns[0]:
+            one.run("os.unlink(mine.path); mine.relist(); put(2)")
+            os.utime(path, ns=(now_ns, now_ns))  # in the tick of the change before
+            late_ns[0] = 10**9
+        return found
+
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + late_ns[0])
+    monkeypatch.setattr(os, "listdir", slow_listdir)
+    os.utime(reader.directory, ns=(now_ns, now_ns))
+    numbers(reader)
     assert numbers(reader) == [1, 2]
 
 

@@ -40,7 +40,9 @@ class Recorded:
         self.said = []
         self.locked = list(locked)
         self.messy = False
-        self.turn = Turn(self.begin, self.tidy, lambda: self.messy, lambda: self.note("repair"))
+        self.turn = Turn(
+            self.begin, self.tidy, lambda: self.messy, lambda: self.note("repair"), lambda: None
+        )
 
     def note(self, what):
         self.said.append(what)

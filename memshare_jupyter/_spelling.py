@@ -1,0 +1,81 @@
+"""Arguments spelt as in R: an error that says how they are spelt here. For all public functions."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[.]")
+
+
+def explained(function: Callable[..., Any], package: str) -> Callable[..., Any]:
+    """Return a public function that, called with arguments it does not take, says what it does.
+
+    Parameters
+    ----------
+    function : callable
+        In Python.
+    package : str
+        From where users import it: there it is found, too, when it is pickled.
+
+    Examples
+    --------
+    >>> def apply(X, margin, *, max_cores=None): ...
+    >>> explained(apply, "doc")([1], MARGIN=1, MAX_CORES=2)
+    Traceback (most recent call last):
+    TypeError: apply() spells it in lower case, with underscores: write margin=, max_cores=
+    >>> explained(apply, "doc")([1], 2, 3)
+    Traceback (most recent call last):
+    TypeError: apply() takes X, margin by position and the others by name: write max_cores=3
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        __tracebackhide__ = True  # IPython's: no line of the user's
+        try:
+            return function(*arguments, **named)
+        except TypeError as error:
+            entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            advice = "" if entered else _advice(function, arguments, named)
+            if not advice:
+                raise
+        raise TypeError(f"{function.__name__}() {advice}")
+
+    call.__module__ = package
+    return call
+
+
+def _advice(
+    function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]
+) -> str:
+    """Say what is to be written instead; empty if that is not known."""
+    import inspect  # noqa: PLC0415 -- slow to import, and seldom asked for
+
+    parameters = inspect.signature(function).parameters
+    by_name = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    in_place = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    ours = [_ours(name) for name in named if name not in parameters]
+    if ours and {*ours} <= {*parameters}:
+        written = ", ".join(f"{name}=" for name in ours)
+        return f"spells it in lower case, with underscores: write {written}"
+    more = arguments[len(in_place) :]
+    if more and len(more) <= len(by_name):
+        pairs = zip(by_name, more, strict=False)
+        written = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
+        return f"takes {', '.join(in_place)} by position and the others by name: write {written}"
+    return ""
+
+
+def _ours(name: str) -> str:
+    """Return how a name is spelt here.
+
+    >>> [_ours(name) for name in ("MARGIN", "MAX.CORES", "isXDiscrete", "useMPMI", "na.rm")]
+    ['margin', 'max_cores', 'x_discrete', 'use_mpmi', 'na_rm']
+    """
+    return _WORDS.sub("_", name).lower().removeprefix("is_")
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, bool | int | float | str | None) else "..."

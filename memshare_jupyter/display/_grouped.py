@@ -1,0 +1,73 @@
+"""Pages as HTML, by namespace, and no wider than the page they are on."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.registry import PageInfo
+from memshare_jupyter.display._style import ANYWHERE, HEAD, WIDE, WRAPPED, side
+
+_LONG: Final = {"page", "kind", "owner"}
+_LEFT_OUT: Final = {"order", "handles"}
+
+
+def grouped(pages: Sequence[PageInfo], rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a table of pages, in groups of the same namespace that follow each other.
+
+    Parameters
+    ----------
+    pages : sequence of PageInfo
+        What to show; one at least.
+    rows : sequence of mapping of str to str
+        The cells of each, by heading.
+    """
+    rows = [_short(row) for row in rows]
+    headings = list(rows[0])
+    heads = "".join(
+        f'<th scope="col" style="{HEAD.format(side(h))};padding-right:.5em">{html.escape(h)}</th>'
+        for h in headings
+    )
+    body = []
+    pairs = zip(pages, rows, strict=True)
+    for namespace, group in groupby(pairs, key=lambda pair: pair[0].namespace):
+        found = list(group)
+        body.append(_namespace(namespace, [page for page, _ in found], headings))
+        body += [_page(page, row) for page, row in found]
+    return (
+        f'<table style="{WIDE}"><thead><tr>{heads}</tr></thead><tbody>{"".join(body)}</tbody>'
+        "</table>"
+    )
+
+
+def _short(row: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what a page of paper has no room for: the handles are the owner and the views."""
+    cells = {**row, "dtype": f"{row['dtype']} {row['order']}".strip()}
+    return {heading: cells[heading] for heading in row if heading not in _LEFT_OUT}
+
+
+def _namespace(name: str, pages: Sequence[PageInfo], headings: Sequence[str]) -> str:
+    at = headings.index("size")
+    many = f"{len(pages):,} page{'' if len(pages) == 1 else 's'}"
+    style = f"{ANYWHERE.format('left')};padding-top:.7em"
+    number = f"{WRAPPED.format('right')};white-space:nowrap;padding-top:.7em;font-weight:600"
+    return (
+        f'<tr><th scope="rowgroup" colspan="{at}" style="{style}">{html.escape(name)} '
+        f'<span style="font-weight:normal">{many}</span></th>'
+        f'<td style="{number}">{in_units(sum(page.size_bytes for page in pages))}</td>'
+        f'<td colspan="{len(headings) - at - 1}"></td></tr>'
+    )
+
+
+def _page(page: PageInfo, row: Mapping[str, str]) -> str:
+    cells = []
+    for heading, cell in row.items():
+        style = (ANYWHERE if heading in _LONG else WRAPPED).format(side(heading))
+        # The namespace stands above; the whole name is told to those who want to copy it.
+        text = page.variable if heading == "page" else cell
+        title = f' title="{html.escape(cell)}"' if heading == "page" else ""
+        cells.append(f'<td style="{style}"{title}>{html.escape(text)}</td>')
+    return f"<tr>{''.join(cells)}</tr>"

@@ -17,10 +17,14 @@ TESTS ?=
 JOBS ?= 2
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-newest test-oldest test-pythons lint lab docs dist bench update clean
+.PHONY: demo demo-hosts test test-newest test-oldest test-pythons lint lab docs dist bench update clean
 
 demo: $(READY)
 	@$(BIN)/python notebooks/run_demo.py
+
+# Two hosts on one machine, made of namespaces: as root.
+demo-hosts: $(READY)
+	@$(BIN)/python -m tests.hosts.demo
 
 test: $(READY)
 	$(BIN)/python $(PYTEST)

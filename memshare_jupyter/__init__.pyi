@@ -5,7 +5,6 @@ from .apply import memapply as memapply
 from .apply import memlapply as memlapply
 from .core.api import adopt as adopt
 from .core.api import page_list as page_list
-from .core.api import register_file as register_file
 from .core.api import register_variables as register_variables
 from .core.api import release_variables as release_variables
 from .core.api import retrieve_metadata as retrieve_metadata
@@ -16,6 +15,7 @@ from .core.views import release_views as release_views
 from .core.views import retrieve_views as retrieve_views
 from .core.views import view_list as view_list
 from .engines import memshare_gc as memshare_gc
+from .engines.hosts import register_file as register_file
 from .engines.local import LocalCluster as LocalCluster
 from .engines.local import local_cluster as local_cluster
 from .errors import ClusterError as ClusterError

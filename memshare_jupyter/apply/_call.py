@@ -6,7 +6,7 @@ import contextlib
 import pickle
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,16 @@ from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._users_line import UsersLine, users_line
+from memshare_jupyter.core.values import references
 from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
+from memshare_jupyter.engines.hosts import by_host
 from memshare_jupyter.worker import unreadable
 
 if TYPE_CHECKING:
+    from memshare_jupyter.apply._hosts import HostRounds
+    from memshare_jupyter.core.values import Reference
     from memshare_jupyter.engines import AnyCluster, Engine
+    from memshare_jupyter.engines.hosts import Group
     from memshare_jupyter.errors import MemApplyError
 
 
@@ -65,12 +70,18 @@ def _begun(
     most = None if max_cores is None else number_of_engines(max_cores)
     with contextlib.ExitStack() as stack:
         try:
-            prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+            with references() as pages:
+                prepared = prepare(X, margin, fun, namespace, variables, **options, call=stack)
+                task = pickle.dumps(prepared.task)
             count = prepared.count
             engines = engines_of(cluster, most)[:count] if count else []
+            groups, silent = by_host(engines)
             replace = partial(replacements, cluster) if are_replaced(cluster) else None
             after = progress_after if watched else None
-            return _Call(prepared, engines, replace, after, stack, quiet=quiet)
+            if groups:
+                engines = [engine for group in groups for engine in group.engines]
+            spread = (groups, silent, pages) if groups else None
+            return _Call(prepared, task, engines, spread, replace, after, stack, quiet=quiet)
         except BaseException:
             close(stack)
             raise
@@ -83,8 +94,13 @@ class _Call:
     ----------
     prepared : Prepared
         What to do.
+    task : bytes
+        The same, pickled.
     engines : sequence of Engine
         Who shall do it.
+    spread : tuple or None
+        If they are not all on this host: them by host, those that do not say where they are, and
+        the pages that the task refers to.
     replace : callable or None
         Starts engines for those that died.
     progress_after : float or None
@@ -103,7 +119,9 @@ class _Call:
     def __init__(
         self,
         prepared: Prepared,
+        task: bytes,
         engines: Sequence[Engine],
+        spread: tuple[Sequence[Group], Sequence[Engine], Iterable[Reference]] | None,
         replace: Callable[[Sequence[int]], list[Engine]] | None,
         progress_after: float | None,
         stack: contextlib.ExitStack,
@@ -122,15 +140,25 @@ class _Call:
             stack.callback(self._results.close)
         progress = Progress(self.run, progress_after)
         stack.callback(progress.close)
-        self._rounds = Rounds(
-            *(self.run, engines, pickle.dumps(prepared.task), self._results),
-            pages=prepared.pages,
-            batch=prepared.task.batch,
-            keep_going=prepared.task.keep_going,
-            label_of=prepared.label_of,
-            watch=progress.update,
-            replace=replace,
-        )
+        how: dict[str, Any] = {
+            "batch": prepared.task.batch,
+            "keep_going": prepared.task.keep_going,
+            "label_of": prepared.label_of,
+            "watch": progress.update,
+        }
+        self._rounds: Rounds | HostRounds
+        if spread is None:
+            self._rounds = Rounds(
+                *(self.run, engines, task, self._results),
+                pages=prepared.pages,
+                replace=replace,
+                **how,
+            )
+        else:
+            # Imported here, because calls on one host need nothing of it.
+            from memshare_jupyter.apply._hosts import HostRounds  # noqa: PLC0415
+
+            self._rounds = HostRounds(self.run, task, self._results, *spread, **how)
         self._stack = stack.pop_all()
 
     def finish(self) -> Any:
@@ -181,6 +209,9 @@ class _Call:
     def warn_of_losses(self, where: Callable[[], UsersLine]) -> None:
         """Say which engines died, if any did; warn of what the function warned of."""
         self._warn_again()
+        for why in self._rounds.left_out:
+            text = f"{why}; the results are complete"
+            warnings.warn_explicit(text, RuntimeWarning, *where())
         if lost := self._rounds.lost:
             warnings.warn_explicit(
                 f"{died_text(lost)} during the call, perhaps for lack of memory; the others did "

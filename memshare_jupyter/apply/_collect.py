@@ -86,6 +86,11 @@ class Results:
             raise
         self.area_address = None if self.area is None else registry().address(self.area)
 
+    @property
+    def block(self) -> blocks.Segment:
+        """The block with the records."""
+        return self._block
+
     def recorded(self, region: int) -> list[range]:
         """Return the items of which a worker left results."""
         return [items for _, ranges, _ in self._records([region]) for items in ranges]
@@ -172,6 +177,11 @@ class Results:
             self._memory.close()
         if self.area is not None:
             self.area.close()
+
+    def bytes_of(self, items: range) -> bytes:
+        """Return what the area has of some items."""
+        assert self.form is not None  # noqa: S101 -- it was declared before
+        return self._read_area(self.form, items).tobytes()
 
     def _read_area(self, form: layout.Form, items: range) -> np.ndarray[Any, Any]:
         dtype, shape = form

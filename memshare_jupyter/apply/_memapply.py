@@ -55,8 +55,10 @@ def memapply(
         Where names are looked up and what the call needs is registered; by default that of the
         page `X`, else the name of `fun`, and ``"unnamed"`` for a lambda.
     cluster : Client, DirectView, Cluster, LocalCluster or None
-        ipyparallel's, with engines on this host, or what `local_cluster` returned. With None a
-        local cluster is started, kept for later calls, and ended with this process.
+        ipyparallel's, with engines on this host or on several, or what `local_cluster` returned.
+        With None a local cluster is started, kept for later calls, and ended with this process.
+        Each host gets what the call needs once, and keeps it until it is released. A Client of
+        dask.distributed does as well: each of its workers is an engine.
     vars : mapping of str to value, or sequence of str
         Further arguments of `fun`: values to register for the call, or names of variables that
         are registered in `namespace` already.
@@ -120,7 +122,7 @@ def memapply(
         What is to be shared, or the array of the results, does not fit.
     ClusterError
         There are no engines, all of them died, or the cluster is gone. Or an engine differs from
-        this process in what a call needs: Python, this package, host or runtime directory.
+        this process in what a call needs: Python, this package or runtime directory.
     concurrent.futures.CancelledError
         The run was cancelled, from the panel or by its `Run.cancel`.
 
@@ -130,7 +132,8 @@ def memapply(
         `fun` or `vars` have a generator of random numbers in them. Each engine gets a copy of it,
         and they all draw the same numbers: pass `seed`.
     RuntimeWarning
-        Engines died. The others did their work, and the results are complete.
+        Engines died, or hosts took no part. The others did their work, and the results are
+        complete.
 
     Notes
     -----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -78,6 +79,16 @@ class Queue:
         self._shares = shares
         self._lines = lines
         self.address = self._memory.address
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+        return self._block.fd
+
+    @property
+    def control(self) -> mmap.mmap:
+        """What says how far the workers are, see `worker.layout`."""
+        return self._control
 
     def cancel(self, *, at_once: bool = False) -> None:
         """Tell the workers to stop before their next item, or in the one they are at."""

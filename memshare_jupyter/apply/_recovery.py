@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from memshare_jupyter.worker import layout
+from memshare_jupyter.errors import MemApplyError
+from memshare_jupyter.worker import killed, layout
 
 _ATTEMPTS: Final = 2
 
@@ -29,12 +30,14 @@ class Recovery:
     ----------
     given_up : dict of range to list of int
         Items at which too many workers died, and who these were.
+    unit : int
+        How many items are blamed together, because the function gets them together.
     """
 
     def __init__(self, items: int, batch: int) -> None:
         self.given_up: dict[range, list[int]] = {}
         self._items = items
-        self._unit = max(1, batch)
+        self.unit = max(1, batch)
         self._died_at: dict[range, list[int]] = {}
 
     def died(self, who: int, claimed: Iterable[range], done: int, step: int = 1) -> None:
@@ -46,7 +49,7 @@ class Recovery:
             if done < len(chunk):
                 first = chunk.start + done
                 for start in range(first, min(first + step, chunk.stop)):
-                    unit = range(start, min(start + self._unit, chunk.stop))
+                    unit = range(start, min(start + self.unit, chunk.stop))
                     tried = self._died_at.setdefault(unit, [])
                     tried.append(who)
                     if len(tried) == _ATTEMPTS:
@@ -54,9 +57,23 @@ class Recovery:
                 return
             done -= len(chunk)
 
+    def errors(
+        self, title: str, label_of: Callable[[int], str | None]
+    ) -> dict[range, MemApplyError]:
+        """Return errors for the items of a call that were given up."""
+        return {
+            items: killed(title, items, engines, label_of(items.start))
+            for items, engines in self.given_up.items()
+        }
+
     def left(self, recorded: Iterable[range]) -> list[range]:
         """Return the items that have no result and were not given up."""
         return _gaps([*recorded, *self.given_up], self._items)
+
+    @property
+    def suspects(self) -> list[range]:
+        """The items at which a worker may have died; to be handed out last, each alone."""
+        return list(self._died_at)
 
     def ranges(self, recorded: Sequence[range], workers: int) -> list[tuple[int, int]]:
         """Return what to hand out in the next round, suspects last and alone."""

@@ -22,7 +22,7 @@ from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._stopping import GRACE_S, stop, working
 from memshare_jupyter.engines import Engine, Messages, kept_for
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import Failure, Place, Said, World, killed, layout
+from memshare_jupyter.worker import Failure, Place, Said, World, layout
 
 _POLL_S: Final = 0.05
 
@@ -55,6 +55,8 @@ class Rounds:
     ----------
     lost : list of int
         The engines that died.
+    left_out : list of str
+        Which hosts took no part and why: none.
     said : list of Said
         What the function printed and warned of, by engine.
     """
@@ -88,6 +90,7 @@ class Rounds:
         self.said: list[Said] = []
         self._worked: list[int] = []  # in region i, engine number self._worked[i] left results
         self.lost: list[int] = []
+        self.left_out: list[str] = []
 
     @property
     def regions(self) -> int:
@@ -139,10 +142,7 @@ class Rounds:
 
     def given_up(self) -> dict[range, MemApplyError]:
         """Return errors for the items at which one engine after another died."""
-        return {
-            items: killed(self._run.title, items, engines, self._label_of(items.start))
-            for items, engines in self._recovery.given_up.items()
-        }
+        return self._recovery.errors(self._run.title, self._label_of)
 
     def _round(self, task: bytes, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Have the engines work on a queue until it is empty; return those that died."""
@@ -182,7 +182,7 @@ class Rounds:
                 self._note(queue)
             if self._listen(messages):
                 stop(queue, messages, engines)
-                first_failure = min(self._listen(messages), key=_rank)
+                first_failure = first_of(self._listen(messages))
                 self._run.stream.fail(first_failure.engine)
                 raise first_failure.as_error(self._label_of)
             claimed, done, steps = queue.claimed(), queue.done(), queue.steps()
@@ -290,8 +290,12 @@ class Rounds:
             )
 
 
-def _rank(failure: Failure) -> tuple[bool, bool, int]:
-    # The first in the order of items, so that a call fails alike however it was shared out; an
-    # engine that was stopped for it is no reason.
-    interrupted = failure.error.startswith("KeyboardInterrupt")
-    return interrupted, failure.items is None, failure.items.start if failure.items else 0
+def first_of(failures: Sequence[Failure]) -> Failure:
+    """Return the first in the order of items: so a call fails alike however it was shared out."""
+
+    def rank(failure: Failure) -> tuple[bool, bool, int]:
+        # An engine that was stopped for it is no reason.
+        interrupted = failure.error.startswith("KeyboardInterrupt")
+        return interrupted, failure.items is None, failure.items.start if failure.items else 0
+
+    return min(failures, key=rank)

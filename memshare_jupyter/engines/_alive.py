@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from memshare_jupyter.engines._dask import Workers
 from memshare_jupyter.engines.local import running_cluster
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def why_gone(client: Client) -> str:
     Our own tether says what became of a controller. That of another cluster is asked for a
     connection once a second: it is gone when its host refuses one.
     """
+    if isinstance(client, Workers):
+        return client.why_gone()
     if client._closed:
         return "its client was closed"
     local = running_cluster()

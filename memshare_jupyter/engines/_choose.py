@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from memshare_jupyter.engines._alive import why_gone
+from memshare_jupyter.engines._dask import is_dask, workers_of
 from memshare_jupyter.engines.local import (
     LocalCluster,
     cluster_for_call,
@@ -48,7 +49,8 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
     Parameters
     ----------
     cluster : Client, DirectView, Cluster, LocalCluster or None
-        ipyparallel's, or ours; None means the local cluster, which is started if need be.
+        ipyparallel's, or ours; a dask Client; None means the local cluster, which is started if
+        need be.
     max_cores : int, optional
         Use at most so many engines; with no `cluster`, start so many. The default is all of
         them, and with no `cluster` the cores less one, at least one.
@@ -137,6 +139,9 @@ def _whole(max_cores: int | None) -> int | None:
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
     if isinstance(cluster, LocalCluster):
         return cluster.client, cluster._numbers()
+    if is_dask(cluster):
+        workers: Any = workers_of(cluster)
+        return workers, workers.ids
     # Imported here, because it takes a quarter of a second that a mere look at pages need not.
     import ipyparallel as ipp  # noqa: PLC0415
 
@@ -150,8 +155,8 @@ def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:
             return cluster.client, list(cluster.client.ids)
         return cluster.client, [targets] if isinstance(targets, int) else list(targets)
     raise TypeError(
-        f"cluster must be an ipyparallel Client, DirectView or Cluster, not {cluster!r}; "
-        "pass the client, or client[:]"
+        f"cluster must be an ipyparallel Client, DirectView or Cluster, or a dask Client, not "
+        f"{cluster!r}; pass the client, or client[:]"
     )
 
 

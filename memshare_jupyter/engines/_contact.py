@@ -4,6 +4,9 @@ What goes to an engine is bytes that name functions of this package, and never t
 one version of Python crashes another, and that of one version of this package does not fit another.
 With the first bytes for an engine goes a text that compares before it unpickles; it is written for
 any version of Python 3, and what it finds is what the error tells the user.
+
+What needs the caller's memory, as work on its queue does, is done on its host only: for that, host
+and runtime directory are compared as well.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ def facts(expected):
         found["memshare_jupyter"] = "none (%s)" % error
         return found
     found["memshare_jupyter"] = getattr(memshare_jupyter, "__version__", "unknown")
-    if all(found[key] == expected[key] for key in found if key != "host"):
+    compared = [key for key in found if key in expected and key != "host"]
+    if "boot" in expected and all(found[key] == expected[key] for key in compared):
         from memshare_jupyter.core.ledger import runtime_directory
         directory = str(runtime_directory())
         found["runtime directory"] = directory
@@ -61,8 +65,8 @@ def met(expected, call):
 """
 _MEET: Final = "exec(source) or met(expected, call)"
 
-_known: weakref.WeakKeyDictionary[Client, set[int]] = weakref.WeakKeyDictionary()
-"""The engines of each client that were compared."""
+_known: weakref.WeakKeyDictionary[Client, dict[int, bool]] = weakref.WeakKeyDictionary()
+"""The engines of each client that were compared, and whether their hosts were."""
 
 
 class _Call:
@@ -76,17 +80,24 @@ class _Call:
 
 
 def request(
-    engine: Engine, function: Callable[..., Any], arguments: tuple[Any, ...]
+    engine: Engine, function: Callable[..., Any], arguments: tuple[Any, ...], *, here: bool
 ) -> tuple[Any, ...]:
-    """Return a builtin, and its arguments, that make an engine call a function of this package."""
+    """Return a builtin, and its arguments, that make an engine call a function of this package.
+
+    With `here`, only if it is on this host.
+    """
     call = pickle.dumps(_Call(function, arguments))
-    if engine.number in _known.get(engine.client, ()):
+    known = _known.get(engine.client, {})
+    if engine.number in known and known[engine.number] >= here:
         return pickle.loads, call
-    return eval, _MEET, {"source": _FACTS, "expected": _expected(), "call": call}
+    expected = _expected()
+    if not here:
+        expected = {key: expected[key] for key in ("Python", "memshare_jupyter")}
+    return eval, _MEET, {"source": _FACTS, "expected": expected, "call": call}
 
 
-def answer(engine: Engine, answered: Any) -> Any:
-    """Return what the function returned.
+def answer(engine: Engine, answered: Any, *, here: bool) -> Any:
+    """Return what the function returned, which was asked for by a `request` with that `here`.
 
     Raises
     ------
@@ -95,7 +106,8 @@ def answer(engine: Engine, answered: Any) -> Any:
     """
     if isinstance(answered, dict) and "memshare differs" in answered:
         raise _mismatch(engine.number, answered["memshare differs"])
-    _known.setdefault(engine.client, set()).add(engine.number)
+    known = _known.setdefault(engine.client, {})
+    known[engine.number] = here or known.get(engine.number, False)
     return answered
 
 
@@ -121,7 +133,7 @@ def _boot() -> str:
 _ADVICE: Final = {
     "Python": "start engines with the same Python",
     "memshare_jupyter": "install the same version of memshare_jupyter in the engines' environment",
-    "boot": "use engines of this host: they share its memory",
+    "boot": "try again: it was taken for one of this host, since it did not say where it is",
     "runtime directory": (
         "start engines with the same XDG_RUNTIME_DIR, of which the runtime directory follows"
     ),

@@ -162,7 +162,8 @@ class Lines:
         try:
             name = _listener.listen(key)
             client: Any = engine.client
-            sent = client[engine.number].apply_async(*request(engine, connect, (name, key)))
+            asked = request(engine, connect, (name, key), here=True)
+            sent = client[engine.number].apply_async(*asked)
         except (RuntimeError, OSError, IndexError):
             # No room, no cluster, no such engine any more: the call's own message says so.
             _listener.accept(key)

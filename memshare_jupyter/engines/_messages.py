@@ -42,7 +42,7 @@ class Messages:
     def __init__(self) -> None:
         self.answers: list[Any] = []
         self.died: list[Engine] = []
-        self._pending: dict[Any, Engine] = {}
+        self._pending: dict[Any, tuple[Engine, bool]] = {}  # and whether it had to be here
         self._lines: dict[int, tuple[Line, Engine]] = {}
         self.gave_up = False
         self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
@@ -69,16 +69,26 @@ class Messages:
                 if line.send(CALL, pickle.dumps((task, place, pages))):
                     return
                 self._close(line)
-        self.send(engine, run, task, place)
+        self._send(engine, run, (task, place), here=True)
 
     def send(self, engine: Engine, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have an engine call a module-level function of this package.
+        """Have an engine, of whatever host, call a module-level function of this package.
 
         Raises
         ------
         ClusterError
             There is no cluster any more.
         """
+        self._send(engine, function, arguments, here=False)
+
+    def _send(
+        self,
+        engine: Engine,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        *,
+        here: bool,
+    ) -> None:
         if engine.client is None:
             self.answers.append(function(*arguments))
             return
@@ -86,13 +96,14 @@ class Messages:
             self.died.append(engine)  # since it was listed
             return
         try:
-            sent = engine.client[engine.number].apply_async(*request(engine, function, arguments))
+            asked = request(engine, function, arguments, here=here)
+            sent = engine.client[engine.number].apply_async(*asked)
         except IndexError:  # since it was looked for
             self.died.append(engine)
             return
         except (RuntimeError, OSError) as error:  # its client was closed
             raise _gone(engine, str(error)) from error
-        self._pending[sent] = engine
+        self._pending[sent] = engine, here
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for an answer or the time; say whether all are there.
@@ -131,7 +142,7 @@ class Messages:
     def give_up(self) -> None:
         """Take back what engines have not begun, and wait for no answer any more."""
         self.gave_up |= self.pending
-        for sent, engine in self._pending.items():
+        for sent, (engine, _) in self._pending.items():
             with contextlib.suppress(Exception):  # it would fail when it begins, too
                 client: Any = engine.client
                 client.abort(sent.msg_ids, targets=[engine.number], block=False)
@@ -146,7 +157,7 @@ class Messages:
         else:
             came = self._take(timeout_s, until)
         if not came:
-            waited_for = [*self._pending.values(), *self._ended]
+            waited_for = [*(engine for engine, _ in self._pending.values()), *self._ended]
             waited_for += [engine for _, engine in self._lines.values()]
             for engine in waited_for:
                 if why := why_gone(engine.client):
@@ -208,10 +219,10 @@ class Messages:
         """Take what comes by messages; say whether anything did."""
         done = futures.wait(self._pending, timeout_s, until).done
         for found in done:
-            engine = self._pending.pop(found)
+            engine, here = self._pending.pop(found)
             error = found.exception()
             if error is None:
-                self.answers.append(answer(engine, found.result()))
+                self.answers.append(answer(engine, found.result(), here=here))
             elif getattr(error, "ename", "") == "EngineError":
                 self.died.append(engine)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -16,7 +16,9 @@ from memshare_jupyter.magics._px import active_view, clients_in, is_open
 if TYPE_CHECKING:
     from ipyparallel import Client, DirectView
 
+    from memshare_jupyter.core.names import PageName
     from memshare_jupyter.engines import Engine
+    from memshare_jupyter.engines.hosts import Host, Path
     from memshare_jupyter.magics._notebook import Notebook
 
 
@@ -153,6 +155,34 @@ class Engines:
         ids = chosen_ids(targets, [engine.number for engine in engines])
         client: Any = engines[0].client
         return client.direct_view(ids)
+
+    def bring(self, targets: str, pages: Iterable[PageName], *, quiet: bool) -> None:
+        """See to it that pages can be attached on engines, of whatever hosts.
+
+        Raises
+        ------
+        UsageError
+            They cannot on some.
+        """
+        # Imported here, as below, because it brings what only clusters of several hosts need.
+        from memshare_jupyter.engines.hosts import reach  # noqa: PLC0415
+
+        if wrong := reach(pages, engines_of(self.cluster(None, targets, None, quiet=quiet))):
+            raise UsageError("\n".join(wrong))
+
+    def hosts(self) -> list[Host]:
+        """Return what is on the hosts of the engines in use; nothing if they are all here."""
+        from memshare_jupyter.engines.hosts import look  # noqa: PLC0415
+
+        present = self.present()
+        return [] if present is None else look(engines_of(present))
+
+    def paths(self) -> list[Path]:
+        """Return which hosts of the engines in use reach which; nothing if they are all here."""
+        from memshare_jupyter.engines.hosts import examine  # noqa: PLC0415
+
+        present = self.present()
+        return [] if present is None else examine(engines_of(present))
 
     def on_each(
         self, targets: str, act: Callable[..., str], *arguments: Any, every: bool, quiet: bool

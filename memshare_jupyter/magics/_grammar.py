@@ -28,11 +28,14 @@ def commands() -> dict[str, MagicArgumentParser]:
     p = command(
         "list",
         "show the pages of every process on this host, and who holds them",
-        "%memshare\n%memshare list rna\n%memshare list --mine",
+        "%memshare\n%memshare list rna\n%memshare list --mine\n%memshare list --hosts",
     )
     p.add_argument("namespace", nargs="?", metavar="NAMESPACE", help="only this namespace")
     p.add_argument(
         "--mine", action="store_true", help="only what this process owns or has attached"
+    )
+    p.add_argument(
+        "--hosts", action="store_true", help="instead, the hosts of the engines and what they have"
     )
 
     p = command(

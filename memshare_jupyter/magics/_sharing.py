@@ -35,6 +35,7 @@ from memshare_jupyter.engines import (
 )
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics._holding import holders_of
+from memshare_jupyter.magics._hosts import hosts_table, paths_text
 from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ class Sharing:
         """Run the subcommand of a line; return what is to be shown."""
         return getattr(self, f"_{arguments.command}")(arguments)
 
-    def _list(self, arguments: Arguments) -> PageTable:
-        """Show pages."""
+    def _list(self, arguments: Arguments) -> Table:
+        """Show pages, or hosts."""
+        if arguments.hosts:
+            return hosts_table(self._engines.hosts())
         pages = snapshot().pages
         if arguments.mine:
             pages = tuple(page for page in pages if any(h.here for h in page.holders))
@@ -134,6 +137,7 @@ class Sharing:
         else:
             for page in names.values():
                 _metadata(page)  # its error comes before a cluster is started
+            self._engines.bring(arguments.engines, names.values(), quiet=arguments.quiet)
             on = self._engines.on_each(
                 *(arguments.engines, attach_on_engine, names, arguments.mode),
                 every=True,
@@ -227,6 +231,8 @@ class Sharing:
     def _doctor(self, _: Arguments) -> None:
         """Print what the doctor says."""
         print(doctor.render(doctor.examine()))  # noqa: T201 -- a report is text
+        if between := paths_text(self._engines.paths()):
+            print(between)  # noqa: T201
 
     def _cluster(self, arguments: Arguments) -> Table:
         """Start, stop or choose engines."""

@@ -23,6 +23,7 @@ class Arena:
     def __init__(self) -> None:
         self._queue: tuple[blocks.Segment, mmap.mmap] | None = None
         self._results: blocks.Segment | None = None
+        self._posts: blocks.Segment | None = None
 
     def queue(self, address: Address) -> tuple[blocks.Segment, mmap.mmap]:
         """Return the block of the queue, to append to, and its control.
@@ -48,6 +49,13 @@ class Arena:
             self._results = open_block(address.results)
         return self._results
 
+    def posts(self, address: Address) -> blocks.Segment:
+        """Return the block of what is posted to the queue; raises as `queue`."""
+        if self._posts is None:
+            assert address.posts is not None  # noqa: S101 -- whoever asks has looked
+            self._posts = open_block(address.posts)
+        return self._posts
+
     def keep(self, pages: Iterable[bytes]) -> None:
         """Keep the views that this process has of pages, by uuid, until this is closed."""
         _kept.keep(pages, self)
@@ -57,6 +65,9 @@ class Arena:
         _kept.forget(self)
         self._close_queue()
         self._close_results()
+        if self._posts is not None:
+            self._posts.close()
+            self._posts = None
 
     def _close_queue(self) -> None:
         if self._queue is not None:

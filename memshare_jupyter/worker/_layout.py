@@ -89,6 +89,8 @@ class Address(NamedTuple):
         How many items the call has, and how many workers share them.
     ranges : tuple of (start, stop)
         What to hand out instead of all items, one range at a time; empty for all.
+    posts : core.blocks.Address, optional
+        The block in which what to hand out is said as the call goes on, see `_posts`.
     """
 
     queue: blocks.Address
@@ -97,6 +99,7 @@ class Address(NamedTuple):
     items: int
     workers: int
     ranges: tuple[tuple[int, int], ...] = ()
+    posts: blocks.Address | None = None
 
     def shares(self) -> Sequence[Chunks]:
         """Return what is handed out: of each share its chunks, in this order."""
@@ -184,9 +187,12 @@ def form_in(fd: int) -> Form | None:
     return form
 
 
-def records(fd: int, region: int) -> Iterator[Record]:
-    """Read the finished records of a region of the results; their payloads stay where they are."""
-    at = region_at(region)
+def records(fd: int, region: int, at: int = 0) -> Iterator[Record]:
+    """Read the finished records of a region of the results; their payloads stay where they are.
+
+    Those from a place on; by default all.
+    """
+    at = at or region_at(region)
     while len(header := os.pread(fd, RECORD.size, at)) == RECORD.size:
         kind, count, length = RECORD.unpack(header)
         if not kind:

@@ -26,6 +26,7 @@ from memshare_jupyter.worker._failures import Failure, name_of
 from memshare_jupyter.worker._frames import columns_of
 from memshare_jupyter.worker._gathering import is_gathered
 from memshare_jupyter.worker._items import Items
+from memshare_jupyter.worker._posts import Posted
 from memshare_jupyter.worker._said import Listener, Said, listening
 from memshare_jupyter.worker._task import Place, Task
 from memshare_jupyter.worker._threads import one_thread
@@ -108,7 +109,8 @@ class _Worker:
         self._from, self._done = item, []
 
     def work(self, pickled_task: bytes, place: Place, pages: Collection[bytes]) -> None:
-        self._claims = Claims(self._arena, place.address, place.worker)
+        queue = Claims if place.address.posts is None else Posted
+        self._claims = queue(self._arena, place.address, place.worker)
         watching: contextlib.AbstractContextManager[Watched]
         watching = contextlib.nullcontext(Watched(self._claims))
         if not place.here:
@@ -174,7 +176,8 @@ class _Worker:
         for chunk in self._claims:
             work(chunk)
             self._listener.displays.look()
-            self._write(self._results.flush_if_due)
+            # With nothing to do at the moment there is time for it.
+            self._write(self._results.flush_if_due if chunk else self._results.flush)
         self._write(self._results.flush)
         self._width = 0
 

@@ -41,7 +41,7 @@ def as_if(monkeypatch, client):
     [
         ({"Python": "3.99"}, r"engine \d cannot take part: its Python is 3.1\d, that of this"),
         ({"memshare_jupyter": "9.9"}, "its memshare_jupyter is 0.1.0, that of this process 9.9"),
-        ({"host": "far", "boot": "x"}, "its host is .*, that of this process far.* use engines of"),
+        ({"host": "far", "boot": "x"}, "its host is .*, that of this process far.* try again"),
         ({"runtime directory": "/else"}, "its runtime directory is .*XDG_RUNTIME_DIR"),
     ],
 )
@@ -54,18 +54,20 @@ def test_one_error_says_which_engine_differs_in_what(client, as_if, fact, said):
 
 
 def test_after_that_engines_are_asked_no_more(client, as_if):
-    ms.memshare_gc("nothing", cluster=client)  # waits for every engine
+    ms.memapply(X, "rows", np.sum, cluster=client)  # an item for each engine
     as_if(Python="3.99")
     assert ms.memapply(X, "rows", np.sum, cluster=client) == [3.0, 12.0]
 
 
 def test_what_is_sent_names_functions_and_has_no_code(client, as_if):
     engine = Engine(client, client.ids[0])
-    first, _, names = contact.request(engine, os.getpid, ())
+    first, _, names = contact.request(engine, os.getpid, (), here=True)
     assert first is eval
     assert pickle.loads(names["call"]) == os.getpid()
-    contact.answer(engine, None)
-    later, call = contact.request(engine, os.path.join, ("a", "b"))
+    contact.answer(engine, None, here=False)
+    assert contact.request(engine, os.getpid, (), here=True)[0] is eval
+    contact.answer(engine, None, here=True)
+    later, call = contact.request(engine, os.path.join, ("a", "b"), here=True)
     assert later is pickle.loads
     assert later(call) == "a/b"
 

@@ -1,5 +1,6 @@
 """The ledger: which process says that it holds what. Imports errors and names."""
 
+from memshare_jupyter.core.ledger._host import host_identity
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._names import NameLocks
 from memshare_jupyter.core.ledger._reader import Reader, lists_name, sessions_in
@@ -50,6 +51,7 @@ __all__ = [
     "elsewhere",
     "handle_in",
     "hint",
+    "host_identity",
     "is_of_login",
     "lists_name",
     "make_directory",

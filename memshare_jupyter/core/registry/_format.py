@@ -59,6 +59,23 @@ def edition_of(page: mmap.mmap) -> int:
     return int(edition)
 
 
+def edition_in(block: Segment) -> int:
+    """Return what `edition_of` does of a page without mapping it."""
+    at = block.size_bytes - TRAILER.size + _EDITION_AT
+    (edition,) = _EDITION.unpack(os.pread(block.fd, _EDITION.size, at))
+    return int(edition)
+
+
+def mark_of(block: Segment) -> tuple[mmap.mmap, int]:
+    """Map the end of a page that is being made, and say where its state is in there.
+
+    With it the page's maker can still mark it when it is sealed and mapped for reading only.
+    """
+    state_at = block.size_bytes + STATE_AT
+    start = state_at // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    return mmap.mmap(block.fd, block.size_bytes - start, offset=start), state_at - start
+
+
 def descriptor_of(page: memoryview, uuid: bytes) -> bytes:
     """Return how to rebuild the value of a page.
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from memshare_jupyter.core.values import note
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PageReference:
@@ -25,4 +27,5 @@ class PageReference:
         return uuid
 
     def __reduce__(self) -> tuple[Any, ...]:
+        note(*self.arguments)
         return self.rebuild, self.arguments

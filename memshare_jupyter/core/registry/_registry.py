@@ -25,6 +25,7 @@ from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._keeping import Keeper
 from memshare_jupyter.core.registry._look import Claim, Looks, without_collecting
 from memshare_jupyter.core.registry._register import Owner
+from memshare_jupyter.core.registry._replicas import Replicas
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 
@@ -61,6 +62,7 @@ class Registry:
         self.attach_reference, self.refer_to = viewer.attach_reference, viewer.refer_to
         self.detach = viewer.detach
         self.adopt = Adopter(self._handles, viewer).adopt
+        self.replicas = Replicas(self._handles, viewer, self.snapshot)
         keeper = Keeper(self._handles)
         self.keep, self.rest = keeper.keep, keeper.rest
 

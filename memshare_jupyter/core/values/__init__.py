@@ -12,6 +12,7 @@ from memshare_jupyter.core.values._gate import (
 )
 from memshare_jupyter.core.values._layout import ALIGNMENT, Layout
 from memshare_jupyter.core.values._plan import Plan
+from memshare_jupyter.core.values._sent import Reference, note, references
 from memshare_jupyter.core.values._view import Source, View
 
 __all__ = [
@@ -20,13 +21,16 @@ __all__ = [
     "Elements",
     "Layout",
     "Plan",
+    "Reference",
     "Source",
     "View",
     "as_plain",
     "build",
     "is_array",
     "is_plain",
+    "note",
     "package_of",
+    "references",
     "unpack_about",
     "what_is_lost",
     "whole",

@@ -15,6 +15,7 @@ from typing import Any, Final
 from memshare_jupyter.core.values import _arrays as arrays
 from memshare_jupyter.core.values._alike import Alike
 from memshare_jupyter.core.values._arrays import ArrayBuilder
+from memshare_jupyter.core.values._sent import note
 from memshare_jupyter.core.values._view import goes_to_a_file
 from memshare_jupyter.errors import (
     HeaderMismatchError,
@@ -133,6 +134,7 @@ class Elements(Sequence[Any]):
         if self._reduced is None or goes_to_a_file():
             return list, (list(self),)
         function, *args = self._reduced
+        note(*args)
         return function, tuple(args)
 
 

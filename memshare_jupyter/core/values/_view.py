@@ -11,6 +11,7 @@ from typing import Any, Final, SupportsIndex
 import numpy as np
 
 from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.values._sent import note
 
 _WRITE_FILES: Final = frozenset(
     {
@@ -124,10 +125,9 @@ class View(np.ndarray[Any, Any]):
             return np.asarray(self).__reduce_ex__(protocol)
         offset = self.__array_interface__["data"][0] - source.address
         place = (self.dtype, self.shape, self.strides, offset)
-        return source.rebuild, (
-            *(source.namespace, source.variable, source.uuid, source.edition, source.mode),
-            *place,
-        )
+        page = (source.namespace, source.variable, source.uuid, source.edition, source.mode)
+        note(*page)
+        return source.rebuild, (*page, *place)
 
 
 def goes_to_a_file() -> bool:

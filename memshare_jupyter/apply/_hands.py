@@ -1,0 +1,77 @@
+"""A hand: what each engine does in a call on several hosts, that of the lead included."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import pickle
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+from memshare_jupyter.apply._foreman import Lost, close_at_end, lost
+from memshare_jupyter.core import blocks
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.values import Reference
+from memshare_jupyter.errors import MemshareError
+from memshare_jupyter.worker import Arena, Place, run_in
+
+_KEEP_S: Final = 10.0
+
+
+def work(
+    task: bytes, pickled_place: bytes, pages: Iterable[Reference]
+) -> tuple[bytes, Lost | None]:
+    """Work as `worker.run` does.
+
+    Returns
+    -------
+    bytes
+        As that does.
+    Lost or None
+        What is known of the lead, if that has died. What this process views of the call's pages it
+        views a little longer then, so that they stay on this host.
+    """
+    place: Place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
+    arena = Arena()
+    if close_at_end(place.address, arena):  # this process is the lead
+        return run_in(arena, task, pickled_place), None
+    views: list[Any] = []
+    had = len(registry().views())
+    with contextlib.ExitStack() as stack:
+        stack.callback(_collect_if_more_than, had)
+        stack.callback(arena.close)
+        for page in pages:
+            with contextlib.suppress(MemshareError):  # the task will say what is missing
+                views.append(registry().replicas.view(page))
+        answer = run_in(arena, task, pickled_place)
+        try:
+            block, control = arena.queue(place.address)
+            posts = arena.posts(place.address)
+        except blocks.SegmentGone:  # the lead ended before this one began
+            views.clear()
+            return answer, None
+        if not _is_abandoned(block.fd):
+            views.clear()
+            return answer, None
+        keep = threading.Timer(_KEEP_S, views.clear)
+        keep.daemon = True
+        keep.start()
+        return answer, lost(0, control, place.address.workers, block.fd, posts.fd)
+
+
+def _collect_if_more_than(views: int) -> None:
+    """Let go of what refers to itself and to the call's pages: see `worker.run_in`."""
+    if len(registry().views()) > views:
+        gc.collect()
+
+
+def _is_abandoned(fd: int) -> bool:
+    """Say whether the lead has let go of its queue, of which it has a lock as long as it lives."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+    except OSError:
+        return False
+    fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+    return True

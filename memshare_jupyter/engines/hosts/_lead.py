@@ -1,0 +1,117 @@
+"""The lead's side of a link: it does what the caller says, and ends with it.
+
+One process may be the lead of its host for several callers, each with a link of its own; a replica
+stays as long as one of them has not let it go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from memshare_jupyter.core.registry import registry
+from memshare_jupyter.engines.hosts._channel import Channel
+from memshare_jupyter.engines.hosts._doors import Way, dial, way_here
+from memshare_jupyter.engines.hosts._grains import Stock
+
+_A_DAY_S: Final = 86400.0
+_lock = threading.Lock()
+_keeping: Final[dict[bytes, set[Lead]]] = {}
+"""For which callers a page of another host is kept here."""
+
+
+class Lead:
+    """What this process is for one caller.
+
+    Attributes
+    ----------
+    at_end : dict of object to callable
+        What is to be done when the link ends, by what it is for.
+    stocks : dict of bytes to Stock
+        What it passes on to other hosts, by token.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.at_end: dict[object, Callable[[], None]] = {}
+        self.stocks: dict[bytes, Stock] = {}
+        threading.Thread(target=self._serve, name="memshare-lead", daemon=True).start()
+
+    def say(self, key: object, value: Any) -> None:
+        """Tell the caller something, under a key that it listens to."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.send((key, value))
+
+    def keep(self, uuid: bytes) -> None:
+        """Have a page stay here for this caller."""
+        with _lock:
+            _keeping.setdefault(uuid, set()).add(self)
+
+    def let_go(self, uuid: bytes) -> None:
+        """Have a page go, unless another caller has it here."""
+        with _lock:
+            keepers = _keeping.get(uuid, set())
+            keepers.discard(self)
+            if keepers:
+                return
+            _keeping.pop(uuid, None)
+        registry().replicas.drop(uuid)
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    key, function, arguments = self._channel.receive(_A_DAY_S)
+                    if key is None:  # in the order in which it was said
+                        self._do(key, function, arguments)
+                    else:
+                        work = (key, function, arguments)
+                        threading.Thread(target=self._do, args=work, daemon=True).start()
+        except (OSError, EOFError):
+            self._end()
+
+    def _do(self, key: object, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        try:
+            answer = function(self, *arguments)
+        except Exception as error:  # noqa: BLE001 -- it is for the caller
+            answer = error.with_traceback(None)
+        if key is not None:
+            self.say(key, answer)
+
+    def _end(self) -> None:
+        for act in list(self.at_end.values()):
+            with contextlib.suppress(Exception):
+                act()
+        for uuid in [uuid for uuid, keepers in list(_keeping.items()) if self in keepers]:
+            self.let_go(uuid)
+        self._channel.close()
+
+
+def join(caller: Way, token: bytes, encrypted: bool, engine: int) -> Way | str:
+    """Make an engine a lead; return where it is reached, or why it does not reach the caller."""
+    registry().label(f"engine {engine}")
+    try:
+        connection = dial(caller, token, encrypted=encrypted)
+    except ConnectionError as error:
+        return str(error)
+    Lead(Channel(connection))
+    return way_here()
+
+
+def let_go(lead: Lead, uuid: bytes) -> None:
+    """Do so; for the caller to tell."""
+    lead.let_go(uuid)
+
+
+def _after_fork() -> None:
+    """Be nobody's lead in a forked child, whose links are its parent's."""
+    global _lock  # noqa: PLW0603 -- another thread may have had it
+    _lock = threading.Lock()
+    _keeping.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,198 @@
+"""What goes between hosts, on one: who is let in, what is passed on, and what is not believed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import zlib
+
+import pytest
+
+from memshare_jupyter.engines.hosts import _channel as channels
+from memshare_jupyter.engines.hosts import _doors as doors
+from memshare_jupyter.engines.hosts import _grains as grains
+from memshare_jupyter.engines.hosts import _proof as proof
+
+UUID = bytes(range(16))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(doors, "_door", doors._Door())
+    yield
+    if doors._door._socket is not None:
+        doors._door._socket.shutdown(socket.SHUT_RDWR)
+        doors._door.close()
+
+
+def here():
+    return doors.Way(("127.0.0.1",), doors.way_here().port)
+
+
+def memory(data):
+    fd = os.memfd_create("test")
+    os.write(fd, data)
+    return fd
+
+
+@pytest.fixture
+def block():
+    made = []
+
+    def make(size_bytes, data=b""):
+        fd = memory(data or bytes(size_bytes))
+        made.append(fd)
+        return grains.Arriving(fd, size_bytes, whole=bool(data))
+
+    yield make
+    for fd in made:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_who_knows_the_token_is_let_in_and_nobody_else(encrypted):
+    token, came = proof.new_token(), threading.Event()
+    doors.give(token, lambda connection: (connection.sendall(b"hello"), came.set()))
+    with doors.dial(here(), token, encrypted=encrypted) as connection:
+        assert proof.exactly(connection, 5) == b"hello"
+    assert came.wait(5)
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        doors.dial(here(), proof.new_token(), encrypted=encrypted)
+    doors.take_back(token)
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        doors.dial(here(), token, encrypted=encrypted)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_who_listens_has_to_know_the_token_too(encrypted):
+    token = proof.new_token()
+    with socket.create_server(("127.0.0.1", 0)) as impostor:
+        listening = threading.Thread(target=_pretend, args=(impostor, token))
+        listening.start()
+        way = doors.Way(("127.0.0.1",), impostor.getsockname()[1])
+        with pytest.raises(ConnectionError, match="does not know the token"):
+            doors.dial(way, token, encrypted=encrypted)
+        listening.join()
+
+
+def _pretend(impostor, token):
+    """Let in by the name of a token, which goes over the connection, but without it."""
+    connection = impostor.accept()[0]
+    with contextlib.suppress(OSError), contextlib.closing(connection):
+        proved, _ = proof.accepted(connection, {proof.id_of(token): bytes(32)})
+        proved.close()
+
+
+def test_the_environment_says_whether_connections_are_encrypted(monkeypatch):
+    assert proof.is_encrypted()
+    monkeypatch.setenv(proof.VARIABLE, "plain")
+    assert not proof.is_encrypted()
+    monkeypatch.setenv(proof.VARIABLE, "none")
+    with pytest.raises(ValueError, match="'tls' or 'plain', not 'none'"):
+        proof.is_encrypted()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize("size_bytes", [1, 1 << 20, 3_500_000])
+def test_a_block_arrives_as_it_was(block, encrypted, size_bytes):
+    data = os.urandom(size_bytes)
+    stock, token = grains.Stock([UUID]), proof.new_token()
+    stock.add(UUID, block(size_bytes, data))
+    doors.give(token, stock.serve)
+    arriving, filled = block(size_bytes), []
+    grains.fetch(arriving, UUID, [here()], token, filled.append, encrypted=encrypted)
+    assert os.pread(arriving.fd, size_bytes, 0) == data
+    assert sum(filled) == size_bytes
+
+
+def test_what_has_come_in_part_is_passed_on_and_waited_for(block):
+    data = os.urandom(5 << 20)
+    relay, token = block(5 << 20), proof.new_token()
+    stock = grains.Stock([UUID])
+    doors.give(token, stock.serve)
+    last = block(5 << 20)
+    fetching = threading.Thread(
+        target=grains.fetch, args=(last, UUID, [here()], token, len_of), kwargs={"encrypted": False}
+    )
+    fetching.start()
+    stock.add(UUID, relay)  # only now does it begin to come
+    for start in range(0, 5 << 20, 1 << 20):
+        grain = data[start : start + (1 << 20)]
+        relay.add(memoryview(grain), zlib.crc32(grain))
+        assert last.wait_for(start >> 20, 5)
+    fetching.join()
+    assert os.pread(last.fd, 5 << 20, 0) == data
+
+
+def len_of(_):
+    """Take no notice of what was filled."""
+
+
+def test_another_source_goes_on_where_one_has_failed(block):
+    data = os.urandom(4 << 20)
+    half, whole = block(4 << 20), block(4 << 20, data)
+    for start in (0, 1 << 20):
+        grain = data[start : start + (1 << 20)]
+        half.add(memoryview(grain), zlib.crc32(grain))
+    half.failed = True  # what is waited for does not come
+    tokens, ways = proof.new_token(), []
+    stock = grains.Stock([UUID])
+    stock.add(UUID, half)
+    served = []
+
+    def serve(connection):
+        served.append(len(served))
+        stock.add(UUID, [half, whole][min(len(served), 2) - 1])
+        stock.serve(connection)
+
+    doors.give(tokens, serve)
+    ways = [here(), here()]
+    arriving = block(4 << 20)
+    grains.fetch(arriving, UUID, ways, tokens, len_of, encrypted=False)
+    assert len(served) == 2
+    assert os.pread(arriving.fd, 4 << 20, 0) == data
+
+
+def test_a_damaged_grain_is_not_taken(block):
+    damaged = block(1 << 20, os.urandom(1 << 20))
+    damaged._sums[0] = 1
+    stock, token = grains.Stock([UUID]), proof.new_token()
+    stock.add(UUID, damaged)
+    doors.give(token, stock.serve)
+    arriving = block(1 << 20)
+    with pytest.raises(ConnectionError, match=r"more than 0 of 1 MB .*damaged"):
+        grains.fetch(arriving, UUID, [here()], token, len_of, encrypted=False, patience_s=0.3)
+    assert arriving.here == 0
+
+
+def test_a_channel_carries_much_both_ways_at_once_and_knows_the_end():
+    token, ends = proof.new_token(), []
+    came, over = threading.Event(), threading.Event()
+
+    def serve(connection):
+        ends.append(channels.Channel(connection))
+        came.set()
+        over.wait(30)
+
+    doors.give(token, serve)
+    mine = channels.Channel(doors.dial(here(), token, encrypted=True))
+    assert came.wait(5)
+    much = os.urandom(20 << 20)
+    senders = [threading.Thread(target=end.send, args=(much,)) for end in (mine, ends[0])]
+    found = []
+    reader = threading.Thread(target=lambda: found.append(ends[0].receive(30)))
+    for thread in (*senders, reader):
+        thread.start()
+    assert mine.receive(30) == much
+    for thread in (*senders, reader):
+        thread.join()
+    assert found == [much]
+    with pytest.raises(TimeoutError):
+        mine.receive(0.05)
+    ends[0].close()
+    over.set()
+    with pytest.raises((EOFError, OSError)):
+        mine.receive(5)
+    mine.close()

@@ -1,0 +1,63 @@
+"""dask's workers as engines, on this host."""
+
+from __future__ import annotations
+
+import multiprocessing.resource_tracker
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+import memshare_jupyter as ms
+
+distributed = pytest.importorskip("distributed")
+X = np.random.default_rng(0).standard_normal((300, 200))
+
+
+@pytest.fixture(scope="module")
+def client():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, protocol="tcp"
+        )
+        made = distributed.Client(cluster)
+        yield made
+        made.close()
+        cluster.close()
+    multiprocessing.resource_tracker._resource_tracker._stop()
+
+
+def test_results_are_those_of_a_loop(client):
+    assert ms.memapply(X, "cols", np.std, cluster=client) == [np.std(v) for v in X.T]
+    np.testing.assert_equal(
+        ms.memapply(X, "rows", np.sort, cluster=client, out="array"), np.sort(X, axis=1)
+    )
+
+
+def test_errors_are_those_of_engines(client):
+    with pytest.raises(ms.MemApplyError, match="division") as caught:
+        ms.memapply(X, "cols", lambda v: 1 // 0, cluster=client)
+    assert "ZeroDivisionError" in caught.value.remote_traceback
+
+
+def test_a_worker_that_dies_loses_nothing(client):
+    def deadly(v, path):
+        import os
+        import time
+
+        time.sleep(0.002)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return float(v[0])
+        os._exit(1)
+
+    path = f"{os.environ['XDG_RUNTIME_DIR']}/dask-died"
+    try:
+        with pytest.warns(RuntimeWarning, match="died during the call"):
+            found = ms.memapply(X, "cols", lambda v: deadly(v, path), cluster=client)
+    finally:
+        os.unlink(path)
+    assert found == X[0].tolist()

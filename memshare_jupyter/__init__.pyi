@@ -7,13 +7,13 @@ from .core.api import adopt as adopt
 from .core.api import page_list as page_list
 from .core.api import register_variables as register_variables
 from .core.api import release_variables as release_variables
-from .core.api import release_views as release_views
 from .core.api import retrieve_metadata as retrieve_metadata
-from .core.api import retrieve_views as retrieve_views
 from .core.api import snapshot as snapshot
-from .core.api import view_list as view_list
 from .core.namespace import Namespace as Namespace
 from .core.values import View as View
+from .core.views import release_views as release_views
+from .core.views import retrieve_views as retrieve_views
+from .core.views import view_list as view_list
 from .engines import memshare_gc as memshare_gc
 from .engines.hosts import register_file as register_file
 from .engines.local import LocalCluster as LocalCluster

@@ -47,6 +47,7 @@ INSIDE_CORE = {
     "ledger": {"names"},
     "registry": {"names", "blocks", "values", "ledger"},
     "api": {"names", "blocks", "values", "registry"},
+    "views": {"names", "blocks", "registry"},
     "namespace": {"names", "values", "registry"},
     "doctor": {"names", "blocks", "ledger", "registry"},
 }

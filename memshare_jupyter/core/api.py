@@ -1,4 +1,4 @@
-"""The reference's functions on this process's registry."""
+"""The reference's functions on this process's registry: pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from memshare_jupyter.core.blocks import Mode
+from memshare_jupyter.core.names import several
 from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
 
 
@@ -160,101 +160,7 @@ def release_variables(namespace: str, names: str | Iterable[str]) -> None:
     >>> ms.page_list()
     []
     """
-    registry().release(namespace, _several(names))
-
-
-def retrieve_views(namespace: str, names: str | Iterable[str], mode: Mode = "r") -> dict[str, Any]:
-    """Attach pages by name, without a copy.
-
-    This process then counts as a holder of each page until `release_views`, or until it ends.
-    Retrieving a page twice gives another array on the same memory and needs one release.
-
-    Parameters
-    ----------
-    namespace : str
-        Name of the sharing context.
-    names : str or iterable of str
-        Variables to attach.
-    mode : {"r", "r+", "c"}, default: "r"
-        As in `numpy.memmap`: read only; read and write, for pages that were registered with
-        ``writable=True``; or private copy on write, in which what you write to is copied, page of
-        memory by page of memory, and nobody else sees it.
-
-    Returns
-    -------
-    dict of str to View
-        By variable: an array, or what was registered, rebuilt on the shared memory.
-
-    Raises
-    ------
-    PageNotFoundError
-        No living process has such a page; the message says what there is. Nothing was attached.
-    ReadOnlyPageError
-        Mode "r+" for a page that was registered for reading only, or for an object, such as a
-        frame, that may keep to itself what is written to it.
-    HeaderMismatchError
-        The page was written by another version of this package.
-    UnsupportedValueError
-        What was registered cannot be rebuilt here, for example because a package is missing.
-    MemoryError
-        There is no memory for what of an object is not shared.
-    TooManyFilesError
-        This process has as many files open as it may; every view needs one or two.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import memshare_jupyter as ms
-    >>> ms.register_variables("doc", {"X": np.eye(3)})
-    >>> X = ms.retrieve_views("doc", ["X"])["X"]
-    >>> float(X.sum()), ms.view_list()
-    (3.0, ['doc.X'])
-    >>> ms.release_views("doc", ["X"])  # X is still in use; the handle ends with it
-    ['doc.X']
-    >>> del X
-    >>> ms.view_list()
-    []
-    >>> ms.release_variables("doc", ["X"])
-    """
-    return registry().attach_all(namespace, _several(names), mode=mode, whole=True)
-
-
-def release_views(namespace: str, names: str | Iterable[str]) -> list[str]:
-    """End this process's views of pages.
-
-    Arrays that still use the memory stay valid; the handle then ends with the last of them.
-
-    Parameters
-    ----------
-    namespace : str
-        Name of the sharing context.
-    names : str or iterable of str
-        Variables to detach.
-
-    Returns
-    -------
-    list of str
-        The pages that arrays of this process still use, as ``namespace.variable``.
-
-    Raises
-    ------
-    PageNotFoundError
-        This process has no view of that name. Nothing was detached.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import memshare_jupyter as ms
-    >>> ms.register_variables("doc", {"X": np.eye(3)})
-    >>> view = ms.retrieve_views("doc", "X")["X"]
-    >>> ms.release_views("doc", "X")  # `view` is still there, and good
-    ['doc.X']
-    >>> float(view.sum())
-    3.0
-    >>> del view
-    >>> ms.release_variables("doc", "X")
-    """
-    return registry().detach(namespace, _several(names))
+    registry().release(namespace, several(names))
 
 
 def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, PageInfo]:
@@ -288,7 +194,7 @@ def retrieve_metadata(namespace: str, names: str | Iterable[str]) -> dict[str, P
     ('array', (3, 4), 'float64', 'C', 96, 'active', 1)
     >>> ms.release_variables("doc", "X")
     """
-    return {name: registry().metadata(namespace, name) for name in _several(names)}
+    return {name: registry().metadata(namespace, name) for name in several(names)}
 
 
 def adopt(namespace: str, names: str | Iterable[str]) -> None:
@@ -325,7 +231,7 @@ def adopt(namespace: str, names: str | Iterable[str]) -> None:
     []
     >>> ms.adopt("doc", [])
     """
-    registry().adopt(namespace, _several(names))
+    registry().adopt(namespace, several(names))
 
 
 def page_list() -> list[str]:
@@ -342,26 +248,6 @@ def page_list() -> list[str]:
     return registry().pages()
 
 
-def view_list() -> list[str]:
-    """Return the pages that this process has attached, as ``namespace.variable``.
-
-    A page counts until its memory is unmapped here, so also when it was released while arrays
-    still use it.
-
-    Examples
-    --------
-    >>> import memshare_jupyter as ms
-    >>> ms.register_variables("doc", {"y": [1, 2]})
-    >>> y = ms.retrieve_views("doc", "y")["y"]
-    >>> ms.view_list()
-    ['doc.y']
-    >>> ms.release_views("doc", "y")
-    []
-    >>> ms.release_variables("doc", "y")
-    """
-    return registry().views()
-
-
 def snapshot() -> Snapshot:
     """Return every page of this user on this host, with its holders and its state.
 
@@ -374,7 +260,3 @@ def snapshot() -> Snapshot:
     >>> ms.release_variables("doc", "y")
     """
     return registry().snapshot()
-
-
-def _several(names: str | Iterable[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)

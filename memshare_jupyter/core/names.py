@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from memshare_jupyter.errors import InvalidNameError
@@ -48,6 +49,11 @@ def page_name(namespace: object, variable: object) -> PageName:
 @functools.lru_cache(maxsize=4096)
 def _checked(namespace: str, variable: str) -> PageName:
     return PageName(check_namespace(namespace), _check("variable", variable))
+
+
+def several(names: str | Iterable[str]) -> list[str]:
+    """Return names of which one may be given alone."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def check_namespace(namespace: object) -> str:

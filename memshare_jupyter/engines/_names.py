@@ -9,11 +9,12 @@ import gc
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from memshare_jupyter.core.api import release_views, retrieve_metadata, retrieve_views, view_list
+from memshare_jupyter.core.api import retrieve_metadata
 from memshare_jupyter.core.blocks import Mode
 from memshare_jupyter.core.names import PageName, parse
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import View
+from memshare_jupyter.core.views import release_views, retrieve_views, view_list
 from memshare_jupyter.errors import MemshareError
 
 _bound: Final[dict[str, tuple[PageName, int]]] = {}

@@ -57,6 +57,9 @@ class ColumnMutualInfo:
     1
     """
 
+    __name__ = "mutual information"
+    """What lists of runs call it."""
+
     def __init__(self, y: ArrayLike, *, given: ArrayLike | None = None, **options: Any) -> None:
         self._options = Options(**options)
         chosen = self._options

@@ -111,6 +111,8 @@ class MixedMutualInfo:
         As of `ColumnMutualInfo`.
     """
 
+    __name__ = ColumnMutualInfo.__dict__["__name__"]
+
     def __init__(self, y: ArrayLike, labels: NDArray[np.bool_], **options: Any) -> None:
         self._labels = labels
         self._of = [ColumnMutualInfo(y, x_discrete=kind, **options) for kind in (False, True)]

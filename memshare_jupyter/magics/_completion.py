@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from memshare_jupyter.apply import live_pages
-from memshare_jupyter.core.api import page_list, snapshot, view_list
+from memshare_jupyter.core.api import page_list, snapshot
+from memshare_jupyter.core.views import view_list
 from memshare_jupyter.engines.local import LocalCluster
 from memshare_jupyter.magics import _grammar as grammar
 from memshare_jupyter.magics._notebook import Notebook

@@ -17,12 +17,12 @@ from memshare_jupyter.core.api import (
     release_variables,
     retrieve_metadata,
     snapshot,
-    view_list,
 )
 from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.core.namespace import Namespace
 from memshare_jupyter.core.registry import registry
+from memshare_jupyter.core.views import view_list
 from memshare_jupyter.display import PageTable, Table, count, details, registered
 from memshare_jupyter.engines import (
     attach,

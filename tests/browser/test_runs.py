@@ -105,3 +105,27 @@ def test_what_a_function_prints_warns_and_raises_is_shown_where_it_was_called(bo
     for text in ("scoring 3", "gene 2 hardly varies", "[0.0, 1.0, 2.0, 3.0]"):
         assert text in said, said
     book.execute(2, "cluster.stop()")
+
+
+KEEP = """
+cluster = ms.local_cluster(2, quiet=True)
+ms.register_variables('w', {'X': np.ones((30, 20))})
+for _ in range(3): ms.memapply('w.X', 'cols', np.sum, cluster=cluster)
+"""
+
+
+def test_what_engines_keep_for_the_next_call_is_shown_as_kept(book):
+    book.execute(2, KEEP)
+    chip = book.page.locator("tr[data-page='w.X'] .ms-kept")
+    chip.wait_for()
+    assert "engines 0-1" in chip.inner_text()
+    assert "kept for the next call" in chip.inner_text()
+    book.press("X")
+    details = book.panel().locator("[data-details='w.X']")
+    details.get_by_text("2 kept mapped for the next call").wait_for()
+    assert details.locator(".ms-holders td", has_text="kept").count() == 2
+    assert book.panel().locator("[data-figure=views] dd").inner_text() == "0"
+    book.press("Release w.X")
+    book.confirm("Release")
+    book.has_pages()  # they let go by themselves
+    book.execute(2, "cluster.stop()")

@@ -308,6 +308,6 @@ function chipElement(chip) {
     sign,
     chip.text,
     chip.owner ? h("span", { class: "ms-hidden" }, " (owner)") : "",
-    chip.kept ? " kept" : "",
+    chip.kept ? h("span", { class: "ms-hidden" }, " (kept for the next call)") : "",
   );
 }

@@ -85,6 +85,7 @@ READ = {
     "r": "what is translated beside it (test_reference_manual.py)",
     "console": "the lines of ours are parsed below; others need a shell, docker, or a clone",
     "dockerfile": "needs docker",
+    "py": "needs several hosts; tests/hosts has such calls",
     "bash": "needs Slurm",
     "{toctree}": "Sphinx's", "{eval-rst}": "Sphinx's",
 }  # fmt: skip

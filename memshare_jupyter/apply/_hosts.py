@@ -34,7 +34,7 @@ from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said
 
 _TICK_S: Final = 0.02
-_OPEN_S: Final = 5.0
+_OPEN_S: Final = 15.0
 _LAST_WORDS_S: Final = 1.0
 """So long the engines of hosts that are there have to say what the function printed."""
 

@@ -25,8 +25,9 @@ from memshare_jupyter.engines.hosts._links import Link, Pinned, gather
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 from memshare_jupyter.errors import UnsupportedValueError
 
-_ANSWER_S: Final = 5.0
-"""Within so long a lead whose host is there says what it lacks."""
+_ANSWER_S: Final = 15.0
+"""Within so long a lead says what it lacks, however busy its host; of one that is gone the link
+ends before."""
 _CHAIN: Final = 16
 """So many hosts pass a page on, one after the other; each adds the time of one grain."""
 

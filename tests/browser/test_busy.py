@@ -200,6 +200,6 @@ def test_without_a_kernel_the_notebook_shows_the_stored_table(lab, opened):
     lab.end_sessions(book.name)
     book.open()
     assert ms.snapshot().pages == ()
-    table = book.page.locator("[class^=memshare-twin]", has_text="rna.X")
+    table = book.page.locator("[class^=memshare-twin]", has_text="rna 1 page")
     table.wait_for()
     assert table.is_visible()

@@ -61,7 +61,7 @@ class Runs {
       },
       "Interrupt the cell",
     );
-    const scrollable = { role: "group", tabindex: "0", "aria-label": `Engines of ${run.title}` };
+    const scrollable = { role: "group", tabindex: "0", "aria-label": `Engines of run ${run.id}` };
     row.list = h("div", { class: "ms-engines", ...scrollable });
     row.until = h("span");
     const about = "A block is work until items were done; a high red one has failures";

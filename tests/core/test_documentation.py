@@ -9,6 +9,7 @@ import pkgutil
 import pytest
 
 import memshare_jupyter
+from memshare_jupyter.engines.local import running_cluster
 
 MODULES = [
     found.name
@@ -21,7 +22,11 @@ MODULES = [
     "name", [*MODULES, "memshare_jupyter.display._tables", "memshare_jupyter.errors"]
 )
 def test_examples_run(name):
-    failed, _ = doctest.testmod(importlib.import_module(name), verbose=False)
+    try:
+        failed, _ = doctest.testmod(importlib.import_module(name), verbose=False)
+    finally:
+        if (cluster := running_cluster()) is not None:  # an example applies a function
+            cluster.stop()
     assert failed == 0
 
 

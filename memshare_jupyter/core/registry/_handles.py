@@ -12,7 +12,6 @@ that the refill ends as a page of its own.
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 import warnings
 import weakref
@@ -114,7 +113,7 @@ class Handles:
             )
         try:
             if self.unlisted is not None:
-                raise copy.copy(self.unlisted)
+                raise alone(self.unlisted)
             return self.ledger.publish(entry)
         except (OSError, MemshareError) as error:
             if entry.kind == VIEW:

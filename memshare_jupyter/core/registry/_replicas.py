@@ -15,7 +15,6 @@ While others copy a page, whoever serves it has it open (`pin`), so it is not re
 from __future__ import annotations
 
 import contextlib
-import copy
 import mmap
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._opening import Wanted, Way, open_page
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._snapshot import Snapshot
+from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 from memshare_jupyter.core.values import Reference
 
@@ -188,7 +188,7 @@ class Replicas:
             page.drop()
             if isinstance(handles.unlisted, OSError):
                 raise_if_unusable(handles.unlisted, handles.ledger.directory)
-            raise copy.copy(handles.unlisted)
+            raise alone(handles.unlisted)
         handle.held = True
         self._made[entry.uuid] = _Made(handle, end, state_at)
 

@@ -19,4 +19,7 @@ def let_go(error: BaseException | None) -> None:
 
 def alone(error: Exception) -> Exception:
     """Return an error without its traceback, whose frames keep what their callers have."""
-    return copy.copy(error)
+    made = copy.copy(error)
+    # A copy has none, but with tblib, which dask installs, it has all.
+    made.__traceback__ = made.__context__ = made.__cause__ = None
+    return made

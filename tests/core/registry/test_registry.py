@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import copyreg
 import gc
 import os
 import pickle
@@ -16,6 +18,7 @@ import pytest
 import memshare_jupyter as ms
 from memshare_jupyter.core.registry import _claims as lookup
 from memshare_jupyter.core.registry import _process as process
+from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.errors import (
     InvalidNameError,
     NotOwnerError,
@@ -658,6 +661,32 @@ def test_a_view_that_cannot_be_listed_keeps_nothing_of_its_caller(page, monkeypa
     finally:
         monkeypatch.undo()
     ms.release_views("n", "x")
+
+
+def test_an_error_is_alone_also_where_copies_of_errors_have_their_frames(monkeypatch):
+    def with_frames(error):  # as tblib has it, which dask installs
+        return _rebuilt, (error.args, error.__traceback__, error.__context__)
+
+    monkeypatch.setitem(copyreg.dispatch_table, ValueError, with_frames)
+
+    def fails():
+        try:
+            raise KeyError("x")
+        except KeyError as missing:
+            raise ValueError("no room") from missing
+
+    with pytest.raises(ValueError, match="no room") as caught:
+        fails()
+    assert copy.copy(caught.value).__traceback__ is not None
+    lonely = alone(caught.value)
+    assert lonely.args == ("no room",)
+    assert lonely.__traceback__ is lonely.__context__ is lonely.__cause__ is None
+
+
+def _rebuilt(args, frames, context):
+    made = ValueError(*args)
+    made.__traceback__, made.__context__ = frames, context
+    return made
 
 
 def test_an_owner_that_a_look_missed_is_asked_anew_when_it_has_ended(child):

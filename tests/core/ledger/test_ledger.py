@@ -419,6 +419,14 @@ def test_what_cannot_be_listed_is_noted_and_listed_with_everything_else(writer, 
 # --- damage ------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_is_planted_goes(runtime_directory):
+    """A file that was changed may say that somebody else lives, and is nobody's to remove."""
+    yield
+    for path in runtime_directory.glob(f"1-{'?' * 16}-0.session"):
+        path.unlink()
+
+
 @contextlib.contextmanager
 def planted(content, directory):
     """Plant a session file that looks alive; a forked child holds its lock."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from memshare_jupyter.core.names import several
@@ -89,47 +88,6 @@ def register_variables(
     registry().register(
         namespace, variables, writable=writable, backend=backend, directory=directory
     )
-
-
-def register_file(
-    namespace: str, name: str, path: str | os.PathLike[str], *, writable: bool = False
-) -> None:
-    """Read a ``.npy`` file straight into shared memory; this process owns the page.
-
-    There is no other copy at any time, so the file may be as large as the free memory.
-
-    Parameters
-    ----------
-    namespace, name : str
-        The page's name, as in `register_variables`.
-    path : path
-        A file that `numpy.save` wrote.
-    writable : bool, default False
-        As in `register_variables`.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    UnsupportedValueError
-        It is no ``.npy`` file, is cut short, or holds Python objects.
-    InvalidNameError, PageExistsError, NotEnoughMemoryError, LockTimeoutError
-        As in `register_variables`. After every error nothing was registered.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> import numpy as np
-    >>> import memshare_jupyter as ms
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "x.npy")
-    ...     np.save(path, np.arange(5))
-    ...     ms.register_file("doc", "x", path)
-    >>> ms.retrieve_metadata("doc", "x")["x"].shape
-    (5,)
-    >>> ms.release_variables("doc", "x")
-    """
-    registry().register_file(namespace, name, Path(path), writable=writable)
 
 
 def release_variables(namespace: str, names: str | Iterable[str]) -> None:

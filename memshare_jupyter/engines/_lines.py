@@ -117,11 +117,12 @@ class Lines:
 
         asked = []
         with _lock:
-            for number, noted in self._pages.items():
-                if (ended := noted.keys() & pages) and self._free.get(number):
+            for number, noted in list(self._pages.items()):
+                free = self._free.get(number)
+                if free and (ended := noted.keys() & pages):
+                    line = free.pop()
                     for page in ended:
-                        del noted[page]
-                    line = self._free[number].pop()
+                        noted.pop(page, None)  # a signal handler may have been quicker
                     if line.send(DROP, pickle.dumps(ended)):
                         asked.append((number, line))
                     else:

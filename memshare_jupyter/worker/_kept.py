@@ -15,6 +15,7 @@ A forked child keeps nothing.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import time
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memshare_jupyter.core.registry import registry, when_pages_end
+from memshare_jupyter.errors import MemshareError
 
 MOST_KEPT: Final = 16
 _MOST_BYTES: Final = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -71,7 +73,9 @@ def look(*, at_owners: bool = False) -> bool:
     With `at_owners`, also of what nobody has asked for for a while, or whose owner is dead.
     """
     if _kept:
-        let_go(registry().rest(_kept, look=at_owners))
+        # A call is not to fail for it, nor the looks to end: the next one says it.
+        with contextlib.suppress(OSError, MemshareError):
+            let_go(registry().rest(_kept, look=at_owners))
         if at_owners:
             before = time.monotonic() - _IDLE_S
             let_go([uuid for uuid, one in _kept.items() if one.asked_for < before])

@@ -6,6 +6,7 @@ other processes have let go, too; so that is done when no turn goes on.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -43,7 +44,9 @@ class Endings:
 
     def tell(self) -> None:
         """Tell of them, after the turn."""
-        if self._ended:
-            ended = frozenset(self._ended)
-            self._ended.clear()
-            let_go_of_kept(ended)
+        ended = set()
+        while self._ended:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                ended.add(self._ended.popleft())
+        if ended:
+            let_go_of_kept(frozenset(ended))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 import operator
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from typing import Final, get_args
 
 from memshare_jupyter.core.ledger import (
@@ -198,16 +196,3 @@ def _by_age(holder: Holder) -> tuple[int, float]:
 
 
 _by_name = operator.itemgetter(*map(PageInfo._fields.index, ("namespace", "variable", "created")))
-
-
-@contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
-    """Put garbage collection off while very many objects may be made that are no garbage."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

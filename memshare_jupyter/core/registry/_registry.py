@@ -23,7 +23,7 @@ from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._keeping import Keeper
-from memshare_jupyter.core.registry._look import Claim, Looks, without_collecting
+from memshare_jupyter.core.registry._look import Claim, Looks
 from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._replicas import Replicas
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
@@ -110,10 +110,9 @@ class Registry:
 
     @in_turn
     def _take(self) -> tuple[Snapshot, list[list[Claim]]]:
-        with without_collecting():
-            sessions = self._handles.sessions()
-            self._handles.sweep(sessions)
-            return self._looks.take(sessions)
+        sessions = self._handles.sessions()
+        self._handles.sweep(sessions)
+        return self._looks.take(sessions)
 
     def _was_released(self, of_one: list[Claim]) -> bool:
         """Say whether a page whose owner has ended had been released before, or has no value."""

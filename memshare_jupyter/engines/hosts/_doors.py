@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ from memshare_jupyter.engines.hosts._proof import accepted, dialed, id_of
 
 _PROOF_S: Final = 5.0
 _CONNECT_S: Final = 2.0
+_PAUSE_S: Final = 0.1
 
 Serve = Callable[[socket.socket], None]
 """What is done with a connection that has proved to know the token; afterwards it is closed."""
@@ -65,7 +67,10 @@ class _Door:
             try:
                 connection = door.accept()[0]
             except OSError:
-                return  # forked, or at its end
+                if door.fileno() < 0:
+                    return
+                time.sleep(_PAUSE_S)  # a visitor who has gone, or no descriptor is left
+                continue
             name = "memshare-visitor"
             threading.Thread(target=self._visit, args=(connection,), name=name, daemon=True).start()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memshare_jupyter.core import api
+from memshare_jupyter.core.registry import registry
 from memshare_jupyter.errors import UnsupportedValueError
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def register_file(
     """
     path = os.path.abspath(path)
     if loader is None:
-        api.register_file(namespace, name, path, writable=writable)
+        registry().register_file(namespace, name, Path(path), writable=writable)
     else:
         api.register_variables(namespace, {name: loader(path)}, writable=writable)
     if cluster is None:

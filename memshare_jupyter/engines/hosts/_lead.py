@@ -62,15 +62,16 @@ class Lead:
 
     def _serve(self) -> None:
         try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    key, function, arguments = self._channel.receive(_A_DAY_S)
-                    if key is None:  # in the order in which it was said
-                        self._do(key, function, arguments)
-                    else:
-                        work = (key, function, arguments)
-                        threading.Thread(target=self._do, args=work, daemon=True).start()
-        except (OSError, EOFError):
+            with contextlib.suppress(OSError, EOFError):  # the link has ended
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        key, function, arguments = self._channel.receive(_A_DAY_S)
+                        if key is None:  # in the order in which it was said
+                            self._do(key, function, arguments)
+                        else:
+                            work = (key, function, arguments)
+                            threading.Thread(target=self._do, args=work, daemon=True).start()
+        finally:  # whatever ended it: nobody else lets go of what is here
             self._end()
 
     def _do(self, key: object, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -86,7 +87,8 @@ class Lead:
             with contextlib.suppress(Exception):
                 act()
         for uuid in [uuid for uuid, keepers in list(_keeping.items()) if self in keepers]:
-            self.let_go(uuid)
+            with contextlib.suppress(Exception):
+                self.let_go(uuid)
         self._channel.close()
 
 

@@ -26,7 +26,7 @@ from memshare_jupyter.engines.hosts._describe import Group
 from memshare_jupyter.engines.hosts._doors import Way, give, take_back, way_here
 from memshare_jupyter.engines.hosts._lead import join, let_go
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
-from memshare_jupyter.errors import ClusterError
+from memshare_jupyter.errors import ClusterError, MemshareError
 
 if TYPE_CHECKING:
     from ipyparallel import Client
@@ -148,9 +148,11 @@ class Link:
 
     def stand_for(self, pinned: Pinned) -> None:
         """Tell the lead when a page that it has a copy of is over."""
-        if pinned.block.uuid not in self._pages and not self.gone.is_set():
+        if pinned.block.uuid not in self._pages:
             pinned.use()
             self._pages[pinned.block.uuid] = pinned
+            if self.gone.is_set():  # perhaps after it has left the others
+                self._leave(pinned.block.uuid)
 
     def close(self) -> None:
         """End it."""
@@ -168,34 +170,40 @@ class Link:
         self._here.set()
         looked = time.monotonic()
         try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    key, value = channel.receive(_LOOK_S)
-                    inbox = self._inboxes.get(key)
-                    if isinstance(key, int):  # the answer to a question
-                        self._inboxes.pop(key, None)
-                    if inbox is not None:
-                        inbox.put((self, value))
-                if time.monotonic() - looked > _LOOK_S:
-                    self._look()
-                    looked = time.monotonic()
-        except (OSError, EOFError):
+            with contextlib.suppress(OSError, EOFError):  # it has ended
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        key, value = channel.receive(_LOOK_S)
+                        inbox = self._inboxes.get(key)
+                        if isinstance(key, int):  # the answer to a question
+                            self._inboxes.pop(key, None)
+                        if inbox is not None:
+                            inbox.put((self, value))
+                    if time.monotonic() - looked > _LOOK_S:
+                        self._look()
+                        looked = time.monotonic()
+        finally:  # whatever ended it: others wait to hear of that
             self.gone.set()
+            channel.close()
             for inbox in list(self._inboxes.values()):
                 inbox.put((self, GONE))
-            for pinned in list(self._pages.values()):
-                pinned.leave()
-            self._pages.clear()
+            for uuid in list(self._pages):
+                self._leave(uuid)
 
     def _look(self) -> None:
         client: Any = self._client()
         if client is None or client._closed:
             self.close()
         for uuid, pinned in list(self._pages.items()):
-            if registry().replicas.is_over(pinned.block):
-                self.tell(let_go, uuid)
-                del self._pages[uuid]
-                pinned.leave()
+            with contextlib.suppress(MemshareError):  # the next look will say it
+                if registry().replicas.is_over(pinned.block):
+                    self.tell(let_go, uuid)
+                    self._leave(uuid)
+
+    def _leave(self, uuid: bytes) -> None:
+        pinned = self._pages.pop(uuid, None)  # by one thread or the other
+        if pinned is not None:
+            pinned.leave()
 
 
 _links: weakref.WeakKeyDictionary[Client, dict[str, Link]] = weakref.WeakKeyDictionary()

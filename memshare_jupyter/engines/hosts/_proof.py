@@ -163,7 +163,10 @@ def _exchange(connection: socket.socket, token: bytes, mine: bytes, theirs: byte
     other = exactly(connection, TOKEN_BYTES)
     both = b"".join((nonce, other) if mine == b"dials" else (other, nonce))
     if isinstance(connection, ssl.SSLSocket):
-        both += connection.get_channel_binding("tls-unique") or b""
+        binding = connection.get_channel_binding("tls-unique")
+        if not binding:  # whoever sits in between could pass the proofs on
+            raise PermissionError("nothing binds the proof to this channel")
+        both += binding
     connection.sendall(hmac.digest(token, mine + both, "sha256"))
     proof = exactly(connection, hashlib.sha256().digest_size)
     if not hmac.compare_digest(proof, hmac.digest(token, theirs + both, "sha256")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,21 @@ def test_a_forked_child_lists_what_it_uses_of_it(owner):
     os.close(read)
     os.close(write)
     del view, kept
+
+
+def test_what_ends_in_several_threads_is_told_of_each_once(monkeypatch):
+    told = []
+    monkeypatch.setattr(_endings, "_hooks", [told.extend])
+    endings, uuids = _endings.Endings(), [os.urandom(16) for _ in range(2000)]
+
+    def end(some):
+        for uuid in some:
+            endings.append(uuid)
+            endings.tell()
+
+    threads = [threading.Thread(target=end, args=(uuids[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == sorted(uuids)

@@ -1,0 +1,178 @@
+"""The two ends of a link: whatever ends one, everybody who waits for it hears of that."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+import memshare_jupyter as ms
+from memshare_jupyter.engines.hosts import _channel as channels
+from memshare_jupyter.engines.hosts import _doors as doors
+from memshare_jupyter.engines.hosts import _lead, _links
+
+UUID = bytes(range(16))
+NOBODYS = {  # what ends a thread that takes messages in
+    "its end": None,
+    "what cannot be read": b"no pickle",
+    "what is not there": b"cno_such_module\nname\n.",
+}
+
+
+@pytest.fixture
+def ends():
+    """Two ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    yield one, other
+    one.close()
+    other.close()
+
+
+def say(connection, data):
+    if data is None:
+        connection.close()
+    else:
+        connection.sendall(channels._LENGTH.pack(len(data)) + data)
+
+
+class Block:
+    """A block of which it is seen that it is let go."""
+
+    def __init__(self):
+        self.uuid = UUID
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def link():
+    made = _links.Link.__new__(_links.Link)
+    made._client = lambda: SimpleNamespace(_closed=False)
+    made._channel, made._token = None, b""
+    made._here, made.gone = threading.Event(), threading.Event()
+    made._inboxes, made._pages = {}, {}
+    return made
+
+
+# The thread's error is told to whoever looks after threads, as any other.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("said", NOBODYS.values(), ids=NOBODYS.keys())
+def test_whatever_ends_a_link_is_heard_by_who_waits_and_leaves_no_page_open(ends, link, said):
+    here, there = ends
+    inbox, block = queue.SimpleQueue(), Block()
+    link.listen("call", inbox)
+    pinned = _links.Pinned(block)
+    pinned.use()
+    link.stand_for(pinned)
+    pinned.leave()
+    thread = threading.Thread(target=link._serve, args=(here,))
+    thread.start()
+    assert link._here.wait(5)
+    say(there, said)
+    assert inbox.get(timeout=5) == (link, _links.GONE)
+    thread.join(5)
+    assert link.gone.is_set()
+    assert block.closed == 1
+    # And who comes too late is told, and leaves nothing.
+    link.listen("later", inbox)
+    assert inbox.get(timeout=5) == (link, _links.GONE)
+    late = Block()
+    pinned = _links.Pinned(late)
+    pinned.use()
+    link.stand_for(pinned)
+    pinned.leave()
+    assert late.closed == 1
+
+
+def test_a_registry_that_is_busy_ends_no_link(ends, link, monkeypatch):
+    here, there = ends
+    asked = threading.Event()
+
+    def busy(_block):
+        asked.set()
+        raise ms.RegistryBusyError("at this moment")
+
+    monkeypatch.setattr(
+        _links, "registry", lambda: SimpleNamespace(replicas=SimpleNamespace(is_over=busy))
+    )
+    monkeypatch.setattr(_links, "_LOOK_S", 0.02)
+    pinned = _links.Pinned(Block())
+    pinned.use()
+    link.stand_for(pinned)
+    thread = threading.Thread(target=link._serve, args=(here,))
+    thread.start()
+    assert asked.wait(5)
+    asked.clear()
+    assert asked.wait(5)
+    assert not link.gone.is_set()
+    there.close()
+    thread.join(5)
+    assert link.gone.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("said", NOBODYS.values(), ids=NOBODYS.keys())
+def test_whatever_ends_a_lead_ends_what_it_has_for_its_caller(ends, monkeypatch, said):
+    here, there = ends
+    dropped, ended = [], threading.Event()
+
+    def drop(uuid):
+        dropped.append(uuid)
+        raise ms.RegistryBusyError("at this moment")  # the others go all the same
+
+    monkeypatch.setattr(
+        _lead, "registry", lambda: SimpleNamespace(replicas=SimpleNamespace(drop=drop))
+    )
+    lead = _lead.Lead(channels.Channel(here))
+    lead.at_end["first"] = lambda: 1 / 0
+    lead.at_end["call"] = ended.set
+    pages = {os.urandom(16) for _ in range(2)}
+    for uuid in pages:
+        lead.keep(uuid)
+    say(there, said)
+    assert ended.wait(5)
+    for _ in range(500):
+        if set(dropped) == pages:
+            break
+        threading.Event().wait(0.01)
+    assert set(dropped) == pages
+    assert _lead._keeping == {}
+
+
+def test_a_door_stays_open_when_one_visitor_cannot_be_let_in(monkeypatch):
+    class Flaky:
+        def __init__(self, there):
+            self.there, self.refused = there, 0
+
+        def accept(self):
+            if self.refused < 2:
+                self.refused += 1
+                raise OSError(24, "Too many open files")
+            return self.there.accept()
+
+        def fileno(self):
+            return self.there.fileno()
+
+    monkeypatch.setattr(doors, "_PAUSE_S", 0.01)
+    door = doors._Door()
+    real = socket.create_server(("127.0.0.1", 0))
+    door._socket = flaky = Flaky(real)
+    served = threading.Event()
+    monkeypatch.setattr(door, "_visit", lambda connection: (connection.close(), served.set()))
+    thread = threading.Thread(target=door._let_in)
+    thread.start()
+    socket.create_connection(real.getsockname()).close()
+    assert served.wait(5)
+    assert flaky.refused == 2
+    real.shutdown(socket.SHUT_RDWR)
+    real.close()
+    thread.join(5)
+    assert not thread.is_alive()

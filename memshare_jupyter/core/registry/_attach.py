@@ -325,7 +325,7 @@ class Viewer:
         return self._taken(name, handle, mapping, hold=hold)
 
     def _taken(self, name: PageName, handle: Handle, mapping: mmap.mmap, *, hold: bool) -> Taken:
-        taken = Taken(name, handle, mapping, handle.held)
+        taken = Taken(name, handle, handle.page.memory(mapping), handle.held)
         handle.held = handle.held or hold
         if not handle.held:
             handle.page.drop()  # what is taken keeps it until there are arrays, or an error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from memshare_jupyter.core.ledger import Entry
 from memshare_jupyter.core.names import PageName
@@ -73,9 +74,9 @@ class Handle:
 
 
 class Taken(NamedTuple):
-    """A page that is mapped as long as this exists, and the handle on it."""
+    """A page that is in use as long as this exists, and the handle on it."""
 
     name: PageName
     handle: Handle
-    mapping: mmap.mmap
+    memory: np.ndarray[Any, Any]
     was_held: bool

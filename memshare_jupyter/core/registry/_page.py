@@ -247,7 +247,7 @@ class Page:
         """
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        memory = self._memory(mapping)
+        memory = self.memory(mapping)
         page = memoryview(memory.data)
         make = self._maker(memory, name, rebuild)
         # The kernel says who made the block; what the page says of itself proves nothing.
@@ -262,10 +262,10 @@ class Page:
         """Build an array of a given dtype, shape, strides and offset on the mapped memory."""
         mapping = self._mapping()
         assert mapping is not None  # noqa: S101 -- callers hold it
-        return self._maker(self._memory(mapping), name, rebuild)(*form)
+        return self._maker(self.memory(mapping), name, rebuild)(*form)
 
-    def _memory(self, mapping: mmap.mmap) -> np.ndarray[Any, Any]:
-        """Return the array of all bytes, on which all others are built."""
+    def memory(self, mapping: mmap.mmap) -> np.ndarray[Any, Any]:
+        """Return the array of all bytes, on which all others are built: with it, it is in use."""
         memory = self._bytes() if self._bytes is not None else None
         if memory is None:
             memory = np.frombuffer(mapping, np.uint8)

@@ -209,6 +209,39 @@ finally:
     assert listed() == truth()
 
 
+def test_a_fork_in_the_middle_of_attaching_lists_what_the_child_has(child, eventually):
+    owner = child("""
+class Forks:  # when it is rebuilt
+    def __reduce__(self):
+        return forks, ()
+def forks():
+    pass
+import __main__
+__main__.forks = forks
+forks.__module__ = '__main__'
+ms.register_variables('n', {'x': np.arange(5.0), 'y': {'a': np.arange(5.0), 'b': Forks()}})
+""")
+    viewer = child("""
+told, tell = os.pipe()
+def forks():
+    import pickle
+    if (pid := os.fork()) == 0:
+        os.write(tell, pickle.dumps((held_here(), listed_here())))
+        os._exit(0)
+    os.waitpid(pid, 0)
+import __main__, pickle
+__main__.forks = forks
+""")
+    for hold in (False, True):
+        viewer.run(f"""
+process.registry().attach_all('n', ['y', 'x'], hold={hold})
+held, listed = pickle.loads(os.read(told, 60_000))
+process.registry().gc()
+""")
+        assert viewer.eval("held == listed and len(held) == 2"), viewer.eval("held, listed")
+    owner.run("process.registry().gc()")
+
+
 LOADS = """
 import os, signal, sys, threading
 import memshare_jupyter as ms

@@ -205,6 +205,8 @@ class _Listener:
         self._expected.add(key)
         if self._socket is None:
             mine = registry()
+            if not mine.be_listed():
+                raise OSError("without a list, nobody would remove the socket of a killed process")
             self._path = blocks.line_path(mine.directory, mine.token)
             made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:

@@ -273,6 +273,17 @@ def test_an_interrupted_call_closes_its_line_and_the_next_call_is_right(view):
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_caller_killed_while_it_waits_for_lines_leaves_nothing(child, runtime_directory):
+    caller = child(
+        "from memshare_jupyter.engines import _lines\n_lines._listener.listen(b'k' * 16)"
+    )
+    assert list(runtime_directory.glob("*.line"))
+    ms.snapshot()
+    caller.kill()
+    ms.snapshot()
+    assert list(runtime_directory.glob("*.line")) == []
+
+
 def test_without_a_line_it_is_messages(monkeypatch):
     cluster = ms.local_cluster(2, quiet=True)
     client = cluster.client

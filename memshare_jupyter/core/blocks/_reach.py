@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -70,35 +69,29 @@ class Reach:
         here = (_proc.pid_namespace(), _proc.user_namespace())
         self.foreign |= (pid_namespace, user_namespace) != here
 
-    def look(self, names: Container[str] | None = None) -> None:
-        """Serve the socket if others need it by now.
-
-        Parameters
-        ----------
-        names : container of str, optional
-            What is in the runtime directory, if the caller knows.
-        """
+    def needed(self) -> bool:
+        """Say whether others need a socket by now, and there is none."""
         if not self._possible:
-            return
-        if self._server is None:
-            if self._asked or self.foreign or self._marked(names) or not _proc.dumpable():
-                self._begin()
-        elif not self._server.serving:  # a cleaner removed it, or a fork could not resume it
-            self._server.end()
-            self._server = None
-            self._begin()
+            return False
+        if self._server is not None:  # a cleaner may have removed it, or a fork not resumed it
+            return not self._server.serving
+        return self._asked or self.foreign or self._marked() or not _proc.dumpable()
 
-    def _marked(self, names: Container[str] | None) -> bool:
-        if names is not None:
-            self._asked = self._mark.name in names
-        elif time.monotonic() - self._mark_looked_s >= _MARK_S:
+    def _marked(self) -> bool:
+        if time.monotonic() - self._mark_looked_s >= _MARK_S:
             self._mark_looked_s = time.monotonic()
             self._asked = self._mark.exists()
         return self._asked
 
-    def _begin(self) -> None:
-        # Without a directory, or a thread, there is no socket; the next look tries again, and
-        # attachers learn that there is none.
+    def serve(self) -> None:
+        """Serve the socket: of a session that is listed, or nobody would remove it.
+
+        Without a directory, or a thread, there is none; attachers learn that, and whoever looks
+        next tries again.
+        """
+        if self._server is not None:
+            self._server.end()
+            self._server = None
         with contextlib.suppress(OSError, RuntimeError):
             self._server = _handover.Server(self._path, _memfd.reopen_held)
             self._mark.unlink(missing_ok=True)

@@ -22,7 +22,8 @@ from memshare_jupyter.core.names import PageName
 
 FILE_NAME: Final = "names.lock"
 PROMISES_NAME: Final = "memory.promises"
-WANTED_SUFFIX: Final = ".wanted"
+_BESIDE: Final = (".socket", ".line", ".wanted")
+"""What lies beside the session file of a process that is there, see `blocks`."""
 
 
 class NameLocks:
@@ -100,7 +101,7 @@ class NameLocks:
 def _in_use(directory: Path) -> bool:
     """Say whether there is anything but what sessions that have ended leave beside their files."""
     left = (FILE_NAME, PROMISES_NAME)
-    return any(n not in left and not n.endswith(WANTED_SUFFIX) for n in os.listdir(directory))
+    return any(n not in left and not n.endswith(_BESIDE) for n in os.listdir(directory))
 
 
 def _byte(name: PageName) -> int:

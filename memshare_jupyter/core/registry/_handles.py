@@ -207,7 +207,8 @@ class Handles:
         found = list(self.ledger.sessions())
         for session in found:
             self.reach.met(session.who.pid_namespace, session.who.user_namespace)
-        self.reach.look()
+        if self.reach.needed() and self.be_listed():
+            self.reach.serve()
         return found
 
     def sweep(self, sessions: Iterable[Session | Reader]) -> None:
@@ -217,11 +218,19 @@ class Handles:
     def show_to(self, sessions: Iterable[Session | Reader]) -> None:
         """Let processes of other pid namespaces see this one: they serve a socket only then."""
         mine = self.ledger.mine.who.pid_namespace
-        if self.ended or self.ledger.path is not None:
-            return
-        if any(s.who.pid_namespace != mine for s in sessions):
+        if any(session.who.pid_namespace != mine for session in sessions):
+            self.be_listed()
+
+    def be_listed(self) -> bool:
+        """Have a session file although there may be nothing to list; say whether there is one.
+
+        Nothing lies beside a session file but what is its process's: whoever looks when that has
+        ended removes it.
+        """
+        if self.ledger.path is None and not self.ended:
             with contextlib.suppress(OSError, MemshareError):
                 self.ledger.relist()
+        return self.ledger.path is not None
 
     def _begin(self) -> tuple[PageName, int] | None:
         """Begin a turn: be listed, and let nothing be left over from the last."""

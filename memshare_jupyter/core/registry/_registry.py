@@ -167,6 +167,11 @@ class Registry:
         )
 
     @in_turn
+    def be_listed(self) -> bool:
+        """Have a session file, for who puts something beside it; say whether there is one."""
+        return self._handles.be_listed()
+
+    @in_turn
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
         self._handles.ledger.relabel(label)
@@ -217,8 +222,8 @@ class Registry:
         for handle in list(handles.views.values()):
             handle.page.drop()
         handles.views.clear()
-        handles.ledger.end()
         handles.reach.end()
+        handles.ledger.end()
         handles.names.remove_if_last()
         self.ended = handles.ended = True
 

@@ -208,6 +208,23 @@ def test_a_socket_can_be_asked_for(child, runtime_directory):
     owner.exit()
 
 
+def test_the_socket_of_a_process_that_only_looked_goes_when_it_is_killed(child, runtime_directory):
+    looking = child("os.environ['MEMSHARE_SOCKET'] = '1'; ms.snapshot()")
+    assert len(sockets(runtime_directory)) == 1
+    ms.snapshot()  # so that only its death is new
+    looking.kill()
+    ms.snapshot()
+    assert sockets(runtime_directory) == set()
+
+
+@pytest.mark.parametrize("suffix", ["socket", "line", "wanted"])
+def test_what_lies_beside_no_session_goes_with_the_last_process(child, runtime_directory, suffix):
+    last = child(REGISTER)
+    (runtime_directory / f"{bytes(16).hex()}.{suffix}").touch()
+    last.exit()
+    assert not runtime_directory.exists()
+
+
 def test_a_socket_that_a_cleaner_removed_comes_back(child, runtime_directory):
     owner = child(f"os.environ['MEMSHARE_SOCKET'] = '1'; {REGISTER}")
     (path,) = runtime_directory.glob("*.socket")

@@ -313,7 +313,7 @@ class TestMemfdOverASocket(SegmentContract):
             one.run(
                 "from memshare_jupyter.core.blocks import _reach as reach\n"
                 f"reach = reach.Reach(Path({str(tmp_path)!r}), {token!r}, foreign=True)\n"
-                "reach.look()"
+                "reach.serve()"
             )
             uuid, fd = one.eval("(block.uuid, block.fd)")
             where = segment.Address(uuid, one.pid, -1, fd, token, "memfd", str(tmp_path))

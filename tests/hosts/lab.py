@@ -36,8 +36,6 @@ _CLIENT = str(Path(__file__).with_name("client.py"))
 
 def why_not() -> str:
     """Say why there can be no lab here; empty if there can."""
-    if os.environ.get("CI"):
-        return "hosts made of namespaces were not tried in CI yet"
     if os.geteuid() != 0:
         return "hosts made of namespaces need root"
     if missing := [tool for tool in _TOOLS if not shutil.which(tool)]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from memshare_jupyter.engines.hosts._addresses import addresses
-from memshare_jupyter.engines.hosts._proof import accepted, dialed, id_of
+from memshare_jupyter.engines.hosts._proof import accepted, dialed, heard, id_of
 
 _PROOF_S: Final = 5.0
 _CONNECT_S: Final = 2.0
@@ -39,8 +39,7 @@ class _Door:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._tokens: dict[bytes, bytes] = {}
-        self._serve: dict[bytes, Serve] = {}
+        self._given: dict[bytes, tuple[bytes, Serve]] = {}
 
     def way(self) -> Way:
         with self._lock:
@@ -54,12 +53,10 @@ class _Door:
             return Way(tuple(addresses()), self._socket.getsockname()[1])
 
     def give(self, token: bytes, serve: Serve) -> None:
-        self._serve[token] = serve
-        self._tokens[id_of(token)] = token
+        self._given[id_of(token)] = token, serve
 
     def take_back(self, token: bytes) -> None:
-        self._tokens.pop(id_of(token), None)
-        self._serve.pop(token, None)
+        self._given.pop(id_of(token), None)
 
     def _let_in(self) -> None:
         door = self._socket
@@ -77,10 +74,14 @@ class _Door:
     def _visit(self, connection: socket.socket) -> None:
         with contextlib.closing(connection), contextlib.suppress(OSError, KeyError):
             _prepare(connection)
-            proved, token = accepted(connection, self._tokens)
+            name, encrypted = heard(connection)
+            # Looked up once: the other end may know that it is in, and the token be taken back,
+            # before this thread goes on.
+            token, serve = self._given[name]
+            proved = accepted(connection, token, encrypted=encrypted)
             _open.add(proved)
             with contextlib.closing(proved):
-                self._serve[token](proved)
+                serve(proved)
 
     def close(self) -> None:
         """Let in nobody any more; nothing is said to who is in."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines import Engine, Messages
-from memshare_jupyter.engines.hosts import _describe as describing
 from memshare_jupyter.engines.hosts._channel import Channel
 from memshare_jupyter.engines.hosts._describe import Group
 from memshare_jupyter.engines.hosts._doors import Way, give, take_back, way_here
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 _LOOK_S: Final = 0.25
 """How often the pages that leads have copies of are looked at."""
+_JOIN_S: Final = 15.0
+"""How long an engine that has said where it is may take to import what a lead needs, and to come."""
 _keys: Final = itertools.count()
 GONE: Final = ClusterError("the link to it has ended; it was shut down, or is cut off")
 """What is heard of a lead when its link has ended."""
@@ -87,7 +88,7 @@ class Link:
         self._why = ""
         give(self._token, self._serve)
         self._joined.send(engine, join, way_here(), self._token, is_encrypted(), engine.number)
-        self._until = time.monotonic() + describing.SILENCE_S
+        self._until = time.monotonic() + _JOIN_S
 
     def open(self) -> str:
         """Wait for the lead to come, as long as it may take; return why it did not."""
@@ -103,8 +104,9 @@ class Link:
             found = next(iter(self._joined.take()), "its engine died")
             if isinstance(found, str):
                 self._why = f"it does not reach this process: {found}"
+            elif not self._here.wait(_JOIN_S):
+                self._why = "it came, and went before it was let in"
             else:
-                self._here.wait(describing.SILENCE_S)
                 self.way = found
         return self._why
 

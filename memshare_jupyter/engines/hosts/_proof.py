@@ -123,29 +123,24 @@ def dialed(connection: socket.socket, token: bytes, *, encrypted: bool) -> socke
     return connection
 
 
-def accepted(connection: socket.socket, tokens: dict[bytes, bytes]) -> tuple[socket.socket, bytes]:
-    """Return a connection that another process made, proved, and its token.
+def heard(connection: socket.socket) -> tuple[bytes, bool]:
+    """Return which token who dials says they have, see `id_of`, and whether they speak TLS."""
+    kind, name = _HELLO.unpack(exactly(connection, _HELLO.size))
+    return name, kind == _TLS
 
-    Parameters
-    ----------
-    connection : socket
-        As it was accepted.
-    tokens : dict
-        Those that may be used, by `id_of`.
+
+def accepted(connection: socket.socket, token: bytes, *, encrypted: bool) -> socket.socket:
+    """Return a connection that another process made, after what was `heard` on it, proved.
 
     Raises
     ------
     OSError
-        It has none of them.
+        The other end does not know the token, or does not answer.
     """
-    kind, name = _HELLO.unpack(exactly(connection, _HELLO.size))
-    token = tokens.get(name)
-    if token is None:
-        raise PermissionError("the token is unknown")
-    if kind == _TLS:
+    if encrypted:
         connection = _context(server=True).wrap_socket(connection, server_side=True)
     _prove(connection, token, b"listens", b"dials")
-    return connection, token
+    return connection
 
 
 def _prove(connection: socket.socket, token: bytes, mine: bytes, theirs: bytes) -> None:

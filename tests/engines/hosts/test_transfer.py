@@ -65,6 +65,20 @@ def test_who_knows_the_token_is_let_in_and_nobody_else(encrypted):
         doors.dial(here(), token, encrypted=encrypted)
 
 
+def test_who_has_proved_it_is_in_although_the_token_is_taken_back(monkeypatch):
+    token, came = proof.new_token(), threading.Event()
+
+    def accepted_late(*args, **options):
+        proved = proof.accepted(*args, **options)
+        doors.take_back(token)  # as who has sent for it does as soon as it says that it is in
+        return proved
+
+    monkeypatch.setattr(doors, "accepted", accepted_late)
+    doors.give(token, lambda _: came.set())
+    doors.dial(here(), token, encrypted=True).close()
+    assert came.wait(5)
+
+
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_who_listens_has_to_know_the_token_too(encrypted):
     token = proof.new_token()
@@ -81,8 +95,9 @@ def _pretend(impostor, token):
     """Let in by the name of a token, which goes over the connection, but without it."""
     connection = impostor.accept()[0]
     with contextlib.suppress(OSError), contextlib.closing(connection):
-        proved, _ = proof.accepted(connection, {proof.id_of(token): bytes(32)})
-        proved.close()
+        name, encrypted = proof.heard(connection)
+        assert name == proof.id_of(token)
+        proof.accepted(connection, bytes(32), encrypted=encrypted).close()
 
 
 def test_the_environment_says_whether_connections_are_encrypted(monkeypatch):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.25
 """How often the pages that leads have copies of are looked at."""
 _JOIN_S: Final = 15.0
-"""How long an engine that has said where it is may take to import what a lead needs, and to come."""
+"""How long an engine that has said where it is may take to import a lead's modules, and to come."""
 _keys: Final = itertools.count()
 GONE: Final = ClusterError("the link to it has ended; it was shut down, or is cut off")
 """What is heard of a lead when its link has ended."""

@@ -41,19 +41,23 @@ def client(two):
 
 def test_a_page_crosses_once_and_is_found_by_reference_and_by_name(two, client):
     client.run(
-        "ms.register_variables('rna', {'X': np.arange(12.5e6)})\n"
-        "X = ms.retrieve_views('rna', 'X')['X']\nbrought()"
+        "ms.register_variables('rna', {'X': np.arange(12.5e6), 'Y': np.ones(12_500_000)})\n"
+        "X, Y = ms.retrieve_views('rna', ['X', 'Y']).values()\nbrought()"
     )
-    before = two.bytes("h2")[0]
-    assert client.value("brought(X)") == {}
-    assert 100e6 <= two.bytes("h2")[0] - before < 150e6
+    counted = []
+    for page in ("Y", "X"):
+        before = two.bytes("h2")[0]
+        assert client.value(f"brought({page})") == {}
+        counted.append(two.bytes("h2")[0] - before)
+    assert 100e6 <= min(counted) < 101e6
+    assert max(counted) < 110e6  # on a busy machine, the kernel sends some packets again
     before = two.bytes("h2")[0]
     assert client.value("brought(X)") == {}
     assert two.bytes("h2")[0] - before < 0.1e6
     expected = client.value("float(X.sum())")
     assert client.value("c[:].apply_sync(total, X)") == [expected] * 4
     assert client.value("c[:].apply_sync(by_name, 'X')") == [expected] * 4
-    assert len(two.blocks("h2")) == 1
+    assert len(two.blocks("h2")) == 2
 
 
 def wait_until(condition, patience_s=15.0):

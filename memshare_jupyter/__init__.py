@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from memshare_jupyter._spelling import explained
+from memshare_jupyter._spelling import counterpart, explained
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -33,7 +33,13 @@ __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them
 
 def __getattr__(name: str) -> Any:
     with _finding:
-        found = _find(name)
+        try:
+            found = _find(name)
+        except AttributeError:
+            if (ours := counterpart(name, _named)) in ("", name):
+                raise
+            text = f"{__name__} has no {name}; it is spelt {ours} here"
+            raise AttributeError(text, name=name) from None
         if isinstance(found, FunctionType):
             found = explained(found, __name__)
         globals()[name] = found  # once, and no more by the import system

@@ -42,14 +42,15 @@ MAY = {
 # The same inside the core; its modules with an underscore are what all of that stands on.
 INSIDE_CORE = {
     "names": set(),
-    "blocks": {"names"},
+    "quantities": set(),
+    "blocks": {"names", "quantities"},
     "values": {"names"},
     "ledger": {"names"},
-    "registry": {"names", "blocks", "values", "ledger"},
+    "registry": {"names", "quantities", "blocks", "values", "ledger"},
     "api": {"names", "blocks", "values", "registry"},
     "views": {"names", "blocks", "registry"},
-    "namespace": {"names", "values", "registry"},
-    "doctor": {"names", "blocks", "ledger", "registry"},
+    "namespace": {"names", "quantities", "values", "registry"},
+    "doctor": {"names", "quantities", "blocks", "ledger", "registry"},
 }
 
 

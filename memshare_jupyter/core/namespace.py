@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from memshare_jupyter.core.names import check_namespace
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.core.values import View
 
@@ -124,10 +125,10 @@ class Namespace(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         pages = self._pages()
-        lines = [f"Namespace({self.name!r}): {len(pages)} pages"]
+        lines = [f"Namespace({self.name!r}): {count(len(pages), 'page')}"]
         lines += [
-            f"  {p.variable}: {p.dtype or p.kind} {p.shape}, {p.size_bytes:,} bytes, "
-            f"{p.handles} handles, {p.state}"
+            f"  {p.variable}: {f'{p.kind} {p.dtype}'.strip()} {p.shape}, {in_units(p.size_bytes)}, "
+            f"{count(p.handles, 'handle')}, {p.state}"
             for p in pages
         ]
         return "\n".join(lines)

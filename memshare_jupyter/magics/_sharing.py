@@ -18,12 +18,12 @@ from memshare_jupyter.core.api import (
     retrieve_metadata,
     snapshot,
 )
-from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.core.namespace import Namespace
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.views import view_list
-from memshare_jupyter.display import PageTable, Table, count, details, registered
+from memshare_jupyter.display import PageTable, Table, details, registered
 from memshare_jupyter.engines import (
     attach,
     attach_on_engine,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 
 from memshare_jupyter._spelling import counterpart, explained
+from memshare_jupyter.errors import pointing
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -31,6 +32,7 @@ another thread is loading into the child for good, and the child would wait for 
 __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them one by one
 
 
+@pointing
 def __getattr__(name: str) -> Any:
     with _finding:
         try:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from memshare_jupyter.errors import pointing
+
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[.]")
 _OTHERS: Final = {"variable_list": "variables", "variable_names": "names", "variable_name": "names"}
 """Arguments that R calls by other words."""
@@ -45,8 +47,9 @@ def explained(function: Callable[..., Any], package: str) -> Callable[..., Any]:
                 raise
         raise TypeError(f"{function.__name__}() {advice}")
 
-    call.__module__ = package
-    return call
+    made = pointing(call)
+    made.__module__ = package
+    return made
 
 
 def counterpart(name: str, ours: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.core.values import View
+from memshare_jupyter.errors import pointing
 
 
 class Namespace(MutableMapping[str, Any]):
@@ -42,6 +43,7 @@ class Namespace(MutableMapping[str, Any]):
     def __init__(self, name: str) -> None:
         self.name = check_namespace(name)
 
+    @pointing
     def empty(
         self,
         variable: str,
@@ -93,13 +95,16 @@ class Namespace(MutableMapping[str, Any]):
             self.name, variable, dimensions, np.dtype(dtype), order, writable=writable
         )
 
+    @pointing
     def __getitem__(self, variable: str) -> Any:
         attached = registry().attach_all(self.name, [variable], hold=False, whole=True)
         return attached[variable]
 
+    @pointing
     def __setitem__(self, variable: str, value: Any) -> None:
         registry().register(self.name, {variable: value})
 
+    @pointing
     def __delitem__(self, variable: str) -> None:
         registry().release(self.name, [variable])
 

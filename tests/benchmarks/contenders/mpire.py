@@ -21,9 +21,7 @@ class Contender:
     def share(self, X):
         # What is shared is had by fork, so workers start anew for each matrix.
         self.X = X
-        self.pool = WorkerPool(
-            self.workers, start_method="fork", shared_objects=X, keep_alive=True
-        )
+        self.pool = WorkerPool(self.workers, start_method="fork", shared_objects=X, keep_alive=True)
 
     def apply(self, margin, fun):
         items = [(some,) for some in chunks(count_of(self.X, margin), self.workers)]

@@ -1,4 +1,4 @@
-"""SharedArray: an array in shared memory under a name, by the workers of a ``Pool`` attached once."""
+"""SharedArray: in shared memory under a name, attached once by the workers of a ``Pool``."""
 
 from __future__ import annotations
 

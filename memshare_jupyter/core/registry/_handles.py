@@ -15,7 +15,7 @@ import contextlib
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -79,7 +79,7 @@ class Handles:
         self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
         self.names = NameLocks(directory)
         self.places = blocks.Places(blocks.reclaim)
-        self.ledger = Ledger(directory, _remove_leftovers)
+        self.ledger = Ledger(directory, blocks.remove_leftovers)
         self.reach = blocks.Reach(directory, self.ledger.mine.who.token)
         self.endings = Endings()
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair, self.endings.tell)
@@ -348,11 +348,3 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
-
-
-def _remove_leftovers(directory: Path, token: bytes, entries: Iterator[Entry]) -> None:
-    """Remove what a dead session left: the files of pages that nobody holds, and its socket."""
-    for entry in entries:
-        if entry.backend == "file":
-            blocks.reclaim(entry.place, entry.uuid)
-    blocks.remove_leftovers(directory, token)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,13 +27,12 @@ from memshare_jupyter.core.ledger import (
     Reader,
     Session,
     raise_if_unusable,
-    still,
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._claims import owns
 from memshare_jupyter.core.registry._endings import Endings
 from memshare_jupyter.core.registry._handle import Handle
+from memshare_jupyter.core.registry._listing import list_again
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.core.registry._turn import Turn
@@ -240,54 +238,11 @@ class Handles:
             if self.ledger.is_listed():
                 self.unlisted = None
                 return None
-            return self._list_again()
+            return list_again(self)
         except BaseException:
             self._unsure = True
             self.names.unlock()
             raise
-
-    def _list_again(self) -> tuple[PageName, int] | None:
-        """List everything, after the session file was removed, or could not be made.
-
-        Somebody may have registered one of the names while nobody could see that it was taken.
-        Such a page is given up: two pages of one name would be worse.
-        """
-        self.unlisted = None
-        self.ledger.unlist()  # its descriptor may be the only one to be had
-        try:
-            if (directory := still(self.ledger.directory)) != self.ledger.directory:
-                self._move(directory)
-            try:
-                if (locked := self.names.try_lock(self.pages)) is not None:
-                    return locked
-                for session in self.ledger.look():
-                    for name in [n for n in self.pages if owns(session, n)]:
-                        self._give_up(name, session)
-                self.ledger.relist()
-            finally:
-                self.names.unlock()
-        except (OSError, MemshareError) as error:
-            self.unlisted = alone(error)  # what needs no list goes on; the next turn tries again
-        return None
-
-    def _move(self, directory: Path) -> None:
-        """Go on in another runtime directory: what this one lay in is gone, as after a logout."""
-        self.names.close()
-        self.names = NameLocks(directory)
-        self.ledger.move(directory)
-        self.reach = self.reach.moved(directory)
-
-    def _give_up(self, name: PageName, session: Reader) -> None:
-        try:
-            self.drop_page(name)
-        finally:  # also when the arrays on it cannot be listed
-            warnings.warn(
-                f"{name} is not a page of this process any more: the files in the runtime "
-                f"directory were removed, and process {session.who.pid} registered that name "
-                "meanwhile",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
     def _untidy(self) -> bool:
         return bool(self.mappings.gone) or _opened.lost()

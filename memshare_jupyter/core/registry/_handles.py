@@ -32,7 +32,6 @@ from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._endings import Endings
 from memshare_jupyter.core.registry._handle import Handle
-from memshare_jupyter.core.registry._listing import list_again
 from memshare_jupyter.core.registry._page import Mappings, Page
 from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.core.registry._turn import Turn
@@ -50,6 +49,9 @@ class Handles:
         The runtime directory.
     rebuild : callable
         Module-level function that a pickled view names.
+    list_again : callable
+        Lists everything anew when the session file is gone; the name that another process has
+        locked or lists, too, and its pid, when that is to be tried again.
 
     Attributes
     ----------
@@ -69,8 +71,14 @@ class Handles:
         Whether the process has another registry by now, or none.
     """
 
-    def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rebuild: Callable[..., Any],
+        list_again: Callable[[Handles], tuple[PageName, int] | None],
+    ) -> None:
         self.rebuild = rebuild
+        self._list_again = list_again
         self.pages: dict[PageName, Handle] = {}
         self.views: dict[tuple[bytes, str], Handle] = {}
         self.ending: list[Handle] = []
@@ -238,7 +246,7 @@ class Handles:
             if self.ledger.is_listed():
                 self.unlisted = None
                 return None
-            return list_again(self)
+            return self._list_again(self)
         except BaseException:
             self._unsure = True
             self.names.unlock()

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from memshare_jupyter.core.ledger import NameLocks, Reader, still
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry._claims import Rival, owns, refuse_late_rivals
+from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._tracebacks import alone
 from memshare_jupyter.errors import MemshareError
-
-if TYPE_CHECKING:
-    from memshare_jupyter.core.registry._handles import Handles
 
 
 def list_again(handles: Handles) -> tuple[PageName, int] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memshare_jupyter.information._density import Gridded
     from memshare_jupyter.information._options import Options
 
-_TABLE_BYTES: Final = 4 * 2**20  # of the tables of some variables, smoothed at a time
+_TABLE_BYTES: Final = 2 * 2**20  # of tables smoothed in one go: they stay in the cache
 
 
 class Classes:

@@ -101,7 +101,9 @@ def continuous_discrete(
     # Columns of classes from here on; the total is that of all rows.
     density[density <= eps * widths[:, None] * mass] = 0.0
     present = density.sum(axis=0)
-    own = (density * _log(density)).sum(axis=0) - present * np.log(mass)
+    terms = _log(density)
+    terms *= density
+    own = terms.sum(axis=0) - present * np.log(mass)
     shared = np.einsum("ij,ijc->jc", _log(overall), density)
     found: NDArray[np.float64] = ((own - shared) / mass) @ weights
     if bias_correction:
@@ -125,4 +127,5 @@ def entropy(counts: NDArray[np.intp]) -> float:
 
 def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm, and a finite number where there is none: for terms p log p with p = 0."""
-    return np.log(np.maximum(values, _TINY))
+    found = np.maximum(values, _TINY)
+    return np.log(found, out=found)

@@ -12,6 +12,8 @@ from memshare_jupyter.errors import pointing
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[.]")
 _OTHERS: Final = {"variable_list": "variables", "variable_names": "names", "variable_name": "names"}
 """Arguments that R calls by other words."""
+_FLAG: Final = bool | int | float | str | None
+"""Of what is given by position, this may be meant for whatever comes next; data are not."""
 
 
 def explained(function: Callable[..., Any], package: str) -> Callable[..., Any]:
@@ -90,11 +92,13 @@ def _advice(
     if ours and {*ours} <= {*parameters}:
         return _written(ours)
     more = arguments[len(in_place) :]
-    if more and len(more) <= len(by_name):
-        pairs = zip(by_name, more, strict=False)
-        written = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
-        return f"takes {', '.join(in_place)} by position and the others by name: write {written}"
-    return ""
+    if not more or not by_name:
+        return ""
+    takes = f"takes {', '.join(in_place)} by position and the others by name"
+    if len(more) > len(by_name) or not all(isinstance(value, _FLAG) for value in more):
+        return f"{takes}: {', '.join(f'{name}=' for name in by_name)}"
+    written = ", ".join(f"{n}={value!r}" for n, value in zip(by_name, more, strict=False))
+    return f"{takes}: write {written}"
 
 
 def _written(ours: Iterable[str]) -> str:
@@ -109,7 +113,3 @@ def _ours(name: str) -> str:
     """
     spelt = _WORDS.sub("_", name).lower().removeprefix("is_")
     return _OTHERS.get(spelt, spelt)
-
-
-def _short(value: Any) -> str:
-    return repr(value) if isinstance(value, bool | int | float | str | None) else "..."

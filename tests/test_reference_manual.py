@@ -131,6 +131,10 @@ def test_gc_says_what_was_let_go_here_and_on_engines(ran):
             lambda: ms.mutual_info_matrix(np.eye(2), [1, 2], False, True),
             "X, y by position and the others by name: write x_discrete=False, y_discrete=True",
         ),
+        (
+            lambda: ms.mutual_info_figure([0.5, 0.2], ["a", "b"]),
+            "takes values by position and the others by name: unit=",
+        ),
         (lambda: ms.mutual_info_matrix(np.eye(2), [1, 2], isYDiscrete=True), "write y_discrete="),
         (lambda: ms.select_features(np.eye(2), [1, 2], k=1, useMPMI=True), "write use_mpmi="),
         (lambda: ms.register_variables("a", variableList={"y": [1]}), "write variables="),

@@ -13,9 +13,9 @@ pytest.importorskip("distributed")
 @pytest.fixture
 def client(two):
     scheduler = f"tcp://{two.address['h1']}:8786"
-    started = [
-        two.start("h1", sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard")
-    ]
+    # With the host: versions before 2025 listen where a name server would be reached, if there is one.
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    started = [two.start("h1", *command, "--host", two.address["h1"])]
     for host in two.hosts:
         for _ in range(2):
             options = [

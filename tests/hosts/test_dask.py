@@ -13,7 +13,7 @@ pytest.importorskip("distributed")
 @pytest.fixture
 def client(two):
     scheduler = f"tcp://{two.address['h1']}:8786"
-    # With the host: versions before 2025 listen where a name server would be reached, if there is one.
+    # With the host: versions before 2025 listen where a name server would be reached.
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
     started = [two.start("h1", *command, "--host", two.address["h1"])]
     for host in two.hosts:

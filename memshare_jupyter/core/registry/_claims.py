@@ -96,12 +96,14 @@ def refuse_rivals(
 ) -> None:
     """Raise `PageExistsError` when another living process (or `myself`) owns one of `names`.
 
-    The first of the sessions is this process's own.
+    The first of the sessions is this process's own. What that lists of the name can be a page that
+    it is writing anew, while another process has taken the name.
     """
+    mine, *others = sessions
     for name in names:
-        owner = _owner(sessions, name)
-        if owner is not None and (myself or owner is not sessions[0]):
-            who = "this process" if owner is sessions[0] else _who(owner)
+        owner = _owner(others, name) or (_owner([mine], name) if myself else None)
+        if owner is not None:
+            who = "this process" if owner is mine else _who(owner)
             raise PageExistsError(
                 f"cannot {act} {name}: {who} owns a page of that name; "
                 "release it there, or choose another name",

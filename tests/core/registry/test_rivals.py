@@ -101,6 +101,33 @@ def test_a_name_whose_page_is_written_anew_stays_taken(pausing, rival, listed, t
     assert listed() == truth()
 
 
+def test_one_that_writes_its_page_anew_while_another_takes_the_name_is_refused(
+    child, rival, listed, truth
+):
+    one = child("ms.register_variables('n', {'x': np.zeros(200_000)})")
+    one.run(
+        "from memshare_jupyter.core.registry._page import Page\n"
+        "refill, told, go = Page.refill, os.pipe(), os.pipe()\n"
+        "def slowly(page, plan):\n"
+        "    refill(page, plan); os.write(told[1], b'x'); os.read(go[0], 1)\n"
+        "Page.refill = slowly\n"
+        "os.unlink(process.registry().session_file)\n"
+        "def again():\n"
+        "    global error\n"
+        "    try: ms.register_variables('n', {'x': np.ones(200_000)})\n"
+        "    except ms.MemshareError as caught: error = caught\n"
+        "ms.page_list(); where = process.registry().session_file\n"
+        "thread = threading.Thread(target=again); thread.start()\n"
+        "os.read(told[0], 1); os.unlink(where)"
+    )
+    rival.run(TAKE)
+    one.run("os.write(go[1], b'x'); thread.join()")
+    assert one.eval("type(error).__name__") == "PageExistsError"
+    assert owners() == [("n.x", rival.pid)]
+    assert one.eval("ms.page_list(), held_here()") == ([], [])
+    assert listed() == truth()
+
+
 def test_one_that_adopts_a_page_steps_back_for_who_registers_its_name(pausing, rival, child):
     owner = child("ms.register_variables('n', {'x': np.zeros(3)})")
     view = ms.retrieve_views("n", "x")["x"]

@@ -119,6 +119,10 @@ class Lab:
         """Take the link of a host ``"up"`` or ``"down"``."""
         self._ip(f"-n {self._tag}{host} link set eth0 {state}")
 
+    def cut(self, host, other):
+        """Let nothing go from a host to another one, as a firewall does that drops it."""
+        self._ip(f"-n {self._tag}{host} route add blackhole {self.address[other]}/32")
+
     def start(self, host, *command, **options):
         """Start a process on a host."""
         environment = {

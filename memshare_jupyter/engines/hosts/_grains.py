@@ -122,6 +122,10 @@ class Stock:
                 self._blocks[uuid] = block
             self._changed.notify_all()
 
+    def block(self, uuid: bytes) -> Arriving | None:
+        """Return a block that has begun to come."""
+        return self._blocks.get(uuid)
+
     def fail(self) -> None:
         """Let nobody wait for what has not come."""
         for uuid, block in list(self._blocks.items()):

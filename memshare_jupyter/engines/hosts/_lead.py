@@ -16,6 +16,7 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines.hosts._channel import Channel
 from memshare_jupyter.engines.hosts._doors import Way, dial, way_here
 from memshare_jupyter.engines.hosts._grains import Stock
+from memshare_jupyter.engines.hosts._letters import Mailbox
 
 _A_DAY_S: Final = 86400.0
 _lock = threading.Lock()
@@ -34,7 +35,7 @@ class Lead:
         What it passes on to other hosts, by token.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel | Mailbox) -> None:
         self._channel = channel
         self.at_end: dict[object, Callable[[], None]] = {}
         self.stocks: dict[bytes, Stock] = {}
@@ -100,6 +101,12 @@ def join(caller: Way, token: bytes, encrypted: bool, engine: int) -> Way | str:
     except ConnectionError as error:
         return str(error)
     Lead(Channel(connection))
+    return way_here()
+
+
+def correspond(token: bytes) -> Way:
+    """Make an engine a lead that is told by messages; return where it is reached by other hosts."""
+    Lead(Mailbox(token))
     return way_here()
 
 

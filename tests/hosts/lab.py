@@ -27,7 +27,8 @@ _INIT = """
 set -e
 hostname {host}; mount --make-rprivate /
 mount -t tmpfs -o size={shm} tmpfs /dev/shm; mount -t tmpfs -o size=64m tmpfs /run
-echo ready; exec sleep 3600
+echo ready
+while true; do sleep 60 & wait $! || true; done  # and reap whoever ends
 """
 _TOOLS = ("ip", "nsenter", "unshare", "mount")
 _NAMESPACES = (*("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"),)
@@ -159,13 +160,22 @@ class Lab:
             *(f"--file={self.connection('engine')}", f"--profile-dir={self.directory}"),
         )
 
+    def python(self, host):
+        """Start a process on a host that runs code."""
+        made = Client(self, host)
+        self._clients.append(made)
+        return made
+
+    def do(self, host, script):
+        """Run lines of a shell on a host."""
+        assert self.start(host, "bash", "-ec", script).wait(PATIENCE_S) == 0, self.text()
+
     def client(self, host="h1", engines=None, silence_s=10.0):
         """Start a process on a host that has a client ``c`` of all engines.
 
         It waits a little longer for engines than it would, because all hosts share a machine.
         """
-        made = Client(self, host)
-        self._clients.append(made)
+        made = self.python(host)
         number = sum(map(len, self.engines.values())) if engines is None else engines
         made.run(
             "import os, time, numpy as np, ipyparallel as ipp, memshare_jupyter as ms\n"

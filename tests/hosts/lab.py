@@ -9,6 +9,7 @@ ends in order.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import queue
@@ -23,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
+_numbers = itertools.count()
 _INIT = """
 set -e
 hostname {host}; mount --make-rprivate /
@@ -67,7 +69,7 @@ class Lab:
         self.engines = {}
         self.directory = tempfile.mkdtemp(prefix="memshare-lab-")
         self.log = open(f"{self.directory}/output.txt", "w+")  # noqa: SIM115 -- closed in `close`
-        self._tag = f"ms{os.getpid() % 100000}"
+        self._tag = f"ms{os.getpid() % 100000}n{next(_numbers)}"
         self._inits, self._namespaces, self._processes, self._clients = {}, [], [], []
         self._environment = environment or {}
         self._groups = []

@@ -77,6 +77,8 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
         counter = Counter(token, {pinned.block.uuid: pinned.block for pinned in pages})
         for link in far:
             link.listen(token, counter)
+        for link in needing:
+            link.getting += 1
         try:
             found = gather(
                 needing,
@@ -88,6 +90,7 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
             )
         finally:
             for link in needing:
+                link.getting -= 1
                 link.unlisten(token)
                 link.tell(finish, token)
     return failed | {link: str(e) for link, e in found.items() if isinstance(e, Exception)}

@@ -93,6 +93,11 @@ class Lead:
         self._channel.close()
 
 
+def kept() -> list[bytes]:
+    """Return which pages are kept here for callers of other hosts."""
+    return list(_keeping)
+
+
 def join(caller: Way, token: bytes, encrypted: bool, engine: int) -> Way | str:
     """Make an engine a lead; return where it is reached, or why it does not reach the caller."""
     registry().label(f"engine {engine}")

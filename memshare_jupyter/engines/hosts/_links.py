@@ -90,6 +90,10 @@ class Link:
         Why it goes by the cluster's messages; empty if there is a connection.
     gone : threading.Event
         Set when the link has ended.
+    engines : set of int
+        Those of its host that were in calls.
+    getting : int
+        How many calls send pages there at this moment.
     """
 
     def __init__(self, engine: Engine, group: Group) -> None:
@@ -99,6 +103,8 @@ class Link:
         self.way: Way | None = None
         self.why_letters = ""
         self.gone = threading.Event()
+        self.engines: set[int] = set()
+        self.getting = 0
         self._token = new_token()
         self._channel: Channel | Letters | None = None
         self._here = threading.Event()
@@ -293,10 +299,17 @@ def linked(groups: Sequence[Group]) -> tuple[dict[str, Link], dict[str, str]]:
             asked = None if link is None else link.engine
             others = [engine for engine in group.engines if engine != asked]
             links[group.identity] = Link((others or group.engines)[0], group)
+        links[group.identity].engines.update(each.number for each in group.engines)
     without = {group.identity: links[group.identity].open() for group in groups}
     without = {identity: why for identity, why in without.items() if why}
     with_link = {g.identity: links[g.identity] for g in groups if g.identity not in without}
     return with_link, without
+
+
+def links_now() -> list[Link]:
+    """Return the links that there are."""
+    every = [link for links in list(_links.values()) for link in list(links.values())]
+    return [link for link in every if link.way is not None and not link.gone.is_set()]
 
 
 def gather(

@@ -264,8 +264,8 @@ SLOW = [
     name
     for name in CONTENDERS
     if name not in {SERIAL, "threads"}
-    # It is in an extra of its own, and large. Everything else has to be here.
-    and (name != "ray" or CONTENDERS[name].installed)
+    # These are of an extra of their own: large, or built here. Everything else has to be here.
+    and (name not in {"ray", "mpire", "SharedArray"} or CONTENDERS[name].installed)
 ]
 
 

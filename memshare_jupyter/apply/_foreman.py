@@ -203,7 +203,7 @@ def open_call(
     """Begin a call on this host; return where its engines find it."""
     foreman = Foreman(lead, call, items, workers, mine, array=array)
     _foremen[lead, call] = foreman
-    lead.at_end[call] = lambda: end(lead, call)
+    lead.at_end(call, lambda: end(lead, call))
     return foreman.address
 
 
@@ -221,6 +221,6 @@ def stop(lead: Lead, call: str, at_once: bool) -> None:
 
 def end(lead: Lead, call: str) -> None:
     """End a call on this host."""
-    lead.at_end.pop(call, None)
+    lead.not_at_end(call)
     with contextlib.suppress(KeyError):
         _foremen.pop((lead, call)).end()

@@ -5,6 +5,7 @@ See proc(5), pid_namespaces(7), user_namespaces(7), and PR_SET_DUMPABLE in prctl
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -57,6 +58,13 @@ def start_time(pid: int) -> int | None:
             return None if state in (b"Z", b"X", b"x") else int(fields[18])
     except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
         return None
+    except OSError:
+        with contextlib.suppress(PermissionError):  # another user's
+            try:
+                os.kill(pid, 0)  # which needs no descriptor
+            except ProcessLookupError:
+                return None
+        raise
 
 
 def is_stopped(pid: int) -> bool:

@@ -53,6 +53,20 @@ def test_a_name_with_brackets_and_blanks_does_not_hide_the_start_time(child):
     assert _proc.start_time(one.pid) == began
 
 
+def test_that_nothing_lives_is_known_without_a_descriptor(child, sleeper):
+    ended, lives = sleeper(), sleeper()
+    ended.kill()
+    ended.wait()
+    one = child(
+        "import resource\nfrom memshare_jupyter.core import _proc\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))\n"
+    )
+    assert one.eval(f"_proc.start_time({ended.pid})") is None
+    with pytest.raises(OSError, match="Too many open files"):
+        one.eval(f"_proc.start_time({lives.pid})")
+
+
 def test_there_is_no_start_time_of_what_does_not_live(sleeper):
     ended = sleeper()
     ended.kill()

@@ -18,12 +18,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from memshare_jupyter.core import _proc
 from memshare_jupyter.core._descriptors import RUN_OUT
-from memshare_jupyter.core.blocks import _handover, _memfd
+from memshare_jupyter.core.blocks import _file, _handover, _memfd
 from memshare_jupyter.core.blocks._gone import SegmentGone
 
 VARIABLE: Final = "MEMSHARE_SOCKET"
@@ -211,8 +212,18 @@ def mark_path(directory: Path, token: bytes) -> Path:
     return directory / f"{token.hex()}{_WANTED}"
 
 
-def remove_leftovers(directory: Path, token: bytes) -> None:
-    """Remove what there is beside the file of a session that has ended."""
+def remove_leftovers(directory: Path, token: bytes, files: Iterable[tuple[str, bytes]]) -> None:
+    """Remove what a dead session left: files of pages that nobody holds, and what lies beside it.
+
+    Parameters
+    ----------
+    directory, token : Path, bytes
+        The runtime directory and the session.
+    files : iterable of (str, bytes)
+        Directory and uuid of each page that it listed and that is a file.
+    """
+    for place, uuid in files:
+        _file.reclaim(place, uuid)
     for path_of in (socket_path, mark_path, line_path):
         with contextlib.suppress(OSError):
             path_of(directory, token).unlink()

@@ -54,8 +54,9 @@ _MOST_SLOTS: Final = 1 << 20
 _STATE_END: Final = STATE_OFFSET + STATE.size
 _NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ESPIPE)
 
-OnDead = Callable[[Path, bytes, Iterator[Entry]], None]
-"""Told of a dead session, before its file is removed: where, its token, and what it listed."""
+OnDead = Callable[[Path, bytes, Iterator[tuple[str, bytes]]], None]
+"""Told of a dead session, before its file is removed: where, its token, and the directory and uuid
+of each page that it listed and that is a file."""
 
 
 class Reader:
@@ -266,7 +267,9 @@ def _differing(image: bytes, before: bytes) -> list[int]:
 def _sweep(fd: int, path: Path, who: Who, on_dead: OnDead) -> None:
     if os.fstat(fd).st_nlink:  # else it was swept already
         with contextlib.suppress(OSError):
-            on_dead(path.parent, who.token, _last_entries(fd))
+            entries = _last_entries(fd)
+            files = ((one.place, one.uuid) for one in entries if one.backend == "file")
+            on_dead(path.parent, who.token, files)
         with contextlib.suppress(OSError):
             path.unlink()
 

@@ -2,7 +2,7 @@
 
 1. open and map the page once more, through whoever has it;
 2. in a turn, lock its name, and look for a living owner of the name;
-3. list the page as this process's.
+3. list the page as this process's, and look once more.
 
 The memory stays as it is, sealed by its first owner: an adopter can neither write to it nor leave a
 mark in it. So when it releases the page, that is orphaned again as long as somebody views it.
@@ -72,11 +72,14 @@ class Adopter:
                 )
                 made[one.name] = handle = Handle(page, entry, handles.publish(entry))
                 handle.adopted = True
+            claims.refuse_late_rivals(handles.sessions(), names)
             handles.pages.update(made)
-        except BaseException:
+        except BaseException as error:
             for handle in made.values():
                 handles.ledger.withdraw(handle.slot, handle.entry)
                 handle.page.drop()
+            if isinstance(error, claims.Rival):
+                return error.found
             raise
         finally:
             handles.names.unlock()

@@ -110,6 +110,27 @@ def refuse_rivals(
             )
 
 
+class Rival(Exception):  # noqa: N818 -- for whoever lists pages, who begins again
+    """Another process lists a page of that name, too."""
+
+    def __init__(self, name: PageName, pid: int) -> None:
+        super().__init__(name, pid)
+        self.found = name, pid
+
+
+def refuse_late_rivals(sessions: list[Session | Reader], names: Iterable[PageName]) -> None:
+    """Raise `Rival` when another living process owns one of the names that were just listed.
+
+    Locks on names keep processes apart, unless a cleaner removes their file, or any code of this
+    process opens it and closes it again. But of two that list a name and look afterwards, one at
+    least sees the other; it takes back what it has listed, and begins again.
+    """
+    for name in names:
+        for session in sessions[1:]:
+            if owns(session, name):
+                raise Rival(name, session.who.pid)
+
+
 def not_mine(sessions: list[Session | Reader], name: PageName) -> PageNotFoundError | NotOwnerError:
     """Return the error for releasing a page that this process does not own."""
     owner = _owner(sessions, name)

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -28,11 +27,9 @@ from memshare_jupyter.core.ledger import (
     Reader,
     Session,
     raise_if_unusable,
-    still,
 )
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
-from memshare_jupyter.core.registry._claims import owns
 from memshare_jupyter.core.registry._endings import Endings
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._page import Mappings, Page
@@ -52,6 +49,9 @@ class Handles:
         The runtime directory.
     rebuild : callable
         Module-level function that a pickled view names.
+    list_again : callable
+        Lists everything anew when the session file is gone; the name that another process has
+        locked or lists, too, and its pid, when that is to be tried again.
 
     Attributes
     ----------
@@ -71,15 +71,21 @@ class Handles:
         Whether the process has another registry by now, or none.
     """
 
-    def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rebuild: Callable[..., Any],
+        list_again: Callable[[Handles], tuple[PageName, int] | None],
+    ) -> None:
         self.rebuild = rebuild
+        self._list_again = list_again
         self.pages: dict[PageName, Handle] = {}
         self.views: dict[tuple[bytes, str], Handle] = {}
         self.ending: list[Handle] = []
         self.refilling: dict[Page, tuple[Handle, weakref.ref[Any]]] = {}
         self.names = NameLocks(directory)
         self.places = blocks.Places(blocks.reclaim)
-        self.ledger = Ledger(directory, _remove_leftovers)
+        self.ledger = Ledger(directory, blocks.remove_leftovers)
         self.reach = blocks.Reach(directory, self.ledger.mine.who.token)
         self.endings = Endings()
         self.turn = Turn(self._begin, self._tidy, self._untidy, self.repair, self.endings.tell)
@@ -240,54 +246,11 @@ class Handles:
             if self.ledger.is_listed():
                 self.unlisted = None
                 return None
-            return self._list_again()
+            return self._list_again(self)
         except BaseException:
             self._unsure = True
             self.names.unlock()
             raise
-
-    def _list_again(self) -> tuple[PageName, int] | None:
-        """List everything, after the session file was removed, or could not be made.
-
-        Somebody may have registered one of the names while nobody could see that it was taken.
-        Such a page is given up: two pages of one name would be worse.
-        """
-        self.unlisted = None
-        self.ledger.unlist()  # its descriptor may be the only one to be had
-        try:
-            if (directory := still(self.ledger.directory)) != self.ledger.directory:
-                self._move(directory)
-            try:
-                if (locked := self.names.try_lock(self.pages)) is not None:
-                    return locked
-                for session in self.ledger.look():
-                    for name in [n for n in self.pages if owns(session, n)]:
-                        self._give_up(name, session)
-                self.ledger.relist()
-            finally:
-                self.names.unlock()
-        except (OSError, MemshareError) as error:
-            self.unlisted = alone(error)  # what needs no list goes on; the next turn tries again
-        return None
-
-    def _move(self, directory: Path) -> None:
-        """Go on in another runtime directory: what this one lay in is gone, as after a logout."""
-        self.names.close()
-        self.names = NameLocks(directory)
-        self.ledger.move(directory)
-        self.reach = self.reach.moved(directory)
-
-    def _give_up(self, name: PageName, session: Reader) -> None:
-        try:
-            self.drop_page(name)
-        finally:  # also when the arrays on it cannot be listed
-            warnings.warn(
-                f"{name} is not a page of this process any more: the files in the runtime "
-                f"directory were removed, and process {session.who.pid} registered that name "
-                "meanwhile",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
     def _untidy(self) -> bool:
         return bool(self.mappings.gone) or _opened.lost()
@@ -348,11 +311,3 @@ class Handles:
             view = handle.entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
             self.views[page.uuid, "lent"] = Handle(page, view, handle.slot)
         page.drop()
-
-
-def _remove_leftovers(directory: Path, token: bytes, entries: Iterator[Entry]) -> None:
-    """Remove what a dead session left: the files of pages that nobody holds, and its socket."""
-    for entry in entries:
-        if entry.backend == "file":
-            blocks.reclaim(entry.place, entry.uuid)
-    blocks.remove_leftovers(directory, token)

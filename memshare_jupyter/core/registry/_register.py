@@ -5,7 +5,7 @@ To register a page:
 1. lay out the value, make its block, fill it;
 2. in a turn, lock its name;
 3. look for another living owner of the name;
-4. map the block, seal it, publish the page;
+4. map the block, seal it, publish the page, and look for another owner once more;
 5. if this process had a page of that name: mark that one released, withdraw it, unmap it;
 6. unlock the name.
 
@@ -38,13 +38,7 @@ from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._request import Request, plan_of
 from memshare_jupyter.core.registry._snapshot import Snapshot
 from memshare_jupyter.core.registry._tracebacks import let_go
-from memshare_jupyter.core.registry._turn import (
-    Turn,
-    in_turn,
-    in_turn_or_later,
-    pauses,
-    wait_for,
-)
+from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later, pauses, wait_for
 from memshare_jupyter.core.values import Plan, View
 
 
@@ -274,9 +268,12 @@ class Owner:
             try:
                 for request in requests:
                     made[request.name] = self._publish(request, sessions)
-            except BaseException:
+                claims.refuse_late_rivals(handles.sessions(), names)
+            except BaseException as error:
                 for handle in made.values():
                     handles.ledger.withdraw(handle.slot, handle.entry)
+                if isinstance(error, claims.Rival):
+                    return error.found
                 raise
             old = [handles.pages[name] for name in made if name in handles.pages]
             old_refills = [handle for name in made for handle in handles.refills_of(name)]

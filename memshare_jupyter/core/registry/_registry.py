@@ -23,6 +23,7 @@ from memshare_jupyter.core.registry._fork import begin_in_child
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._keeping import Keeper
+from memshare_jupyter.core.registry._listing import list_again
 from memshare_jupyter.core.registry._look import Claim, Looks
 from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._replicas import Replicas
@@ -52,7 +53,7 @@ class Registry:
     """
 
     def __init__(self, directory: Path, rebuild: Callable[..., Any]) -> None:
-        self._handles = Handles(directory, rebuild)
+        self._handles = Handles(directory, rebuild, list_again)
         self._looks = Looks()
         self.ended = False
         owner, viewer = Owner(self._handles, self.snapshot), Viewer(self._handles)

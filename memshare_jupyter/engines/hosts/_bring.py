@@ -130,7 +130,7 @@ def lacks(lead: Lead, refs: Sequence[Reference], token: bytes) -> list[Reference
         stock = Stock([ref.uuid for ref in lacking])
         give(token, stock.serve)
         lead.stocks[token] = stock
-        lead.at_end[token] = lambda: finish(lead, token)
+        lead.at_end(token, lambda: finish(lead, token))
     return lacking
 
 
@@ -191,7 +191,7 @@ def _fetch_or_order(
 def finish(lead: Lead, token: bytes) -> None:
     """Pass nothing on any more."""
     take_back(token)
-    lead.at_end.pop(token, None)
+    lead.not_at_end(token)
     stock = lead.stocks.pop(token, None)
     if stock is not None:
         stock.close()

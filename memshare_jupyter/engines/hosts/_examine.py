@@ -83,7 +83,7 @@ def offer(lead: Lead, token: bytes) -> bool:
     stock = lead.stocks[token] = Stock([_UUID])
     stock.add(_UUID, Arriving(_block(), _SIZE_BYTES, whole=True))
     give(token, stock.serve)
-    lead.at_end[token] = lambda: finish(lead, token)
+    lead.at_end(token, lambda: finish(lead, token))
     return True
 
 

@@ -27,17 +27,18 @@ _keeping: Final[dict[bytes, set[Lead]]] = {}
 class Lead:
     """What this process is for one caller.
 
+    What it does in threads of their own may go on after the link has ended. So what is begun
+    for the caller then ends at once.
+
     Attributes
     ----------
-    at_end : dict of object to callable
-        What is to be done when the link ends, by what it is for.
     stocks : dict of bytes to Stock
         What it passes on to other hosts, by token.
     """
 
     def __init__(self, channel: Channel | Mailbox) -> None:
         self._channel = channel
-        self.at_end: dict[object, Callable[[], None]] = {}
+        self._at_end: dict[object, Callable[[], None]] | None = {}  # None when it has ended
         self.stocks: dict[bytes, Stock] = {}
         threading.Thread(target=self._serve, name="memshare-lead", daemon=True).start()
 
@@ -46,10 +47,27 @@ class Lead:
         with contextlib.suppress(OSError, EOFError):
             self._channel.send((key, value))
 
+    def at_end(self, key: object, act: Callable[[], None]) -> None:
+        """Have this done when the link ends; `key` says what it is for."""
+        with _lock:
+            if self._at_end is not None:
+                self._at_end[key] = act
+                return
+        act()
+
+    def not_at_end(self, key: object) -> None:
+        """Have it not done any more."""
+        with _lock:
+            if self._at_end is not None:
+                self._at_end.pop(key, None)
+
     def keep(self, uuid: bytes) -> None:
         """Have a page stay here for this caller."""
         with _lock:
-            _keeping.setdefault(uuid, set()).add(self)
+            if self._at_end is not None:
+                _keeping.setdefault(uuid, set()).add(self)
+                return
+        self.let_go(uuid)
 
     def let_go(self, uuid: bytes) -> None:
         """Have a page go, unless another caller has it here."""
@@ -84,7 +102,9 @@ class Lead:
             self.say(key, answer)
 
     def _end(self) -> None:
-        for act in list(self.at_end.values()):
+        with _lock:
+            acts, self._at_end = list((self._at_end or {}).values()), None
+        for act in acts:
             with contextlib.suppress(Exception):
                 act()
         for uuid in [uuid for uuid, keepers in list(_keeping.items()) if self in keepers]:

@@ -30,6 +30,8 @@ CONTENDERS = {
     "memapply": Entry(f"{__name__}.memapply"),
     "threads": Entry(f"{__name__}.threads"),
     "multiprocessing": Entry(f"{__name__}.pool"),
+    "SharedArray": Entry(f"{__name__}.shared_array", "SharedArray"),
+    "mpire": Entry(f"{__name__}.mpire", "mpire"),
     "joblib": Entry(f"{__name__}.joblib", "joblib"),
     "DirectView.map": Entry(f"{__name__}.direct_view", "ipyparallel"),
     "LoadBalancedView.map": Entry(f"{__name__}.load_balanced_view", "ipyparallel"),

@@ -46,7 +46,9 @@ entries = st.builds(
     since=st.floats(0, 1e12),
     owner_pid=st.integers(1, 2**22),
     owner_token=st.binary(min_size=16, max_size=16),
-    about=st.binary(max_size=slots._ABOUT_BYTES),
+    about=st.binary(max_size=slots._ABOUT_BYTES // 2),
+    backend=st.sampled_from(["memfd", "file"]),
+    place=st.text(st.characters(exclude_categories=["C"]), max_size=16),
 )
 
 
@@ -112,7 +114,7 @@ def test_a_summary_never_outgrows_its_slot(dtype):
 
 @pytest.fixture
 def dead():
-    """What the reader is told of sessions that it finds dead."""
+    """The files of pages that the reader is told of when it finds a session dead."""
     return []
 
 
@@ -127,12 +129,13 @@ def writer(child, tmp_path, dead):
         "def entry(number, name='x'):\n"
         " uuid = number.to_bytes(16, 'little')\n"
         " name = PageName('n', name)\n"
-        " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, 7, b't' * 16, b'{}')\n"
+        " at = (7, b't' * 16, b'{}', 'file', '/nowhere')\n"
+        " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, *at)\n"
         "def put(number):\n"
         " made = entry(number)\n"
         " return mine.publish(made), made\n"
     )
-    reader = Ledger(tmp_path / "m", lambda where, token, entries: dead.extend(entries))
+    reader = Ledger(tmp_path / "m", lambda where, token, files: dead.extend(files))
     yield one, reader
     reader.end()
 
@@ -234,7 +237,7 @@ def test_a_dead_session_is_removed_by_whoever_looks(writer, dead):
     assert os.path.exists(path)
     assert numbers(reader) == []
     assert not os.path.exists(path)
-    assert dead == [entry(1)]
+    assert dead == [("/nowhere", entry(1).uuid)]
 
 
 def test_a_dead_session_never_read_before_is_removed_too(writer, dead):
@@ -244,7 +247,7 @@ def test_a_dead_session_never_read_before_is_removed_too(writer, dead):
     one.kill()
     assert numbers(reader) == []
     assert not os.path.exists(path)
-    assert dead == [entry(1)]
+    assert dead == [("/nowhere", entry(1).uuid)]
 
 
 # --- liveness fails closed ---------------------------------------------------------------
@@ -271,7 +274,7 @@ def test_a_session_without_its_lock_counts_while_its_process_lives(writer, dead)
     one.kill()
     assert numbers(reader) == []
     assert not os.path.exists(path)
-    assert dead == [entry(1), entry(2)]
+    assert dead == [("/nowhere", entry(n).uuid) for n in (1, 2)]
 
 
 def test_a_session_without_its_lock_is_opened_while_its_process_lives(writer, dead):
@@ -306,14 +309,14 @@ def who_now(**changes):
     ],
     ids=["that process", "another since", "not known", "no process", "another pid namespace"],
 )
-def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, dead, changes, remains):
-    who = who_now(**changes)
+def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, changes, remains):
+    who, told = who_now(**changes), []
     path = tmp_path / f"{who.pid}-{who.token.hex()}-0.session"
     path.write_bytes(image(1, who))
-    reader = Ledger(tmp_path, lambda where, token, entries: dead.extend(entries))
+    reader = Ledger(tmp_path, lambda where, token, files: told.append(token))
     assert numbers(reader) == [0] * remains
     assert path.exists() is remains
-    assert len(dead) == (not remains)
+    assert told == [who.token] * (not remains)
     path.unlink(missing_ok=True)
     reader.end()
 
@@ -337,7 +340,7 @@ os.read(read, 1)
 def test_a_dead_session_of_any_name_is_removed_and_told_of(tmp_path):
     who, told = who_now(start_ticks=1), []
     (tmp_path / "copied by hand.session").write_bytes(image(1, who))
-    reader = Ledger(tmp_path, lambda where, token, entries: told.append((where, token)))
+    reader = Ledger(tmp_path, lambda where, token, files: told.append((where, token)))
     assert numbers(reader) == []
     assert list(tmp_path.iterdir()) == []
     assert told == [(tmp_path, who.token)]

@@ -1,0 +1,133 @@
+"""Two processes that want one name at a time, although the lock on it was lost in between."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+import memshare_jupyter as ms
+
+PAUSES = """
+from memshare_jupyter.core.ledger import Ledger
+from memshare_jupyter.core.registry import _claims as claims, _register as registering
+def pausing(owner, name, turns):
+    step = getattr(owner, name)
+    left = [turns]
+    def paused(*args, **options):
+        left[0] -= 1
+        if left[0]:
+            return step(*args, **options)
+        setattr(owner, name, step)
+        found = step(*args, **options) if owner is claims else None
+        lose()
+        Path(flag).touch()
+        while Path(flag).exists():
+            time.sleep(0.001)
+        return step(*args, **options) if owner is not claims else found
+    setattr(owner, name, paused)
+"""
+TAKE = "ms.register_variables('n', {'x': np.ones(4)})"
+LOSES = {
+    "a cleaner": "def lose(): os.unlink(lock)",
+    "a close": "def lose(): os.close(os.open(lock, os.O_RDWR))",
+}
+
+
+@pytest.fixture(params=LOSES.values(), ids=LOSES.keys())
+def pausing(request, child, tmp_path, runtime_directory):
+    """A process that stands still when it has looked for rivals, its lock lost, until told."""
+    flag, lock = tmp_path / "flag", runtime_directory / "names.lock"
+    one = child(f"{PAUSES}flag, lock = {str(flag)!r}, {str(lock)!r}\n{request.param}")
+
+    def reached():
+        while not flag.exists():
+            time.sleep(0.001)
+
+    one.reached, one.go_on = reached, flag.unlink
+    return one
+
+
+@pytest.fixture
+def rival(child):
+    """A process that has nothing of ours open yet."""
+    return child()
+
+
+def owners():
+    return [(p.name, p.owner_pid) for p in ms.snapshot().pages if p.state == "active"]
+
+
+def test_of_two_that_register_a_name_the_later_is_refused(pausing, rival, listed, truth):
+    pausing.run("pausing(claims, 'refuse_rivals', 1)")
+    pausing.send("ms.register_variables('n', {'x': np.zeros(3), 'y': np.zeros(3)})")
+    pausing.reached()
+    rival.run(TAKE)
+    pausing.go_on()
+    with pytest.raises(ms.PageExistsError, match=rf"process {rival.pid} owns a page of that"):
+        pausing.result()
+    assert owners() == [("n.x", rival.pid)]
+    assert pausing.eval("(ms.Namespace('n')['x'].sum(), held_here())") == (4.0, [])
+    assert listed() == truth()
+
+
+def test_one_that_steps_back_begins_again(pausing, rival, listed, truth):
+    pausing.run("pausing(claims, 'refuse_rivals', 1); pausing(registering, 'wait_for', 1)")
+    pausing.send("ms.register_variables('n', {'x': np.zeros(3)})")
+    pausing.reached()
+    rival.run(TAKE)
+    pausing.go_on()
+    pausing.reached()  # it has listed its page, seen the other, and taken it back
+    assert owners() == [("n.x", rival.pid)]
+    rival.run("ms.release_variables('n', 'x')")
+    pausing.go_on()
+    pausing.result()
+    assert owners() == [("n.x", pausing.pid)]
+    assert listed() == truth()
+
+
+def test_a_name_whose_page_is_written_anew_stays_taken(pausing, rival, listed, truth):
+    pausing.run(
+        "ms.register_variables('n', {'x': np.zeros(3)}); pausing(claims, 'refuse_rivals', 1)"
+    )
+    pausing.send("ms.register_variables('n', {'x': np.full(3, 2.0)})")
+    pausing.reached()
+    with pytest.raises(ms.PageExistsError):  # it is still the owner, and listed as such
+        rival.run(TAKE)
+    pausing.go_on()
+    pausing.result()
+    assert pausing.eval("ms.Namespace('n')['x'].tolist()") == [2.0] * 3
+    assert listed() == truth()
+
+
+def test_one_that_adopts_a_page_steps_back_for_who_registers_its_name(pausing, rival, child):
+    owner = child("ms.register_variables('n', {'x': np.zeros(3)})")
+    view = ms.retrieve_views("n", "x")["x"]
+    owner.kill()
+    pausing.run("pausing(claims, 'refuse_rivals', 2)")  # it looks once without the lock
+    pausing.send("ms.adopt('n', 'x')")
+    pausing.reached()
+    rival.run(TAKE)
+    pausing.go_on()
+    with pytest.raises(ms.PageExistsError, match=r"cannot adopt n\.x"):
+        pausing.result()
+    assert owners() == [("n.x", rival.pid)]
+    assert pausing.eval("ms.page_list(), held_here()") == ([], [])
+    assert view.tolist() == [0.0] * 3
+    del view
+    ms.release_views("n", "x")
+
+
+def test_of_two_that_list_a_name_again_the_later_gives_it_up(pausing, rival, listed, truth):
+    pausing.run("ms.register_variables('n', {'x': np.zeros(3), 'y': np.zeros(3)})")
+    os.unlink(pausing.eval("str(process.registry().session_file)"))
+    pausing.run("import warnings; warnings.simplefilter('ignore'); pausing(Ledger, 'relist', 1)")
+    pausing.send("ms.page_list()")
+    pausing.reached()
+    rival.run(TAKE)
+    pausing.go_on()
+    pausing.result()
+    assert owners() == [("n.x", rival.pid), ("n.y", pausing.pid)]
+    assert pausing.eval("ms.page_list()") == ["n.y"]
+    assert listed() == truth()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from memshare_jupyter._spelling import explained
+from memshare_jupyter._spelling import counterpart, explained
+from memshare_jupyter.errors import pointing
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -31,9 +32,16 @@ another thread is loading into the child for good, and the child would wait for 
 __all__ = sorted([*_named, "__version__"])  # noqa: PLE0605 -- the stub has them one by one
 
 
+@pointing
 def __getattr__(name: str) -> Any:
     with _finding:
-        found = _find(name)
+        try:
+            found = _find(name)
+        except AttributeError:
+            if (ours := counterpart(name, _named)) in ("", name):
+                raise
+            text = f"{__name__} has no {name}; it is spelt {ours} here"
+            raise AttributeError(text, name=name) from None
         if isinstance(found, FunctionType):
             found = explained(found, __name__)
         globals()[name] = found  # once, and no more by the import system

@@ -17,10 +17,11 @@ from importlib import metadata
 from typing import Any
 
 from memshare_jupyter.core.api import snapshot
-from memshare_jupyter.core.blocks import in_units, room, share_bytes
+from memshare_jupyter.core.blocks import room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
+from memshare_jupyter.core.quantities import age, count, in_units
 from memshare_jupyter.core.registry import PageInfo, Snapshot
-from memshare_jupyter.display import PageTable, age, count, details, fitted, run_line, runs_of
+from memshare_jupyter.display import PageTable, details, fitted, run_line, runs_of
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
 
 

@@ -19,7 +19,7 @@ DISTRIBUTIONS = packages_distributions()
 LAZY = {"import_module", "find_spec"}
 TESTS = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"edited_helpers", "late_module"}
 OURS = {"memshare_jupyter", "tests", "__main__"} | TESTS  # some are made by a test
-FRAMES = {"pandas", "pyarrow"}  # those who have frames have them
+FRAMES = {"pyarrow"}  # those who have its tables have it
 CONTENDERS = {
     "SharedArray",
     "ennemi",

@@ -127,11 +127,43 @@ def test_gc_says_what_was_let_go_here_and_on_engines(ran):
             lambda: ms.mutualinfo([1], [2], False, True),
             "x, y by position and the others by name: write x_discrete=False, y_discrete=True",
         ),
+        (
+            lambda: ms.mutual_info_matrix(np.eye(2), [1, 2], False, True),
+            "X, y by position and the others by name: write x_discrete=False, y_discrete=True",
+        ),
+        (
+            lambda: ms.mutual_info_figure([0.5, 0.2], ["a", "b"]),
+            "takes values by position and the others by name: unit=",
+        ),
+        (lambda: ms.mutual_info_matrix(np.eye(2), [1, 2], isYDiscrete=True), "write y_discrete="),
+        (lambda: ms.select_features(np.eye(2), [1, 2], k=1, useMPMI=True), "write use_mpmi="),
+        (lambda: ms.register_variables("a", variableList={"y": [1]}), "write variables="),
+        (lambda: ms.retrieve_views("a", variableNames=["y"]), "write names="),
+        (lambda: ms.retrieve_metadata("a", variableName="y"), "write names="),
+        (lambda: ms.register_variables("a", [np.eye(2)]), "must be a dict, {name: value}"),
+        (lambda: ms.memapply(np.eye(2), 2, np.sum, vars=[np.eye(2)]), "must be a dict, {name: va"),
+        (lambda: ms.memlapply([1], np.sum, "a", vars=[np.eye(2)]), "or names of registered vari"),
+        (
+            lambda: ms.mutual_info_matrix(np.eye(2), [1, 2], nonsense=1),
+            "mutual information has no option nonsense=; it has: x_discrete",
+        ),
     ],
 )
 def test_the_spelling_of_r_is_answered_with_ours(call, written):
     with pytest.raises(TypeError, match=re.escape(written)):
         call()
+
+
+@pytest.mark.parametrize("name", ["registerVariables", "memApply", "pageList", "Memshare_GC"])
+def test_a_function_that_is_spelt_as_in_r_is_found(name):
+    with pytest.raises(AttributeError, match="it is spelt ") as error:
+        getattr(ms, name)
+    assert getattr(ms, str(error.value).split()[-2]).__name__ in ms.__all__
+
+
+def test_another_name_is_python_s_error():
+    with pytest.raises(AttributeError, match="nonsense"):
+        ms.nonsense  # noqa: B018 -- to be looked up
 
 
 def test_what_is_no_spelling_of_ours_is_python_s_error():

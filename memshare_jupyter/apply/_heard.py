@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Final
 
+from memshare_jupyter.core.quantities import count as number_of
 from memshare_jupyter.worker import Said
 
 _MOST_LINES: Final = 100
@@ -30,9 +31,13 @@ def show(said: list[Said]) -> None:
         print(place + line, file=getattr(sys, stream))
     more = len(lines) - _MOST_LINES
     left_out = sum(one.left_out for one in said)
-    parts = [f"{more:,} lines more" * (more > 0), f"{left_out:,} characters more" * (left_out > 0)]
-    if rest := " and ".join(filter(None, parts)):
-        print(f"[engines] ... {rest}")  # noqa: T201
+    parts = [
+        number_of(n, noun) + " more"
+        for n, noun in ((more, "line"), (left_out, "character"))
+        if n > 0
+    ]
+    if parts:
+        print(f"[engines] ... {' and '.join(parts)}")  # noqa: T201
 
 
 def display(said: Iterable[Said]) -> None:

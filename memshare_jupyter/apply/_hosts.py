@@ -27,6 +27,7 @@ from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._shares import Shares
 from memshare_jupyter.apply._stopping import GRACE_S
 from memshare_jupyter.apply._team import Team
+from memshare_jupyter.core.quantities import count
 from memshare_jupyter.core.values import Reference
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts import GONE, Group, Link, bring, gather, linked
@@ -128,7 +129,7 @@ class HostRounds:
                 self._note()
                 if self._run.stopping.is_set():
                     done_now, total = self._run.progress, self._run.total
-                    raise CancelledError(f"cancelled after {done_now:,} of {total:,} items")
+                    raise CancelledError(f"cancelled after {done_now:,} of {count(total, 'item')}")
                 if self._failures:
                     raise _Failed
             self._end(_LAST_WORDS_S)
@@ -161,8 +162,9 @@ class HostRounds:
     def _refuse_if_hopeless(self) -> None:
         if self._teams or self._broken:
             return
+        items = count(self._run.total, "item")
         raise ClusterError(
-            f"no engine is left: {self._shares.left:,} of {self._run.total:,} items were not done"
+            f"no engine is left: {self._shares.left:,} of {items} were not done"
             f"{''.join(f'; {why}' for why in self.left_out)}; see to these hosts, start engines "
             "again, or use engines of others"
         )

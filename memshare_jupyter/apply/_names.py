@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memshare_jupyter.core.api import retrieve_metadata, snapshot
-from memshare_jupyter.core.names import PageName, parse
+from memshare_jupyter.core.names import PageName, parse, several
 from memshare_jupyter.engines import page_of
 
 
@@ -42,8 +42,19 @@ class Names:
         """
         if isinstance(given, Mapping):
             return dict(given)
-        names = [given] if isinstance(given, str) else given or ()
-        return {name: PageName(namespace, name) for name in names}
+        return {name: PageName(namespace, name) for name in names_given(given)}
+
+
+def names_given(variables: Sequence[str] | None) -> list[str]:
+    """Return the names that stand for further arguments; refuse values without names."""
+    names = [] if variables is None else several(variables)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                "vars must be a dict, {name: value}, or names of registered variables, not a "
+                f"{type(variables).__name__} with a {type(name).__name__}"
+            )
+    return names
 
 
 class NotebookNames(Names):

@@ -70,9 +70,10 @@ class Out:
                 "leave out='list', or on_error='raise'"
             )
         if count is not None and self._array is not None and self._array.shape[:1] != (count,):
+            there = "is 1 result" if count == 1 else f"are {count:,} results"
             raise ValueError(
-                f"out has shape {self._array.shape}, but there are {count} results: its first "
-                "dimension must be that"
+                f"out has shape {self._array.shape}, but there {there}: its first dimension must "
+                "be that"
             )
 
     def area(self) -> tuple[blocks.Backend, str] | None:

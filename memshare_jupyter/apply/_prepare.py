@@ -16,14 +16,15 @@ import numpy as np
 
 from memshare_jupyter.apply._carry import Labels, warn_of_generators
 from memshare_jupyter.apply._interrupts import uninterrupted
-from memshare_jupyter.apply._names import Names
+from memshare_jupyter.apply._names import Names, names_given
 from memshare_jupyter.apply._out import Out
 from memshare_jupyter.apply._share import Shared, share, share_items
+from memshare_jupyter.core import quantities
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.errors import InvalidNameError
 from memshare_jupyter.worker import Seeds, Task, columns_of, matrix_of, name_of, pickled
 
-_KINDS: Final = {1: "rows", 2: "columns", None: "elements"}
+_KINDS: Final = {1: "row", 2: "column", None: "element"}
 _BATCH_BYTES: Final = 16 << 20
 """What a function makes of a batch is often as large as the batch; this much for each engine."""
 
@@ -104,7 +105,7 @@ def prepare(
     becomes.check(on_error, count)
     whose = page or getattr(shared.value, "page", None) or "X"
     return Prepared(
-        title=f"{name_of(fun)} over {count:,} {_KINDS[margin]} of {whose}",
+        title=f"{name_of(fun)} over {quantities.count(count, _KINDS[margin])} of {whose}",
         task=Task(
             value=shared.sent,
             margin=margin,
@@ -157,7 +158,7 @@ def _namespace(
         return check_namespace(namespace)
     if page is not None:
         return page.namespace
-    if variables and not isinstance(variables, Mapping):
+    if not isinstance(variables, Mapping) and names_given(variables):
         raise ValueError("vars names registered variables; say in which namespace")
     name = name_of(fun)
     try:

@@ -20,6 +20,7 @@ from memshare_jupyter.apply._queue import Queue
 from memshare_jupyter.apply._recovery import Recovery, died_text
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._stopping import GRACE_S, stop, working
+from memshare_jupyter.core.quantities import count
 from memshare_jupyter.engines import Engine, Messages, kept_for
 from memshare_jupyter.errors import ClusterError, MemApplyError
 from memshare_jupyter.worker import Failure, Place, Said, World, layout
@@ -217,8 +218,8 @@ class Rounds:
             self._watch()
             self._note(queue)
             if self._run.stopping.is_set():
-                done, total = self._run.progress, self._run.total
-                raise CancelledError(f"cancelled after {done:,} of {total:,} items")
+                done, items = self._run.progress, count(self._run.total, "item")
+                raise CancelledError(f"cancelled after {done:,} of {items}")
             early = bool(messages.died) and self._replace is not None
             if early:
                 queue.cancel()  # the next round has as many engines as this one had
@@ -279,7 +280,7 @@ class Rounds:
         return finished
 
     def _refuse_if_hopeless(self, died: list[int], left: int) -> None:
-        not_done = f"{left:,} of {self._run.total:,} items were not done"
+        not_done = f"{left:,} of {count(self._run.total, 'item')} were not done"
         if not died:
             raise ClusterError(f"{not_done}, although no engine failed; try again")
         if not self._engines:

@@ -105,7 +105,7 @@ class Run(Future[Any]):
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
-        done = f"{self.progress:,} of {self.total:,} items"
+        done = f"{self.progress:,} of {self.total:,} item{'s' * (self.total != 1)}"
         return f"<Run {self.id}: {self.title}, {done}, {self.state}>"
 
     def _ipython_display_(self) -> None:

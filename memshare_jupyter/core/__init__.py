@@ -2,7 +2,7 @@
 
 Inside it are rooms, and imports go in one direction::
 
-    names <- { blocks | values | ledger } <- registry <- api, views, namespace, doctor
+    names, quantities <- { blocks | values | ledger } <- registry <- api, views, namespace, doctor
 
 What is public is loaded with it, all at once: a part that some thread had just begun to load could
 not be had in a child that is forked at that moment.

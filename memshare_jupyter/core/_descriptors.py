@@ -48,8 +48,8 @@ def refusal(error: OSError) -> TooManyFilesError:
     if error.errno == errno.ENFILE:
         found = "no process on this machine can open another file (fs.file-max)"
     else:
-        most = f" (the hard limit is {hard})" if limit != hard else ""
-        found = f"this process may have {limit} files open{most}, and has as many"
+        most = f" (the hard limit is {hard:,})" if limit != hard else ""
+        found = f"this process may have {limit:,} files open{most}, and has as many"
     each = "one" if sys.version_info >= (3, 13) else "two"
     return TooManyFilesError(
         f"{found}; every page and every view takes {each}. Release pages and views that are no "

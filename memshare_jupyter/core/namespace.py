@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from memshare_jupyter.core.names import check_namespace
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.core.values import View
+from memshare_jupyter.errors import pointing
 
 
 class Namespace(MutableMapping[str, Any]):
@@ -41,6 +43,7 @@ class Namespace(MutableMapping[str, Any]):
     def __init__(self, name: str) -> None:
         self.name = check_namespace(name)
 
+    @pointing
     def empty(
         self,
         variable: str,
@@ -92,13 +95,16 @@ class Namespace(MutableMapping[str, Any]):
             self.name, variable, dimensions, np.dtype(dtype), order, writable=writable
         )
 
+    @pointing
     def __getitem__(self, variable: str) -> Any:
         attached = registry().attach_all(self.name, [variable], hold=False, whole=True)
         return attached[variable]
 
+    @pointing
     def __setitem__(self, variable: str, value: Any) -> None:
         registry().register(self.name, {variable: value})
 
+    @pointing
     def __delitem__(self, variable: str) -> None:
         registry().release(self.name, [variable])
 
@@ -124,10 +130,10 @@ class Namespace(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         pages = self._pages()
-        lines = [f"Namespace({self.name!r}): {len(pages)} pages"]
+        lines = [f"Namespace({self.name!r}): {count(len(pages), 'page')}"]
         lines += [
-            f"  {p.variable}: {p.dtype or p.kind} {p.shape}, {p.size_bytes:,} bytes, "
-            f"{p.handles} handles, {p.state}"
+            f"  {p.variable}: {f'{p.kind} {p.dtype}'.strip()} {p.shape}, {in_units(p.size_bytes)}, "
+            f"{count(p.handles, 'handle')}, {p.state}"
             for p in pages
         ]
         return "\n".join(lines)

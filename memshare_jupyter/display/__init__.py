@@ -6,8 +6,6 @@ It imports the errors and the core. The command line, the magics and the panel s
 from memshare_jupyter.display._tables import (
     PageTable,
     Table,
-    age,
-    count,
     details,
     registered,
     some,
@@ -18,8 +16,6 @@ from memshare_jupyter.display._twin import twin
 __all__ = [
     "PageTable",
     "Table",
-    "age",
-    "count",
     "details",
     "fitted",
     "registered",

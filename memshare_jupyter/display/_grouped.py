@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo
 from memshare_jupyter.display._style import ANYWHERE, HEAD, WIDE, WRAPPED, side
 
@@ -51,7 +51,7 @@ def _short(row: Mapping[str, str]) -> dict[str, str]:
 
 def _namespace(name: str, pages: Sequence[PageInfo], headings: Sequence[str]) -> str:
     at = headings.index("size")
-    many = f"{len(pages):,} page{'' if len(pages) == 1 else 's'}"
+    many = count(len(pages), "page")
     style = f"{ANYWHERE.format('left')};padding-top:.7em"
     number = f"{WRAPPED.format('right')};white-space:nowrap;padding-top:.7em;font-weight:600"
     return (

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from memshare_jupyter.core.blocks import in_units, share_bytes
+from memshare_jupyter.core.blocks import share_bytes
+from memshare_jupyter.core.quantities import age, count, in_units
 from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot
 from memshare_jupyter.display._grouped import grouped
 from memshare_jupyter.display._style import CELL, HEAD, NOTE, TABLE, side
@@ -140,15 +141,6 @@ def details(pages: Sequence[PageInfo]) -> Table:
     return Table(rows, "\n".join(_sentence(page, now) for page in pages))
 
 
-def count(number: int, noun: str) -> str:
-    """Write a number of things.
-
-    >>> count(1, "engine"), count(2000, "engine")
-    ('1 engine', '2,000 engines')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def some(names: Iterable[str]) -> str:
     """List the first names and how many more there are.
 
@@ -159,18 +151,6 @@ def some(names: Iterable[str]) -> str:
     shown = names if len(names) <= _MOST_NAMES else names[: _MOST_NAMES - 1]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
-
-
-def age(seconds: float) -> str:
-    """Write a time span with one unit.
-
-    >>> age(5), age(300), age(90000)
-    ('5 s', '5 min', '25 h')
-    """
-    for unit, length_s, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
-        if seconds < until:
-            return f"{max(0, seconds) / length_s:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"
 
 
 def shape(dimensions: tuple[int, ...]) -> str:

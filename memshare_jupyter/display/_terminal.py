@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from memshare_jupyter.core.blocks import notices
+from memshare_jupyter.core.quantities import age, count
 from memshare_jupyter.core.registry import PageInfo
-from memshare_jupyter.display._tables import age, count
 
 _BAR: Final = 20
 _COLOURS: Final = {

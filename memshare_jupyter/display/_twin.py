@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo
-from memshare_jupyter.display._tables import PageTable, count
+from memshare_jupyter.display._tables import PageTable
 
 _ROWS: Final = 200
 """More would make the notebook's file large, for a table that nobody reads to its end."""

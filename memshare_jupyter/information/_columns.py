@@ -61,7 +61,7 @@ class ColumnMutualInfo:
     """What lists of runs call it."""
 
     def __init__(self, y: ArrayLike, *, given: ArrayLike | None = None, **options: Any) -> None:
-        self._options = Options(**options)
+        self._options = Options.of(options)
         chosen = self._options
         self._y = as_vector(y, "y", labels=chosen.y_discrete)
         if not chosen.y_discrete:

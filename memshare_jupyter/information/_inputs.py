@@ -119,9 +119,9 @@ def _is_no_value(value: Any) -> bool:
 def raise_missing(**absent: NDArray[np.bool_]) -> NoReturn:
     """Say where values are missing and how to leave these samples out."""
     found = [
-        f"{name} has {int(which.sum())} NaN or infinite values"
+        f"{name} has {n} NaN or infinite value{'s' * (n != 1)}"
         for name, which in absent.items()
-        if which.any()
+        if (n := int(which.sum()))
     ]
     n = next(iter(absent.values())).size
     raise ValueError(f"{' and '.join(found)} among {n}; pass na_rm=True to leave these samples out")

@@ -49,7 +49,7 @@ def labels_of(x_discrete: Kinds, matrix: Any, names: Sequence[Any] | None) -> ND
     given = list(x_discrete)
     if given and all(isinstance(one, bool | np.bool_) for one in given):
         if len(given) != count:
-            raise ValueError(f"x_discrete has {len(given)} entries for the {count} columns of X")
+            raise ValueError(f"x_discrete has length {len(given)}, and X has {count} columns")
         return np.array(given, dtype=bool)
     known = list(range(count)) if names is None else list(names)
     unknown = [name for name in given if name not in known]

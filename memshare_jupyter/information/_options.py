@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 Estimator = Literal["pde", "kde", "ksg"]
@@ -32,6 +34,17 @@ class Options:
     compat: Literal["R"] | None = None
     transform: Literal["normal"] | None = None
     normalize: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Take those that a function passes on; say which there are if one is none."""
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"mutual information has no option {name}=; it has: {', '.join(known)}"
+                )
+        return cls(**given)
 
     def __post_init__(self) -> None:
         if self.use_mpmi:

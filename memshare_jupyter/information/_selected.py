@@ -75,7 +75,7 @@ class SelectedFeatures:
         head, rows = self._table()
         widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
         lines = ("  ".join(map(str.rjust, row, widths)).rstrip() for row in (head, *rows))
-        return "\n".join([f"{len(self)} features", *lines])
+        return "\n".join([self._count, *lines])
 
     def _repr_html_(self) -> str:
         head, rows = self._table()
@@ -84,9 +84,13 @@ class SelectedFeatures:
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
         )
         return (
-            f"<table><caption>{len(self)} features</caption>"
+            f"<table><caption>{self._count}</caption>"
             f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
         )
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self):,} feature{'s' * (len(self) != 1)}"
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row for each column, named by it."""

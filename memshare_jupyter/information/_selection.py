@@ -254,7 +254,7 @@ def _names(names: Sequence[Any] | None, table: Any, count: int) -> Sequence[Any]
         columns = columns_of(table)
         return range(count) if columns is None else columns.names
     if len(names) != count:
-        raise ValueError(f"there are {len(names)} names for the {count} columns of X")
+        raise ValueError(f"names has length {len(names)}, and X has {count} columns")
     return names
 
 

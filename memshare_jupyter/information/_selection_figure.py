@@ -68,7 +68,7 @@ def _bars(ax: Axes, found: SelectedFeatures, bars: int) -> None:
     drawn = ax.barh(np.arange(bars), chosen_for[:bars], height=0.7)
     ax.set_yticks(np.arange(bars), [_short(name) for name in found.names[:bars]])
     ax.invert_yaxis()
-    count = f"{len(found):,} features" if len(found) else "no feature"
+    count = f"{len(found):,} feature{'s' * (len(found) != 1)}" if len(found) else "no feature"
     title = f"{count} selected" + (f", the best {bars}" if bars < len(found) else "")
     label = "mutual information" if found.scores is None else "score when it was chosen"
     ax.set(title=title, xlabel=label)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from memshare_jupyter.display import count
+from memshare_jupyter.core.quantities import count
 from memshare_jupyter.engines import Messages, engines_of, started
 from memshare_jupyter.engines.local import default_engines, local_cluster, running_cluster
 from memshare_jupyter.magics._px import active_view, clients_in, is_open

@@ -65,6 +65,11 @@ def holders_of(
     return found
 
 
+def holds(places: Sequence[range], value: Any, variables: Mapping[str, Any]) -> bool:
+    """Say whether a value, or something that it refers to, holds some of the memory."""
+    return _Search(places, variables).finds(value)
+
+
 class _Search:
     """Looks for memory in what values refer to."""
 

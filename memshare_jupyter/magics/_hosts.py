@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.quantities import in_units
 from memshare_jupyter.display import Table
 
 if TYPE_CHECKING:

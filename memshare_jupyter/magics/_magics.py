@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from argparse import Namespace as Arguments
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
@@ -21,13 +22,14 @@ from memshare_jupyter.magics._completion import Completer
 from memshare_jupyter.magics._engines import Engines
 from memshare_jupyter.magics._lines import HelpAsked, near, parse, split
 from memshare_jupyter.magics._notebook import Notebook, usage_errors
+from memshare_jupyter.magics._readonly import advice
 from memshare_jupyter.magics._sharing import Sharing
 from memshare_jupyter.panel import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
     from IPython.core.magic_arguments import MagicArgumentParser
 
 _NAMES: Final = ("memshare", "memapply", "memlapply")
@@ -77,6 +79,11 @@ class MemshareMagics(Magics):
         self._check_cell(arguments)
         cells.run(self.shell, cell, _FAILED)
         return self._register_cell(arguments, cell)
+
+    def advise(self, result: ExecutionResult) -> None:
+        """Add to an error in writing to a view what can be done: when a cell has ended."""
+        if said := advice(result.error_in_exec, self.shell.user_ns):
+            print(said, file=sys.stderr)  # noqa: T201 -- where errors go
 
     async def memshare_awaiting(self, line: str, cell: str) -> None:
         """Do as ``%%memshare`` for a cell with ``await``, on the event loop that runs."""
@@ -210,6 +217,7 @@ def load(shell: InteractiveShell) -> None:
     # Before the transformer that makes a call of a cell magic.
     shell.input_transformer_manager.line_transforms.insert(0, magics.await_register)
     shell.Completer.custom_matchers.append(magics.completer.matcher)
+    shell.events.register("post_run_cell", magics.advise)
     registry().label(what_this_is())
 
 
@@ -237,4 +245,5 @@ def _remove(shell: InteractiveShell) -> MemshareMagics | None:
     shell.configurables.remove(magics)
     shell.input_transformer_manager.line_transforms.remove(magics.await_register)
     shell.Completer.custom_matchers.remove(magics.completer.matcher)
+    shell.events.unregister("post_run_cell", magics.advise)
     return magics  # type: ignore[no-any-return]

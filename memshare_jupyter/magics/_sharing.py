@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from argparse import Namespace as Arguments
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -18,12 +18,12 @@ from memshare_jupyter.core.api import (
     retrieve_metadata,
     snapshot,
 )
-from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName, check_namespace
 from memshare_jupyter.core.namespace import Namespace
+from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.views import view_list
-from memshare_jupyter.display import PageTable, Table, count, details, registered
+from memshare_jupyter.display import PageTable, Table, details, registered
 from memshare_jupyter.engines import (
     attach,
     attach_on_engine,
@@ -84,10 +84,9 @@ class Sharing:
             return PageTable((), "this process owns no page and has no view of any")
         return PageTable(pages)
 
-    def _info(self, arguments: Arguments) -> Any:
+    def _info(self, arguments: Arguments) -> Table:
         """Show all about pages."""
-        found = [_metadata(page) for page in self._notebook.pages(arguments.pages)]
-        return details(found)
+        return details([_metadata(page) for page in self._notebook.pages(arguments.pages)])
 
     def _register(self, arguments: Arguments) -> Table:
         """Register variables of the notebook."""
@@ -171,18 +170,15 @@ class Sharing:
                 )
         pages = self._notebook.pages(arguments.pages)
         uuids = {page: _metadata(page).uuid for page in pages}
-        for namespace in {page.namespace for page in pages}:
-            release_variables(namespace, [p.variable for p in pages if p.namespace == namespace])
+        _in_each_namespace(release_variables, pages)
         left = {page.uuid: page for page in snapshot().pages}
         return Table([], "\n".join(_released(p, left.get(uuid)) for p, uuid in uuids.items()))
 
     def _adopt(self, arguments: Arguments) -> PageTable:
         """Become the owner of orphaned pages."""
         pages = self._notebook.pages(arguments.pages)
-        for namespace in dict.fromkeys(page.namespace for page in pages):
-            adopt(namespace, [p.variable for p in pages if p.namespace == namespace])
-        what = ", ".join(map(str, pages))
-        note = f"this process owns {what} now"
+        _in_each_namespace(adopt, pages)
+        note = f"this process owns {', '.join(map(str, pages))} now"
         return PageTable([_metadata(page) for page in pages], note)
 
     def _gc(self, arguments: Arguments) -> Table:
@@ -284,8 +280,14 @@ class Sharing:
         return registered(pages, 1 + engines, "\n".join(notes))
 
 
-def _metadata(page: PageName) -> Any:
+def _metadata(page: PageName) -> PageInfo:
     return retrieve_metadata(*page)[page.variable]
+
+
+def _in_each_namespace(act: Callable[[str, list[str]], None], pages: Sequence[PageName]) -> None:
+    """Call a function of the registry for the pages of each namespace."""
+    for namespace in dict.fromkeys(page.namespace for page in pages):
+        act(namespace, [page.variable for page in pages if page.namespace == namespace])
 
 
 def _names(pages: list[PageName], name: str | None) -> dict[str, PageName]:

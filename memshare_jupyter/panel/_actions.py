@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from memshare_jupyter.apply import current_runs
-from memshare_jupyter.core.blocks import in_units
+from memshare_jupyter.core.quantities import in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.display import some
 from memshare_jupyter.errors import MemshareError, NotOwnerError, PageNotFoundError
@@ -44,8 +44,9 @@ def _release(asked: dict[str, Any]) -> str:
         raise _anew(page)
     if left is None or not left.views:
         return f"released {page.name}; its memory is free"
-    viewers = "1 view keeps" if left.views == 1 else f"{left.views} views keep"
-    return f"released {page.name}; {viewers} its memory until they end"
+    if left.views == 1:
+        return f"released {page.name}; 1 view keeps its memory until it ends"
+    return f"released {page.name}; {left.views} views keep its memory until they end"
 
 
 def _detach(asked: dict[str, Any]) -> str:

@@ -141,7 +141,7 @@ class Feed:
         """Return, for the opened pages, each holder's share of what is in memory.
 
         Linux adds it up map by map, which takes its time where there are thousands of them; so it
-        is asked again only after a hundred times as long, unless other pages are opened.
+        is asked again only after two hundred times as long, unless other pages are opened.
         """
         opened = frozenset[str]().union(*list(self.opened.values()))
         now = time.monotonic()
@@ -151,7 +151,7 @@ class Feed:
         holders = {h.session: h for page in pages for h in page.holders}
         shares = {key: share_bytes(h.pid, h.pid_namespace) for key, h in holders.items()}
         after = time.monotonic()
-        self._looked_for, self._look_again = opened, after + max(BEAT_S, 100 * (after - now))
+        self._looked_for, self._look_again = opened, after + max(BEAT_S, 200 * (after - now))
         return {
             page.uuid: {
                 str(h.pid): shares[h.session].get(page.uuid, 0)

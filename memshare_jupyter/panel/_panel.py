@@ -108,8 +108,9 @@ class Panel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the panel: its thread, and its views in every page."""
-        if hasattr(self, "_publisher"):  # else it could not be made
-            self._publisher.stop()
+        if not hasattr(self, "_publisher"):  # it could not be made
+            return
+        self._publisher.stop()
         self._closed = True
         self._close_comms()
 

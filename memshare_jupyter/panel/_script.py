@@ -11,19 +11,8 @@ from typing import Final
 
 STATIC: Final = Path(__file__).parent / "static"
 PARTS: Final = (
-    *(
-        "words",
-        "elements",
-        "store",
-        "summary",
-        "stream",
-        "runs",
-        "hosts",
-        "questions",
-        "rows",
-        "table",
-        "panel",
-    ),
+    *("words", "elements", "store", "summary", "stream"),
+    *("runs", "hosts", "questions", "rows", "table", "panel"),
 )
 
 

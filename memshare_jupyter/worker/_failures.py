@@ -177,7 +177,7 @@ def _engine(number: int) -> str:
 
 
 def _place(items: range, label: str | None) -> str:
-    named = "" if label is None else f" ({label!r})"
+    named = "" if label in (None, str(items.start)) else f" ({label!r})"
     if len(items) == 1:
         return f"at index {items.start}{named}"
     return f"in the batch of items {items.start}{named} to {items.stop - 1}"

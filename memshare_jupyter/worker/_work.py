@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from memshare_jupyter.core import quantities
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Elements
 from memshare_jupyter.worker import _kept
@@ -301,9 +302,10 @@ def _one_each(found: Any, count: int) -> Sequence[Any] | np.ndarray[Any, Any]:
     except TypeError:  # no container, or an array of no dimension
         number = None
     if number != count:
+        results = quantities.count(count, "result")
         given = f"one {type(found).__name__}" if number is None else str(number)
         raise ValueError(
-            f"with batch=True the function must return a sequence or array of {count} results, "
+            f"with batch=True the function must return a sequence or array of {results}, "
             f"one for each item of this batch, but it returned {given}"
         )
     if isinstance(found, np.ndarray):

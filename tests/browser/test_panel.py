@@ -195,7 +195,7 @@ def test_releasing_asks_who_holds_it_and_then_frees_the_page(book, child, eventu
     asked = book.confirm("Release")
     assert f"this notebook, pid {book.pid}: owner, this kernel" in asked
     assert f"pid {viewer.pid}: view" in asked
-    book.says("released rna.X; 1 view keeps its memory until they end")
+    book.says("released rna.X; 1 view keeps its memory until it ends")
     page = next(page for page in ms.snapshot().pages if page.name == "rna.X")
     assert (page.state, page.handles) == ("draining", 1)
     book.page.locator("tr[data-page='rna.X'] .ms-draining").wait_for()

@@ -134,7 +134,7 @@ def test_a_cluster_that_is_there_is_used_and_px_stays_with_it(lab, opened):
         assert len(re.findall(r"\[engine \d, item \d\] got \d", said)) == 5
         # A cluster that is stopped is an error, and no wait for ever.
         said = book.execute(2, "rc.cluster.stop_cluster_sync()\n%memapply study.X --fn total")
-        assert "start a cluster again" in said
+        assert "start a cluster again" in said or "connect a new client" in said  # by what is gone
     finally:
         book.execute(2, "rc.cluster.stop_cluster_sync() if rc.cluster.controller else None")
         book.server.end_sessions(book.name)

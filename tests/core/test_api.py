@@ -43,7 +43,11 @@ def test_a_namespace_shows_the_pages_of_every_process(ns, child):
     child("ms.register_variables('study', {'theirs': np.ones(4)})")
     ns["mine"] = np.ones(2)
     assert list(ns) == ["mine", "theirs"]
-    assert "theirs: float64 (4,), 32 bytes, 1 handles, active" in repr(ns)
+    assert repr(ns) == (
+        "Namespace('study'): 2 pages\n"
+        "  mine: array float64 (2,), 16 B, 1 handle, active\n"
+        "  theirs: array float64 (4,), 32 B, 1 handle, active"
+    )
 
 
 def test_the_end_of_a_namespace_releases_and_detaches(child, listed, truth):

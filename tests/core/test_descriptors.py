@@ -48,11 +48,11 @@ def test_what_the_system_does_not_allow_is_no_error(limits, monkeypatch):
 
 
 def test_the_number_that_is_told_is_the_one_that_was_reached(limits):
-    with pytest.raises(TooManyFilesError, match=r"have 256 files open \(the hard limit is 1000\)"):
+    with pytest.raises(TooManyFilesError, match=r"have 256 files open \(the hard limit is 1,000\)"):
         _descriptors.raise_if_run_out(OSError(errno.EMFILE, "Too many open files"))
     assert limits == [512, 1000]  # so that the next call can go on
     limits[:] = [1000, 1000]
-    with pytest.raises(TooManyFilesError, match="have 1000 files open, and has as many"):
+    with pytest.raises(TooManyFilesError, match="have 1,000 files open, and has as many"):
         _descriptors.raise_if_run_out(OSError(errno.EMFILE, "Too many open files"))
 
 

@@ -173,7 +173,7 @@ def test_the_selector_asks_dtypes_too():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([True, False], "2 entries for the 6 columns"),
+        ([True, False], "x_discrete has length 2, and X has 6 columns"),
         (["grade", "stage"], "names 'stage', but the columns of X are 'gene', 'grade'"),
         ("all", "a mask or names, not 'all'"),
     ],

@@ -83,7 +83,7 @@ def test_p_values_by_permutation_tell_informative_from_other_features():
     [
         ({}, "either k"),
         ({"k": 1, "threshold": 0.1}, "either k"),
-        ({"k": 1, "names": ["a"]}, "1 names for the 8 columns"),
+        ({"k": 1, "names": ["a"]}, "names has length 1, and X has 8 columns"),
     ],
 )
 def test_wrong_choices_are_named(options, message):
@@ -144,7 +144,7 @@ def test_a_column_that_cannot_be_used_gets_the_same_error_from_engines_as_here(c
             mutual_info_matrix(X, y, y_discrete=True, cluster=where)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
-    assert messages[0].startswith("column 211 of X has 1 NaN or infinite values among 50")
+    assert messages[0].startswith("column 211 of X has 1 NaN or infinite value among 50")
     expected = mutual_info_matrix(X, y, y_discrete=True, na_rm=True)
     found = mutual_info_matrix(X, y, y_discrete=True, na_rm=True, cluster=cluster)
     np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -19,7 +19,7 @@ def this(page):
 def test_release_ends_the_ownership_and_says_what_keeps_the_memory(rna, child):
     viewer = child("X = ms.retrieve_views('rna', 'X')['X']")
     done = _actions.perform({"action": "release", "page": this(rna["X"])})
-    text = "released rna.X; 1 view keeps its memory until they end"
+    text = "released rna.X; 1 view keeps its memory until it ends"
     assert done == {"ok": True, "text": text}
     assert ms.page_list() == ["rna.y"]
     done = _actions.perform({"action": "release", "page": this(rna["y"])})

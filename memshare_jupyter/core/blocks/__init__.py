@@ -28,7 +28,7 @@ from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
 from memshare_jupyter.core.blocks._reach import Reach, line_path, remove_leftovers, socket_path
 from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import FULL, explain, in_units, machine, room
+from memshare_jupyter.core.blocks._room import FULL, explain, machine, room
 from memshare_jupyter.core.blocks._room import directory as room_in
 
 __all__ = [
@@ -57,7 +57,6 @@ __all__ = [
     "fill",
     "hide",
     "huge_pages",
-    "in_units",
     "line_path",
     "machine",
     "map_block",

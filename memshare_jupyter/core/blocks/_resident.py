@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Final
 
 from memshare_jupyter.core import _proc
 
-_BLOCK: Final = r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})"
-_MAPPING: Final = re.compile(rf"^[0-9a-f]+-[0-9a-f]+ .*?(?:{_BLOCK}.*)?$")
-_SHARE: Final = "Pss:"
+_SHARE: Final = re.compile(
+    rb"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})[^\n]*\n"  # the mapping of a block
+    rb"(?:[^\n]*\n)*?Pss: *(\d+)"  # the first of its lines that says so
+)
 
 
 def share_bytes(pid: int, pid_namespace: int | None = None) -> dict[str, int]:
@@ -22,18 +24,14 @@ def share_bytes(pid: int, pid_namespace: int | None = None) -> dict[str, int]:
     by anybody is in nobody's share. Takes about a millisecond a process.
     """
     shares: dict[str, int] = {}
-    page = None
     if pid_namespace not in {None, _proc.pid_namespace()}:
         return shares
     try:
-        with open(f"/proc/{pid}/smaps", errors="replace") as smaps:
-            for line in smaps:
-                if line.startswith(_SHARE):
-                    if page is not None:
-                        kilobytes = int(line.split()[1])
-                        shares[page] = shares.get(page, 0) + (kilobytes << 10)
-                elif (mapping := _MAPPING.match(line)) is not None:
-                    page = mapping[1]
+        # At once: line by line takes twice as long where there are thousands of mappings.
+        smaps = Path(f"/proc/{pid}/smaps").read_bytes()
     except OSError:  # it has ended, or is somebody else's
-        return {}
+        return shares
+    for page, kilobytes in _SHARE.findall(smaps):
+        uuid = page.decode()
+        shares[uuid] = shares.get(uuid, 0) + (int(kilobytes) << 10)
     return shares

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from memshare_jupyter.core import _directories
 from memshare_jupyter.core.blocks._promises import Promise
+from memshare_jupyter.core.quantities import in_units
 from memshare_jupyter.errors import NotEnoughMemoryError
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
@@ -118,19 +119,6 @@ def read(path: Path) -> bytes:
         return os.read(fd, 1 << 16)
     finally:
         os.close(fd)
-
-
-def in_units(count_bytes: float) -> str:
-    """Write a number of bytes with a decimal unit.
-
-    >>> in_units(512), in_units(3.2e6), in_units(1.64e9)
-    ('512 B', '3.2 MB', '1.6 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count_bytes < 1000:
-            return f"{count_bytes:.0f} B" if unit == "B" else f"{count_bytes:.1f} {unit}"
-        count_bytes /= 1000
-    return f"{count_bytes:.1f} TB"
 
 
 def room(place: str = "", promises: list[Promise] | None = None) -> Room:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from memshare_jupyter.core import _directories, blocks
-from memshare_jupyter.core.blocks import DIRECTORY_VARIABLE, in_units
+from memshare_jupyter.core.blocks import DIRECTORY_VARIABLE
+from memshare_jupyter.core.quantities import in_units
 
 State = Literal["ok", "warn", "fail"]
 _LEAST_KERNEL: Final = (5, 1)

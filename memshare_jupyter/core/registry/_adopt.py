@@ -59,6 +59,8 @@ class Adopter:
     def _try_adopt(self, taken: list[Taken]) -> tuple[PageName, int] | None:
         handles = self._handles
         names = [one.name for one in taken]
+        for name in names:
+            handles.refuse_late(name)
         if (locked := handles.names.try_lock(names)) is not None:
             return locked
         made: dict[PageName, Handle] = {}

@@ -162,9 +162,11 @@ def not_found(
         found = "its owner released it, and only views taken before remain"
     elif here:
         found = f"namespace {name.namespace!r} has: {listed(here)}"
-    else:
+    elif owned:
         others = listed(sorted({n.namespace for n in owned}))
         found = f"there is no namespace {name.namespace!r} either, but: {others}"
+    else:
+        found = "nothing is shared"
     where = _elsewhere(lambda image: lists_name(image, name))
     return PageNotFoundError(f"no page {name} ({found}); register it first{where}", name=str(name))
 

@@ -98,6 +98,14 @@ class Handles:
         """Forget what was amiss, in a forked child; `whole` unless it was just being changed."""
         self._unsure, self.unlisted = not whole, None
 
+    def refuse_late(self, name: PageName) -> None:
+        """Raise `RegistryBusyError` if the registry was closed while the call was under way."""
+        if self.ended:  # another registry of this process may have the name by now
+            raise RegistryBusyError(
+                f"{name} came too late: the pages of this process were closed, as at exit or when "
+                "the extension is unloaded, while the call was under way; call again"
+            )
+
     def publish(self, entry: Entry) -> int:
         """List an entry of this process; its slot.
 
@@ -112,11 +120,7 @@ class Handles:
         RegistryBusyError
             The registry was closed while the call was under way.
         """
-        if self.ended:
-            raise RegistryBusyError(
-                f"{entry.name} came too late: the pages of this process were closed, as at exit "
-                "or when the extension is unloaded, while the call was under way; call again"
-            )
+        self.refuse_late(entry.name)
         try:
             if self.unlisted is not None:
                 raise alone(self.unlisted)

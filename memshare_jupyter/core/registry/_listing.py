@@ -34,11 +34,8 @@ def list_again(handles: Handles) -> tuple[PageName, int] | None:
                 for name in [n for n in handles.pages if owns(session, n)]:
                     _give_up(handles, name, session)
             ledger.relist()
-            try:
-                refuse_late_rivals(handles.sessions(), handles.pages)
-            except BaseException:
-                ledger.unlist()
-                raise
+            if handles.pages:
+                _look_once_more(handles)
         finally:
             handles.names.unlock()
     except Rival as rival:
@@ -46,6 +43,18 @@ def list_again(handles: Handles) -> tuple[PageName, int] | None:
     except (OSError, MemshareError) as error:
         handles.unlisted = alone(error)  # what needs no list goes on; the next turn tries again
     return None
+
+
+def _look_once_more(handles: Handles) -> None:
+    try:
+        sessions = handles.sessions()
+    except (OSError, MemshareError):
+        return  # the last descriptor has gone into the list, which is worth more
+    try:
+        refuse_late_rivals(sessions, handles.pages)
+    except Rival:
+        handles.ledger.unlist()
+        raise
 
 
 def _move(handles: Handles, directory: Path) -> None:

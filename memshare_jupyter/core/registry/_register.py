@@ -259,6 +259,8 @@ class Owner:
         """List pages under their names, unless another process has one of these locked."""
         handles = self._handles
         names = [request.name for request in requests]
+        for name in names:
+            handles.refuse_late(name)
         try:
             if (locked := handles.names.try_lock(names)) is not None:  # step 2
                 return locked

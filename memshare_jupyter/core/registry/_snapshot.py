@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from memshare_jupyter.core.blocks import in_units
 from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.quantities import in_units
 
 Role = Literal["owner", "view", "kept"]
 State = Literal["active", "writable", "draining", "orphaned"]

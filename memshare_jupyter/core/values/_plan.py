@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -189,7 +189,17 @@ def _about(value: Any, kind: str, unshared_bytes: int) -> About:
         shape = tuple(operator.index(n) for n in value.shape)
     with contextlib.suppress(Exception):
         dtype = str(np.dtype(value.dtype))
+    with contextlib.suppress(Exception):
+        dtype = dtype or _common(value.dtypes)
     return About(_gate.class_of(value), dtype, "", shape, unshared_bytes)
+
+
+def _common(dtypes: Iterable[Any]) -> str:
+    """Return the dtype of a frame whose columns agree; else nothing."""
+    if isinstance(dtypes, Mapping):  # as xarray has them
+        dtypes = dtypes.values()
+    found = set(dtypes)
+    return str(found.pop()) if len(found) == 1 else ""
 
 
 def _is_json(value: object) -> bool:

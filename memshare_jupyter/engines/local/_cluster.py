@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from memshare_jupyter.core.quantities import count
 from memshare_jupyter.engines.local._cores import default_engines
 from memshare_jupyter.engines.local._link import TetherLink
 from memshare_jupyter.engines.local._starting import starting
@@ -158,7 +159,7 @@ class LocalCluster:
         self.target = self.usual = 0
         self._stopped = False
         self._ends: list[Callable[[], None]] = []
-        with starting(f"{lost}starting a local cluster of {_engines(n)}", quiet=quiet):
+        with starting(f"{lost}starting a local cluster of {count(n, 'engine')}", quiet=quiet):
             self._link = TetherLink()
             atexit.register(self.stop)
             try:
@@ -175,7 +176,7 @@ class LocalCluster:
                 raise
 
     def __repr__(self) -> str:
-        return f"<LocalCluster: {_engines(self.n) if self.running else 'stopped'}>"
+        return f"<LocalCluster: {count(self.n, 'engine') if self.running else 'stopped'}>"
 
     @property
     def running(self) -> bool:
@@ -199,7 +200,7 @@ class LocalCluster:
         """
         engines = self._numbers()
         if n is not None and not 1 <= n <= len(engines):
-            message = f"no view of {n} engines in a cluster of {len(engines)}"
+            message = f"no view of {count(n, 'engine')} in a cluster of {len(engines)}"
             raise ClusterError(message)
         return self.client.direct_view(targets=engines[:n])
 
@@ -247,7 +248,7 @@ class LocalCluster:
         while True:
             missing = max(n, self.target) - self.n
             if missing > 0:
-                with starting(f"{lost}starting {_engines(missing)}", quiet=quiet):
+                with starting(f"{lost}starting {count(missing, 'engine')}", quiet=quiet):
                     self._start(missing)
             else:
                 self._start(0)  # an interrupt may have ended the wait of an earlier call
@@ -267,10 +268,6 @@ class LocalCluster:
             self._numbered += n
             self.target = max(self.target, len(self._link.engines))
         self._link.wait(lambda: self._link.engines <= {*self.client.ids}, new)
-
-
-def _engines(n: int) -> str:
-    return f"{n} engine{'' if n == 1 else 's'}"
 
 
 def _after_fork() -> None:

@@ -159,7 +159,7 @@ def test_attaching_what_there_is_not_says_what_there_is(page):
         ms.retrieve_views("o", "x")
     ms.release_variables("m", "z")
     process.registry().gc()
-    with pytest.raises(PageNotFoundError, match=r"either, but: none\)"):
+    with pytest.raises(PageNotFoundError, match=r"no page n\.x \(nothing is shared\); register"):
         ms.retrieve_metadata("n", "x")
 
 

@@ -131,3 +131,21 @@ def test_of_two_that_list_a_name_again_the_later_gives_it_up(pausing, rival, lis
     assert owners() == [("n.x", rival.pid), ("n.y", pausing.pid)]
     assert pausing.eval("ms.page_list()") == ["n.y"]
     assert listed() == truth()
+
+
+def test_the_last_descriptor_goes_into_the_list(child, listed, truth):
+    one = child(
+        "import resource\nms.register_variables('n', {'x': np.zeros(3)})\n"
+        "y = ms.Namespace('n')['x']\n"
+    )
+    os.unlink(one.eval("str(process.registry().session_file)"))
+    one.run(
+        "held = [os.open('/dev/null', os.O_RDONLY) for _ in range(100)]\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 1, max(held) + 1))\n"
+        "process.registry()._handles.ledger.unlist()\n"  # whose descriptor is the one to be had
+        "ms.view_list()\n"
+        "again = process.registry().session_file"
+    )
+    assert one.eval("again is not None and again.exists()")
+    assert listed() == truth()

@@ -127,6 +127,13 @@ def test_fitted_models_are_shared(study):
     np.testing.assert_array_equal(study["model"].predict(X), model.predict(X))
 
 
+def test_metadata_of_polars_has_its_own_words(study):
+    polars = pytest.importorskip("polars")
+    study["v"] = polars.DataFrame({"a": [0.5], "b": [1.5]})
+    page = ms.retrieve_metadata("study", "v")["v"]
+    assert (page.kind, page.dtype, page.shape) == ("polars.DataFrame", "Float64", (1, 2))
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "dtype", "shape"),
     [
@@ -135,7 +142,10 @@ def test_fitted_models_are_shared(study):
         ((1, 2, 3), "tuple", "", (3,)),
         ({"a": np.zeros(3)}, "dict", "", (1,)),
         ("text", "str", "", ()),
-        (pandas.DataFrame({"a": [1, 2]}), "pandas.DataFrame", "", (2, 1)),
+        (pandas.DataFrame({"a": [1, 2]}), "pandas.DataFrame", "int64", (2, 1)),
+        (pandas.DataFrame({"a": [1, 2], "b": 0.5}), "pandas.DataFrame", "", (2, 2)),
+        (pandas.DataFrame({}), "pandas.DataFrame", "", (0, 0)),
+        (pandas.DataFrame({"dtype": [1.0]}), "pandas.DataFrame", "float64", (1, 1)),
         (pandas.Series([1.0, 2.0]), "pandas.Series", "float64", (2,)),
         (scipy.sparse.eye_array(3, format="csr"), "scipy.csr_array", "float64", (3, 3)),
     ],

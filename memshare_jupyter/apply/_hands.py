@@ -14,6 +14,7 @@ from memshare_jupyter.apply._foreman import Lost, close_at_end, lost
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import Reference
+from memshare_jupyter.engines.hosts import Lead
 from memshare_jupyter.errors import MemshareError
 from memshare_jupyter.worker import Arena, Place, run_in
 
@@ -59,6 +60,16 @@ def work(
         keep.daemon = True
         keep.start()
         return answer, lost(0, control, place.address.workers, block.fd, posts.fd)
+
+
+def work_in_thread(
+    lead: Lead,  # noqa: ARG001 -- as all that leads are told
+    task: bytes,
+    pickled_place: bytes,
+    pages: Iterable[Reference],
+) -> tuple[bytes, Lost | None]:
+    """Do so on a lead that has to hear messages meanwhile; its items are not interrupted."""
+    return work(task, pickled_place, pages)
 
 
 def _collect_if_more_than(views: int) -> None:

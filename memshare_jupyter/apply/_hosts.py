@@ -19,7 +19,7 @@ from typing import Any, Final
 from memshare_jupyter.apply import _foreman as foreman
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._foreman import Left, Lost
-from memshare_jupyter.apply._hands import work
+from memshare_jupyter.apply._hands import work, work_in_thread
 from memshare_jupyter.apply._recorder import Recorder
 from memshare_jupyter.apply._recovery import Recovery
 from memshare_jupyter.apply._rounds import first_of
@@ -210,7 +210,11 @@ class HostRounds:
             self._teams.append(team)
             for worker, engine in enumerate(team.engines):
                 place = pickle.dumps(Place(address, worker, worker, engine.number))
-                team.messages.send(engine, work, self._task, place, self._pages)
+                what = (self._task, place, self._pages)
+                if team.link.why_letters and engine == team.link.engine:
+                    team.messages.expect(engine, team.link.promise(work_in_thread, *what))
+                else:
+                    team.messages.send(engine, work, *what)
 
     def _mend(self) -> None:
         """Take note of who is lost; have a host whose lead died go on with another one."""

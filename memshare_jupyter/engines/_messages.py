@@ -43,6 +43,7 @@ class Messages:
         self.answers: list[Any] = []
         self.died: list[Engine] = []
         self._pending: dict[Any, tuple[Engine, bool]] = {}  # and whether it had to be here
+        self._carried: set[Any] = set()
         self._lines: dict[int, tuple[Line, Engine]] = {}
         self.gave_up = False
         self._ended: dict[Engine, float] = {}  # their lines, and until when to wait for the cluster
@@ -81,6 +82,19 @@ class Messages:
         """
         self._send(engine, function, arguments, here=False)
 
+    def carry(self, engine: Engine, function: Callable[..., Any], *arguments: Any) -> list[str]:
+        """Do so with what is large, either way: of this the controller keeps nothing.
+
+        Returns what the client calls it, in whose `metadata` that stays.
+        """
+        sent = self._send(engine, function, arguments, here=False, large=True)
+        names = list(getattr(sent, "msg_ids", ()))
+        return names + [name.rpartition("_")[0] for name in names]
+
+    def expect(self, engine: Engine, answer: futures.Future[Any]) -> None:
+        """Wait for an answer that comes in some other way, too."""
+        self._pending[answer] = engine, False
+
     def _send(
         self,
         engine: Engine,
@@ -88,22 +102,30 @@ class Messages:
         arguments: tuple[Any, ...],
         *,
         here: bool,
-    ) -> None:
+        large: bool = False,
+    ) -> Any:
         if engine.client is None:
             self.answers.append(function(*arguments))
-            return
+            return None
         if engine.number not in engine.client.ids:
             self.died.append(engine)  # since it was listed
-            return
+            return None
         try:
             asked = request(engine, function, arguments, here=here)
-            sent = engine.client[engine.number].apply_async(*asked)
+            client: Any = engine.client
+            # A broadcast to one: its scheduler does not have the Hub write down what passes.
+            large = large and hasattr(client, "broadcast_view")
+            view = client.broadcast_view([engine.number]) if large else client[engine.number]
+            sent = view.apply_async(*asked)
         except IndexError:  # since it was looked for
             self.died.append(engine)
-            return
+            return None
         except (RuntimeError, OSError) as error:  # its client was closed
             raise _gone(engine, str(error)) from error
         self._pending[sent] = engine, here
+        if large:
+            self._carried.add(sent)
+        return sent
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for an answer or the time; say whether all are there.
@@ -222,7 +244,9 @@ class Messages:
             engine, here = self._pending.pop(found)
             error = found.exception()
             if error is None:
-                self.answers.append(answer(engine, found.result(), here=here))
+                result = found.result()[0] if found in self._carried else found.result()
+                self._carried.discard(found)
+                self.answers.append(answer(engine, result, here=here))
             elif getattr(error, "ename", "") == "EngineError":
                 self.died.append(engine)
             else:

@@ -20,12 +20,15 @@ from memshare_jupyter.apply import Run, current_runs, last_run
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
 from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
+from memshare_jupyter.engines.hosts import Seen, seen
 
 Message: TypeAlias = dict[str, Any]
 
 BEAT_S: Final = 2.0
 """Without a change, a message comes this often."""
 _HISTORY_POINTS: Final = 600
+_NAMED: Final = 50
+"""So many replicas of a host are told by name."""
 _HISTORY_S: Final = 600.0
 
 
@@ -51,6 +54,7 @@ class Feed:
         self._last = Snapshot(())
         self.pages: dict[str, PageInfo] = {}
         self._runs: list[Message] = []
+        self._hosts: list[Message] = []
         self._shares: Message = {}
         self._looked_for: frozenset[str] = frozenset()
         self._look_again = 0.0
@@ -61,6 +65,7 @@ class Feed:
         """Return all that a page needs which knows nothing yet."""
         self._look()
         self._runs = _runs()
+        self._hosts = [_host(host) for host in seen()]
         self._shares = self._resident()
         return {
             "type": "all",
@@ -71,6 +76,7 @@ class Feed:
             "pages": [_row(page) for page in self.pages.values()],
             "history": list(self._history),
             "runs": self._runs,
+            "hosts": self._hosts,
             "shares": self._shares,
             **self._beat(),
         }
@@ -83,6 +89,8 @@ class Feed:
             message |= {"changed": [_row(page) for page in changed], "gone": gone}
         if (runs := _runs()) != self._runs:
             message["runs"] = self._runs = runs
+        if (hosts := [_host(host) for host in seen()]) != self._hosts:
+            message["hosts"] = self._hosts = hosts
         due = time.monotonic() >= self._next_beat
         if (shares := self._resident()) != self._shares:
             message["shares"] = self._shares = shares
@@ -173,6 +181,22 @@ def _row(page: PageInfo) -> Message:
     if not _can_be_assigned(page.variable):
         row["view"] = "view"
     return row
+
+
+def _host(host: Seen) -> Message:
+    told = host.told
+    said: Message = {"name": host.name, "engines": host.engines, "letters": host.why_letters}
+    if told is None:
+        return said
+    return said | {
+        "pages": told.pages,
+        "size": told.size_bytes,
+        "free": told.free_bytes,
+        "replicas": len(told.replicas),
+        "replicas_size": sum(size for _, size in told.replicas),
+        "named": told.replicas[:_NAMED],
+        "transfers": told.transfers,
+    }
 
 
 def _can_be_assigned(name: str) -> bool:

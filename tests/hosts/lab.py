@@ -9,6 +9,7 @@ ends in order.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import queue
@@ -23,11 +24,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
+_numbers = itertools.count()
 _INIT = """
 set -e
 hostname {host}; mount --make-rprivate /
 mount -t tmpfs -o size={shm} tmpfs /dev/shm; mount -t tmpfs -o size=64m tmpfs /run
-echo ready; exec sleep 3600
+echo ready
+while true; do sleep 60 & wait $! || true; done  # and reap whoever ends
 """
 _TOOLS = ("ip", "nsenter", "unshare", "mount")
 _NAMESPACES = (*("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"),)
@@ -66,7 +69,7 @@ class Lab:
         self.engines = {}
         self.directory = tempfile.mkdtemp(prefix="memshare-lab-")
         self.log = open(f"{self.directory}/output.txt", "w+")  # noqa: SIM115 -- closed in `close`
-        self._tag = f"ms{os.getpid() % 100000}"
+        self._tag = f"ms{os.getpid() % 100000}n{next(_numbers)}"
         self._inits, self._namespaces, self._processes, self._clients = {}, [], [], []
         self._environment = environment or {}
         self._groups = []
@@ -119,6 +122,10 @@ class Lab:
         """Take the link of a host ``"up"`` or ``"down"``."""
         self._ip(f"-n {self._tag}{host} link set eth0 {state}")
 
+    def cut(self, host, other):
+        """Let nothing go from a host to another one, as a firewall does that drops it."""
+        self._ip(f"-n {self._tag}{host} route add blackhole {self.address[other]}/32")
+
     def start(self, host, *command, **options):
         """Start a process on a host."""
         environment = {
@@ -155,13 +162,22 @@ class Lab:
             *(f"--file={self.connection('engine')}", f"--profile-dir={self.directory}"),
         )
 
+    def python(self, host):
+        """Start a process on a host that runs code."""
+        made = Client(self, host)
+        self._clients.append(made)
+        return made
+
+    def do(self, host, script):
+        """Run lines of a shell on a host."""
+        assert self.start(host, "bash", "-ec", script).wait(PATIENCE_S) == 0, self.text()
+
     def client(self, host="h1", engines=None, silence_s=10.0):
         """Start a process on a host that has a client ``c`` of all engines.
 
         It waits a little longer for engines than it would, because all hosts share a machine.
         """
-        made = Client(self, host)
-        self._clients.append(made)
+        made = self.python(host)
         number = sum(map(len, self.engines.values())) if engines is None else engines
         made.run(
             "import os, time, numpy as np, ipyparallel as ipp, memshare_jupyter as ms\n"

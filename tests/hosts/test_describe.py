@@ -46,3 +46,11 @@ def test_engines_of_this_host_that_are_busy_are_not_left_out(two, client):
     client.run("busy = c[on('h1')].apply_async(time.sleep, 2.5)")
     assert client.value("grouped(c[on('h1')]) == ({}, [])")
     client.run("busy.wait(10)")
+
+
+def test_the_first_answer_may_take_longer_and_silence_does_not_make_a_host_this_one(two):
+    client = two.client(silence_s=0.3)
+    client.run(GROUPED)
+    client.run("e = on('h2')[0]\nbusy = c[e].apply_async(time.sleep, 2)")
+    assert client.value("grouped(c[[e]]) == ({'h2': [e]}, [])")
+    client.exit()

@@ -12,3 +12,6 @@ from ._links import linked as linked
 from ._reach import Host as Host
 from ._reach import look as look
 from ._reach import reach as reach
+from ._seen import Seen as Seen
+from ._seen import Told as Told
+from ._seen import seen as seen

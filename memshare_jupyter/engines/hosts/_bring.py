@@ -3,7 +3,8 @@
 1. the caller opens the pages, so that they stay as they are, and gives out a token for them;
 2. it asks the leads what they lack; those make ready to pass on what will come;
 3. those that lack something get it: each from the one before it, and if that fails from the one
-   before that, or from the caller;
+   before that, or from the caller. Where the caller cannot be connected to, the cluster's messages
+   bring what does not come from a host before;
 4. each link stands for the copies: when a page is over, its lead is told.
 """
 
@@ -13,8 +14,8 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from memshare_jupyter.core.registry import Original, registry
 from memshare_jupyter.core.values import Reference
@@ -22,12 +23,15 @@ from memshare_jupyter.engines.hosts._doors import Way, give, take_back, way_here
 from memshare_jupyter.engines.hosts._grains import Arriving, Stock, fetch
 from memshare_jupyter.engines.hosts._lead import Lead
 from memshare_jupyter.engines.hosts._links import Link, Pinned, gather
+from memshare_jupyter.engines.hosts._orders import Counter, order_rest
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 from memshare_jupyter.errors import UnsupportedValueError
 
 _ANSWER_S: Final = 15.0
 """Within so long a lead says what it lacks, however busy its host; of one that is gone the link
 ends before."""
+_NEAR_S: Final = 3.0
+"""So long hosts that this process can only send messages to try to get a page from another one."""
 _CHAIN: Final = 16
 """So many hosts pass a page on, one after the other; each adds the time of one grain."""
 
@@ -67,18 +71,27 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
                 link.stand_for(pinned)
         needing = [link for link in lacking if link not in failed and lacking[link]]
         needing.sort(key=lambda link: link.way or Way((), 0))
-        sources = _chained(needing)
+        far = [link for link in needing if link.why_letters]
+        sources = _chained([link for link in needing if link not in far], [way_here()])
+        sources |= _chained(far, [])
+        counter = Counter(token, {pinned.block.uuid: pinned.block for pinned in pages})
+        for link in far:
+            link.listen(token, counter)
+        for link in needing:
+            link.getting += 1
         try:
             found = gather(
                 needing,
                 receive,
                 lambda link: (
                     [(ref, originals[ref.uuid]) for ref in lacking[link]],
-                    *(sources[link], token, encrypted),
+                    *(sources[link], token, encrypted, link in far),
                 ),
             )
         finally:
             for link in needing:
+                link.getting -= 1
+                link.unlisten(token)
                 link.tell(finish, token)
     return failed | {link: str(e) for link, e in found.items() if isinstance(e, Exception)}
 
@@ -92,13 +105,13 @@ def refuse_if_writable(ref: Reference, original: Original) -> None:
         )
 
 
-def _chained(links: Sequence[Link]) -> dict[Link, list[Way]]:
-    """Return where each gets its pages from: who stands before it in its chain, then here."""
+def _chained(links: Sequence[Link], last: list[Way]) -> dict[Link, list[Way]]:
+    """Return where each gets its pages from: who stands before it in its chain, then `last`."""
     sources = {}
     for number, link in enumerate(links):
         before = links[number - number % _CHAIN : number][-2:]
         ways = [other.way for other in reversed(before) if other.way is not None]
-        sources[link] = [*ways, way_here()]
+        sources[link] = [*ways, *last]
     return sources
 
 
@@ -127,9 +140,11 @@ def receive(
     sources: Sequence[Way],
     token: bytes,
     encrypted: bool,
+    orders: bool,
 ) -> None:
-    """Get pages, and pass them on."""
+    """Get pages, and pass them on; `orders` if the caller sends what no source gives."""
     stock = lead.stocks[token]
+    near = list(sources)
     try:
         for ref, original in pages:
             with alone_with(ref.uuid):
@@ -139,27 +154,38 @@ def receive(
                     block.close()
                     stock.add(ref.uuid, here)
                 else:
-                    _receive(ref, original, sources, token, stock, encrypted=encrypted)
+                    with registry().replicas.making(original) as (block, filled, publish):
+                        arriving = Arriving(os.dup(block.fd), block.size_bytes, whole=False)
+                        stock.add(ref.uuid, arriving)
+                        what = (arriving, ref.uuid, near, token, filled)
+                        if orders:
+                            _fetch_or_order(lead, *what, encrypted=encrypted)
+                        else:
+                            fetch(*what, encrypted=encrypted)
+                        publish()
                 lead.keep(ref.uuid)
     except BaseException:
         stock.fail()
         raise
 
 
-def _receive(
-    ref: Reference,
-    original: Original,
-    sources: Sequence[Way],
+def _fetch_or_order(
+    lead: Lead,
+    block: Arriving,
+    uuid: bytes,
+    near: list[Way],
     token: bytes,
-    stock: Stock,
+    filled: Callable[[int], Any],
     *,
     encrypted: bool,
 ) -> None:
-    with registry().replicas.making(original) as (block, filled, publish):
-        arriving = Arriving(os.dup(block.fd), block.size_bytes, whole=False)
-        stock.add(ref.uuid, arriving)
-        fetch(arriving, ref.uuid, sources, token, filled, encrypted=encrypted)
-        publish()
+    """Get a block from a host nearby, or order it; hosts that give nothing are not asked again."""
+    try:
+        if near:
+            fetch(block, uuid, near, token, filled, encrypted=encrypted, patience_s=_NEAR_S)
+    except ConnectionError:
+        near.clear()
+    order_rest(lead, block, uuid, token, filled)
 
 
 def finish(lead: Lead, token: bytes) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SILENCE_S: Final = 2.0
 """An engine that has not said by then where it is takes no part."""
+FIRST_S: Final = 10.0
+"""So long the first answer of all may take: engines that have just begun load this package."""
 
 
 class Description(NamedTuple):
@@ -54,6 +56,8 @@ class _Asked(NamedTuple):
     messages: Messages
     until: float
 
+
+_TICK_S: Final = 0.01
 
 _known: weakref.WeakKeyDictionary[Client, dict[object, Description]] = weakref.WeakKeyDictionary()
 _here: weakref.WeakKeyDictionary[Client, set[object]] = weakref.WeakKeyDictionary()
@@ -91,7 +95,13 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
         return [], []
     mine = describe()
     known = _known.setdefault(client, {})
-    _ask([engine for engine in engines if _name(engine) not in known])
+    unknown = [engine for engine in engines if _name(engine) not in known]
+    try:
+        _ask(unknown, first=len(unknown) == len(engines))
+    except ClusterError:
+        for engine in unknown:  # the next call asks anew: they may be others by then
+            _asked[client].pop(_name(engine), None)
+        raise
     groups: dict[str, Group] = {}
     silent = []
     for engine in engines:
@@ -108,8 +118,11 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
     return list(groups.values()), silent
 
 
-def _ask(engines: Sequence[Engine]) -> None:
-    """Ask engines where they are, and wait for a while; what comes later is heard by the next."""
+def _ask(engines: Sequence[Engine], *, first: bool) -> None:
+    """Ask engines where they are, and wait for a while; what comes later is heard by the next.
+
+    With `first`, nothing is known of any: the while begins with the first answer.
+    """
     if not engines:
         return
     client: Any = engines[0].client
@@ -119,11 +132,22 @@ def _ask(engines: Sequence[Engine]) -> None:
             messages = Messages()
             messages.send(engine, describe)
             asked[_name(engine)] = _Asked(messages, time.monotonic() + SILENCE_S)
+    if first:
+        _wait_for_first([asked[_name(engine)].messages for engine in engines])
+        until = time.monotonic() + SILENCE_S
+        for engine in engines:
+            asked[_name(engine)] = asked[_name(engine)]._replace(until=until)
     for engine in engines:
         messages, until = asked[_name(engine)]
         if messages.wait(0.0) or messages.wait_for_all(until - time.monotonic()):
             del asked[_name(engine)]
             known.update({_name(engine): found for found in messages.take()})
+
+
+def _wait_for_first(messages: Sequence[Messages]) -> None:
+    deadline = time.monotonic() + FIRST_S
+    while time.monotonic() < deadline and not any(one.wait(0.0) for one in messages):
+        time.sleep(_TICK_S)
 
 
 def _name(engine: Engine) -> object:

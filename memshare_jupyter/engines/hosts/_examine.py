@@ -55,6 +55,10 @@ def examine(engines: Sequence[Engine]) -> list[Path]:
     links, without = linked(groups)
     paths = [Path(g.name, "", 0.0, without[g.identity]) for g in groups if g.identity in without]
     paths += [Path(f"engine {engine.number}", "", 0.0, "it does not answer") for engine in silent]
+    for link in links.values():
+        if link.why_letters:
+            why = f"it gets all by the cluster's messages, which is slower: {link.why_letters}"
+            paths.append(Path(link.name, "", 0.0, why))
     token, encrypted = new_token(), is_encrypted()
     ready = gather(links.values(), offer, lambda _: (token,), _PATIENCE_S)
     ways = {link: link.way for link in ready if link.way is not None}

@@ -122,6 +122,18 @@ class Stock:
                 self._blocks[uuid] = block
             self._changed.notify_all()
 
+    def block(self, uuid: bytes) -> Arriving | None:
+        """Return a block that has begun to come."""
+        return self._blocks.get(uuid)
+
+    def coming(self) -> list[tuple[bytes, int, int]]:
+        """Return which blocks come at this moment, how many bytes are here, and of how many."""
+        return [
+            (uuid, min(block.size_bytes, block.here * GRAIN_BYTES), block.size_bytes)
+            for uuid, block in list(self._blocks.items())
+            if block is not None and block.here < block.grains and not block.failed
+        ]
+
     def fail(self) -> None:
         """Let nobody wait for what has not come."""
         for uuid, block in list(self._blocks.items()):

@@ -16,6 +16,7 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines.hosts._channel import Channel
 from memshare_jupyter.engines.hosts._doors import Way, dial, way_here
 from memshare_jupyter.engines.hosts._grains import Stock
+from memshare_jupyter.engines.hosts._letters import Mailbox
 
 _A_DAY_S: Final = 86400.0
 _lock = threading.Lock()
@@ -35,7 +36,7 @@ class Lead:
         What it passes on to other hosts, by token.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel | Mailbox) -> None:
         self._channel = channel
         self._at_end: dict[object, Callable[[], None]] | None = {}  # None when it has ended
         self.stocks: dict[bytes, Stock] = {}
@@ -112,6 +113,11 @@ class Lead:
         self._channel.close()
 
 
+def kept() -> list[bytes]:
+    """Return which pages are kept here for callers of other hosts."""
+    return list(_keeping)
+
+
 def join(caller: Way, token: bytes, encrypted: bool, engine: int) -> Way | str:
     """Make an engine a lead; return where it is reached, or why it does not reach the caller."""
     registry().label(f"engine {engine}")
@@ -120,6 +126,12 @@ def join(caller: Way, token: bytes, encrypted: bool, engine: int) -> Way | str:
     except ConnectionError as error:
         return str(error)
     Lead(Channel(connection))
+    return way_here()
+
+
+def correspond(token: bytes) -> Way:
+    """Make an engine a lead that is told by messages; return where it is reached by other hosts."""
+    Lead(Mailbox(token))
     return way_here()
 
 

@@ -3,6 +3,8 @@
 A link is made at the first call on engines of a host: the caller lets the lead in, and tells it
 by the cluster where and with which token. When it ends, the next call makes another one, to
 the first engine of that host that answers.
+
+Where the lead cannot connect to the caller, messages of the cluster take the place of a connection.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
@@ -23,7 +26,8 @@ from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts._channel import Channel
 from memshare_jupyter.engines.hosts._describe import Group
 from memshare_jupyter.engines.hosts._doors import Way, give, take_back, way_here
-from memshare_jupyter.engines.hosts._lead import join, let_go
+from memshare_jupyter.engines.hosts._lead import correspond, join, let_go
+from memshare_jupyter.engines.hosts._letters import Letters
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 from memshare_jupyter.errors import ClusterError, MemshareError
 
@@ -37,6 +41,19 @@ _JOIN_S: Final = 15.0
 _keys: Final = itertools.count()
 GONE: Final = ClusterError("the link to it has ended; it was shut down, or is cut off")
 """What is heard of a lead when its link has ended."""
+
+
+class Inbox(Protocol):
+    """Where what leads say is put; it must not wait."""
+
+    def put(self, found: tuple[Link, Any], /) -> None:
+        """Take what a lead has said, or `GONE`."""
+
+
+class LeadGone(Exception):  # noqa: N818 -- it stands for ipyparallel's of that meaning
+    """The lead will not answer any more."""
+
+    ename = "EngineError"
 
 
 class Pinned:
@@ -69,8 +86,14 @@ class Link:
         Its host, and what people call that.
     way : Way or None
         Where other hosts reach the lead; None as long as there is no link.
+    why_letters : str
+        Why it goes by the cluster's messages; empty if there is a connection.
     gone : threading.Event
         Set when the link has ended.
+    engines : set of int
+        Those of its host that were in calls.
+    getting : int
+        How many calls send pages there at this moment.
     """
 
     def __init__(self, engine: Engine, group: Group) -> None:
@@ -78,11 +101,14 @@ class Link:
         self._number = engine.number
         self.identity, self.name = group.identity, group.name
         self.way: Way | None = None
+        self.why_letters = ""
         self.gone = threading.Event()
+        self.engines: set[int] = set()
+        self.getting = 0
         self._token = new_token()
-        self._channel: Channel | None = None
+        self._channel: Channel | Letters | None = None
         self._here = threading.Event()
-        self._inboxes: dict[object, queue.SimpleQueue[tuple[Link, Any]]] = {}
+        self._inboxes: dict[object, Inbox] = {}
         self._pages: dict[bytes, Pinned] = {}
         self._joined = Messages()
         self._why = ""
@@ -94,21 +120,44 @@ class Link:
         """Wait for the lead to come, as long as it may take; return why it did not."""
         if self.way is None and not self._why:
             try:
-                left = max(0.0, self._until - time.monotonic())
-                if not self._joined.wait(0.0) and not self._joined.wait_for_all(left):
-                    return "it does not answer"
+                found = self._answer()
+                if isinstance(found, str):
+                    take_back(self._token)
+                    self.why_letters = found
+                    found = self._correspond()
+                elif found is not None and not self._here.wait(_JOIN_S):
+                    self._why = "it came, and went before it was let in"
+                    found = None
             except ClusterError as error:
                 self._why = str(error)
                 return self._why
+            if found is None:
+                return self._why or "it does not answer"
             take_back(self._token)
-            found = next(iter(self._joined.take()), "its engine died")
-            if isinstance(found, str):
-                self._why = f"it does not reach this process: {found}"
-            elif not self._here.wait(_JOIN_S):
-                self._why = "it came, and went before it was let in"
-            else:
-                self.way = found
+            self.way = found
         return self._why
+
+    def _answer(self) -> Any:
+        """Return what the lead has answered; None if it has not, or will not."""
+        left = max(0.0, self._until - time.monotonic())
+        if not self._joined.wait(0.0) and not self._joined.wait_for_all(left):
+            return None
+        found = self._joined.take()
+        if not found:
+            self._why = "its engine died"
+        return next(iter(found), None)
+
+    def _correspond(self) -> Any:
+        """Have the lead be told by messages; return as `_answer` does."""
+        self._until = time.monotonic() + _JOIN_S
+        self._joined.send(self.engine, correspond, self._token)
+        way = self._answer()
+        if way is not None:
+            letters = Letters(lambda: self.engine, self._token, lambda: bool(self._inboxes))
+            work = threading.Thread(target=self._listen_to, args=(letters,), daemon=True)
+            self._channel = letters
+            work.start()
+        return way
 
     @property
     def engine(self) -> Engine:
@@ -126,7 +175,7 @@ class Link:
 
     def ask(
         self,
-        inbox: queue.SimpleQueue[tuple[Link, Any]],
+        inbox: Inbox,
         function: Callable[..., Any],
         *arguments: Any,
     ) -> None:
@@ -138,7 +187,13 @@ class Link:
         self.listen(key, inbox)
         self._send(key, function, arguments)
 
-    def listen(self, key: object, inbox: queue.SimpleQueue[tuple[Link, Any]]) -> None:
+    def promise(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have it call one at once; return what it will return or raise."""
+        promised = _Promise()
+        self.ask(promised, function, *arguments)
+        return promised.future
+
+    def listen(self, key: object, inbox: Inbox) -> None:
         """Have what the lead says under a key put into an inbox, and `GONE` when the link ends."""
         self._inboxes[key] = inbox
         if self.gone.is_set():
@@ -170,6 +225,9 @@ class Link:
     def _serve(self, connection: socket.socket) -> None:
         channel = self._channel = Channel(connection)
         self._here.set()
+        self._listen_to(channel)
+
+    def _listen_to(self, channel: Channel | Letters) -> None:
         looked = time.monotonic()
         try:
             with contextlib.suppress(OSError, EOFError):  # it has ended
@@ -208,6 +266,22 @@ class Link:
             pinned.leave()
 
 
+class _Promise:
+    """An inbox for one answer."""
+
+    def __init__(self) -> None:
+        self.future: Future[Any] = Future()
+
+    def put(self, found: tuple[Link, Any]) -> None:
+        _, answer = found
+        if answer is GONE:
+            answer = LeadGone(str(GONE))
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
 _links: weakref.WeakKeyDictionary[Client, dict[str, Link]] = weakref.WeakKeyDictionary()
 
 
@@ -225,10 +299,17 @@ def linked(groups: Sequence[Group]) -> tuple[dict[str, Link], dict[str, str]]:
             asked = None if link is None else link.engine
             others = [engine for engine in group.engines if engine != asked]
             links[group.identity] = Link((others or group.engines)[0], group)
+        links[group.identity].engines.update(each.number for each in group.engines)
     without = {group.identity: links[group.identity].open() for group in groups}
     without = {identity: why for identity, why in without.items() if why}
     with_link = {g.identity: links[g.identity] for g in groups if g.identity not in without}
     return with_link, without
+
+
+def links_now() -> list[Link]:
+    """Return the links that there are."""
+    every = [link for links in list(_links.values()) for link in list(links.values())]
+    return [link for link in every if link.way is not None and not link.gone.is_set()]
 
 
 def gather(

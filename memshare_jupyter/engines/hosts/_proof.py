@@ -4,7 +4,8 @@ A token is 32 random bytes that reach both ends through the cluster, whose busin
 send messages there. It never goes over a connection:
 
 1. the dialer says which token it has, by a hash of it, and whether it speaks TLS;
-2. with TLS, both make keys by a Diffie-Hellman exchange without certificates;
+2. with TLS, both make keys by a Diffie-Hellman exchange without certificates. From Python 3.13 on
+   the token is a part of them (RFC 4279, a key that both had before): without it they do not fit;
 3. both send a nonce, then an HMAC by the token of their part, both nonces and, with TLS, of what
    binds it to this very channel (RFC 5929, ``tls-unique``): whoever sits in between has two
    channels, and no proof that fits both.
@@ -23,6 +24,7 @@ import secrets
 import socket
 import ssl
 import struct
+import sys
 import tempfile
 from typing import Final
 
@@ -34,6 +36,9 @@ _TLS: Final = b"T"
 _PLAIN: Final = b"P"
 _CIPHER: Final = "ADH-AES256-GCM-SHA384:@SECLEVEL=0"
 """Anonymous, so not allowed at any higher level: the token stands in for certificates."""
+_CIPHER_KEYED: Final = "DHE-PSK-AES256-GCM-SHA384"
+TOKEN_IN_KEYS: Final = getattr(ssl, "HAS_PSK", False)
+"""Whether the token is a part of the keys: both ends have the same Python."""
 _FFDHE2048: Final = """\
 -----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
@@ -118,7 +123,7 @@ def dialed(connection: socket.socket, token: bytes, *, encrypted: bool) -> socke
     """
     connection.sendall(_HELLO.pack(_TLS if encrypted else _PLAIN, id_of(token)))
     if encrypted:
-        connection = _context(server=False).wrap_socket(connection)
+        connection = _keyed(connection, token, server=False)
     _prove(connection, token, b"dials", b"listens")
     return connection
 
@@ -138,7 +143,7 @@ def accepted(connection: socket.socket, token: bytes, *, encrypted: bool) -> soc
         The other end does not know the token, or does not answer.
     """
     if encrypted:
-        connection = _context(server=True).wrap_socket(connection, server_side=True)
+        connection = _keyed(connection, token, server=True)
     _prove(connection, token, b"listens", b"dials")
     return connection
 
@@ -168,14 +173,35 @@ def _exchange(connection: socket.socket, token: bytes, mine: bytes, theirs: byte
         raise PermissionError("the other end does not know the token")
 
 
+def _keyed(connection: socket.socket, token: bytes, *, server: bool) -> ssl.SSLSocket:
+    if sys.version_info >= (3, 13) and TOKEN_IN_KEYS:
+        context = _context(_CIPHER_KEYED, server=server)
+        if server:
+            context.set_psk_server_callback(lambda _: token)
+        else:
+            context.set_psk_client_callback(lambda _: ("", token))
+    else:
+        context = _anonymous(server=server)
+    try:
+        return context.wrap_socket(connection, server_side=server)
+    except ssl.SSLError as error:
+        raise PermissionError(
+            f"no keys could be agreed upon; perhaps the other end does not know the token ({error})"
+        ) from error
+
+
 @functools.cache
-def _context(*, server: bool) -> ssl.SSLContext:
+def _anonymous(*, server: bool) -> ssl.SSLContext:
+    return _context(_CIPHER, server=server)
+
+
+def _context(cipher: str, *, server: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    # The last version with what binds the proof to the channel, and with anonymous exchanges.
+    # The last version with what binds the proof to the channel, and with these exchanges.
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHER)
+    context.set_ciphers(cipher)
     if server:
         with tempfile.NamedTemporaryFile("w") as parameters:  # they are read from files only
             parameters.write(_FFDHE2048)

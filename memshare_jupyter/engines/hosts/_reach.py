@@ -6,14 +6,13 @@ import pickle
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import references
 from memshare_jupyter.engines.hosts._bring import bring
 from memshare_jupyter.engines.hosts._describe import by_host
-from memshare_jupyter.engines.hosts._lead import Lead
 from memshare_jupyter.engines.hosts._links import gather, linked
+from memshare_jupyter.engines.hosts._seen import Told, tell
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines import Engine
@@ -79,8 +78,9 @@ def look(engines: Sequence[Engine]) -> list[Host]:
         numbers = [engine.number for engine in group.engines]
         link = links.get(group.identity)
         answer = None if link is None else found.get(link)
-        if isinstance(answer, tuple):
-            hosts.append(Host(group.name, numbers, "", *answer))
+        if isinstance(answer, Told):
+            what = (answer.pages, answer.size_bytes, answer.free_bytes)
+            hosts.append(Host(group.name, numbers, "", *what))
         else:
             why = without.get(group.identity) or str(answer or "it does not answer")
             hosts.append(Host(group.name, numbers, why))
@@ -88,9 +88,3 @@ def look(engines: Sequence[Engine]) -> list[Host]:
         numbers = [engine.number for engine in silent]
         hosts.append(Host("?", numbers, "they do not say where they are"))
     return hosts
-
-
-def tell(lead: Lead) -> tuple[int, int, int]:  # noqa: ARG001 -- as all that leads are told
-    """Return pages, their bytes and free memory of this host; for a caller to ask."""
-    found = registry().snapshot()
-    return len(found.pages), found.shared_bytes, blocks.room().free_bytes

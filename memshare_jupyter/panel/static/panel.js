@@ -7,6 +7,7 @@ class View {
     this.questions = new Questions(store);
     this.summary = new Summary(store);
     this.runs = new Runs(store);
+    this.hosts = new Hosts(store);
     this.table = new Table(store, this.questions);
     this.build(el);
     this.resized = new ResizeObserver(() => this.fit());
@@ -67,6 +68,7 @@ class View {
       this.summary.element,
       this.notice,
       this.runs.element,
+      this.hosts.element,
       this.table.element,
       this.table.handle,
       this.empty,
@@ -98,6 +100,7 @@ class View {
     const focused = this.root.contains(activeElement) ? activeElement : null;
     this.drawStatus();
     this.runs.draw();
+    this.hosts.draw();
     if (!this.paused) this.summary.draw();
     this.table.draw(this.paused);
     this.empty.hidden = this.table.pages.length > 0 || this.store.number === null;

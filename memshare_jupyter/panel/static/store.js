@@ -19,6 +19,7 @@ class Store {
     this.pages = new Map();
     this.hues = new Map();
     this.runs = [];
+    this.hosts = [];
     this.memory = [];
     this.history = [];
     this.shares = {};
@@ -155,6 +156,7 @@ class Store {
     if (message.changed) this.change(message.changed, message.gone);
     if (message.memory) this.memory = message.memory;
     if (message.runs) this.runs = message.runs;
+    if (message.hosts) this.hosts = message.hosts;
     if (message.shares) this.shares = message.shares;
     this.changed();
   }
@@ -172,6 +174,7 @@ class Store {
     this.beat = message.beat_s;
     this.history = message.history;
     this.runs = message.runs;
+    this.hosts = message.hosts;
     this.shares = message.shares;
     for (const page of message.pages) this.put(page);
     this.version += 1;

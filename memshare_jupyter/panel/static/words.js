@@ -31,6 +31,16 @@ function count(many, noun) {
   return `${number.format(many)} ${noun}${many === 1 ? "" : "s"}`;
 }
 
+/** Write numbers in order, those in a row as one: 0–3, 8. */
+function spans(numbers) {
+  const found = [];
+  for (const one of numbers) {
+    if (found.length && found.at(-1)[1] === one - 1) found.at(-1)[1] = one;
+    else found.push([one, one]);
+  }
+  return found.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
+}
+
 function pageName({ namespace, variable }) {
   return variable.includes(".") ? `${namespace}.\`${variable}\`` : `${namespace}.${variable}`;
 }

@@ -65,6 +65,16 @@ def test_who_knows_the_token_is_let_in_and_nobody_else(encrypted):
         doors.dial(here(), token, encrypted=encrypted)
 
 
+def test_the_token_is_a_part_of_the_keys_where_python_can_do_that():
+    token = proof.new_token()
+    doors.give(token, lambda connection: connection.sendall(b"hello"))
+    with doors.dial(here(), token, encrypted=True) as connection:
+        name, version, bits = connection.cipher()
+        assert proof.exactly(connection, 5) == b"hello"
+    assert (version, bits) == ("TLSv1.2", 256)
+    assert name == f"{'DHE-PSK' if proof.TOKEN_IN_KEYS else 'ADH'}-AES256-GCM-SHA384"
+
+
 def test_who_has_proved_it_is_in_although_the_token_is_taken_back(monkeypatch):
     token, came = proof.new_token(), threading.Event()
 

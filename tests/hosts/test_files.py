@@ -11,8 +11,9 @@ import memshare_jupyter as ms
 def client(two):
     made = two.client()
     made.run(
-        "import os\nfolder = os.getcwd()\n"  # which all hosts of the lab see
-        "A = np.random.default_rng(0).standard_normal((1000, 2000))\nnp.save('a.npy', A)\n"
+        f"folder = {two.directory!r}\n"  # which all hosts of the lab see
+        "A = np.random.default_rng(0).standard_normal((1000, 2000))\n"
+        "np.save(folder + '/a.npy', A)\n"
         "np.save('/dev/shm/b.npy', A)\n"
         "call = lambda: ms.memapply('rna.X', 'cols', np.std, cluster=c) "
         "== [np.std(v) for v in A.T]"

@@ -22,13 +22,15 @@ from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Role, Sna
 from memshare_jupyter.core.values import unpack_about
 
 Claim = tuple[Session | Reader, Entry]
+_Lists = dict[Table, tuple[bytes, str]]
+"""What living processes list, and their tokens and labels."""
 
 
 class Looks:
     """Takes snapshots; what did not change since the last one is not put together again."""
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[Table, str]] = {}
+        self._seen: _Lists = {}
         self._known: dict[bytes, tuple[bytes, PageInfo]] = {}
         self._released: dict[bytes, bool] = {}
         self._doubted: set[bytes] = set()
@@ -56,15 +58,15 @@ class Looks:
         """
         # Until the end nothing counts as seen, so that an interrupt makes the next look a full one.
         seen, self._seen = self._seen, {}
-        now = {s.who.token: (s.table, s.who.label) for s in sessions}
-        if any(token in now and now[token][0] is not table for token, (table, _) in seen.items()):
-            seen = {}  # read anew: what changed before that, no table says any more
+        # By table: a process whose list was removed can be seen with the old one and a new one.
+        now = {s.table: (s.who.token, s.who.label) for s in sessions}
+        living = {token for token, _ in now.values()}
         if not seen:
             self._known.clear()
-        stale = self._stale(sessions, now, seen)
+        stale = self._stale(now, seen)
         unclear = []
         for uuid, found in _found(sessions, stale).items():
-            page = self._page(found, now)
+            page = self._page(found, living)
             if page is None:
                 self._known.pop(uuid, None)
                 self._released.pop(uuid, None)
@@ -74,33 +76,23 @@ class Looks:
                 unclear.append(
                     [(session, e) for session in sessions for e in session.table.of(uuid)]
                 )
-        if stale:
+        if stale or not seen:
             pages = (page for _, page in self._known.values())
             self._last = Snapshot(tuple(sorted(pages, key=_by_name)))
         self._doubted.clear()
         self._seen = now
         return self._last, unclear
 
-    def _stale(
-        self,
-        sessions: list[Session | Reader],
-        now: dict[bytes, tuple[Table, str]],
-        seen: dict[bytes, tuple[Table, str]],
-    ) -> set[bytes]:
+    def _stale(self, now: _Lists, seen: _Lists) -> set[bytes]:
         """Return the pages of which something changed since the last look."""
-        others = {token for token in now.keys() | seen.keys() if now.get(token) != seen.get(token)}
-        stale: set[bytes] = set()
-        if others:
-            stale.update(uuid for uuid, (owner, _) in self._known.items() if owner in others)
-        for token in others & seen.keys():
-            table = seen[token][0]  # what it let go before it ended was not asked for, maybe
+        others = {table for table in now.keys() | seen.keys() if now.get(table) != seen.get(table)}
+        tokens = {lists[table][0] for table in others for lists in (now, seen) if table in lists}
+        known = self._known.items() if tokens else ()
+        stale = {uuid for uuid, (owner, _) in known if owner in tokens}
+        for table in now.keys() | others:  # of lists that have gone: what they let go before
             stale |= table.take_changed()
+        for table in others:
             stale.update(table.uuids())
-        for session in sessions:
-            changed = session.table.take_changed()
-            stale |= changed
-            if session.who.token in others:
-                stale.update(session.table.uuids())
         stale.update(uuid for uuid in self._released if uuid not in self._known)
         stale |= self._doubted
         return stale

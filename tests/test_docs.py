@@ -86,7 +86,8 @@ READ = {
     "console": "the lines of ours are parsed below; others need a shell, docker, or a clone",
     "dockerfile": "needs docker",
     "py": "needs several hosts; tests/hosts has such calls",
-    "bash": "needs Slurm",
+    "bash": "needs Slurm; tests/hosts/test_recipes.py runs it where there is one",
+    "yaml": "needs Kubernetes",
     "{toctree}": "Sphinx's", "{eval-rst}": "Sphinx's",
 }  # fmt: skip
 

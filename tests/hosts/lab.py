@@ -32,8 +32,13 @@ mount -t tmpfs -o size={shm} tmpfs /dev/shm; mount -t tmpfs -o size=64m tmpfs /r
 echo ready
 while true; do sleep 60 & wait $! || true; done  # and reap whoever ends
 """
-_TOOLS = ("ip", "nsenter", "unshare", "mount")
+_TOOLS = ("ip", "tc", "nsenter", "unshare", "mount", "hostname")
 _NAMESPACES = (*("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"),)
+_PROBE = """
+hostname h0; mount --make-rprivate /; mount -t tmpfs tmpfs /dev/shm; mount -t tmpfs tmpfs /run
+ip link add br0 type bridge; ip link add one type veth peer name other; ip link set one master br0
+tc qdisc replace dev one root tbf rate 1gbit burst 256kb latency 30ms; ip netns add h1
+"""
 _CLIENT = str(Path(__file__).with_name("client.py"))
 
 
@@ -43,7 +48,7 @@ def why_not() -> str:
         return "hosts made of namespaces need root"
     if missing := [tool for tool in _TOOLS if not shutil.which(tool)]:
         return f"hosts made of namespaces need {', '.join(missing)}"
-    command = ["unshare", "--net", *_NAMESPACES, "true"]
+    command = ["unshare", "--net", *_NAMESPACES, "sh", "-ec", _PROBE]
     made = subprocess.run(command, capture_output=True, text=True)
     return f"no namespaces can be made: {made.stderr.strip()}" if made.returncode else ""
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from memshare_jupyter._spelling import counterpart, explained
-from memshare_jupyter.errors import pointing
+from memshare_jupyter.errors.pointing import pointing
+from memshare_jupyter.errors.spelling import counterpart, explained
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

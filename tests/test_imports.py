@@ -23,7 +23,6 @@ MOST_LINES = 350
 # A room may import those named, and itself.
 MAY = {
     "errors": set(),
-    "_spelling": {"errors"},
     "core": {"errors"},
     "worker": {"errors", "core"},
     "engines": {"errors", "core", "worker"},

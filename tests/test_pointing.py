@@ -33,7 +33,7 @@ def test_a_traceback_ends_at_the_door(act):
     with pytest.raises((ms.MemshareError, TypeError, ValueError, AttributeError)) as caught:
         act()
     ours = [name for name in frames_of(caught.value) if name.startswith("memshare_jupyter")]
-    assert ours == ["memshare_jupyter.errors"]
+    assert ours == ["memshare_jupyter.errors.pointing"]
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 

@@ -14,7 +14,7 @@ from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import PageInfo, registry
 from memshare_jupyter.core.values import View
-from memshare_jupyter.errors import pointing
+from memshare_jupyter.errors.pointing import pointing
 
 
 class Namespace(MutableMapping[str, Any]):

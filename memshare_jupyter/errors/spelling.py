@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from memshare_jupyter.errors import pointing
+from memshare_jupyter.errors.pointing import pointing
 
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[.]")
 _OTHERS: Final = {"variable_list": "variables", "variable_names": "names", "variable_name": "names"}

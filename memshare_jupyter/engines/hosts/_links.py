@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from memshare_jupyter.core import blocks
@@ -276,10 +276,11 @@ class _Promise:
         _, answer = found
         if answer is GONE:
             answer = LeadGone(str(GONE))
-        if isinstance(answer, Exception):
-            self.future.set_exception(answer)
-        else:
-            self.future.set_result(answer)
+        with contextlib.suppress(InvalidStateError):  # of a link that just ends it hears twice
+            if isinstance(answer, Exception):
+                self.future.set_exception(answer)
+            else:
+                self.future.set_result(answer)
 
 
 _links: weakref.WeakKeyDictionary[Client, dict[str, Link]] = weakref.WeakKeyDictionary()

@@ -13,7 +13,7 @@ import pytest
 import memshare_jupyter as ms
 from memshare_jupyter.engines.hosts import _channel as channels
 from memshare_jupyter.engines.hosts import _doors as doors
-from memshare_jupyter.engines.hosts import _lead, _links
+from memshare_jupyter.engines.hosts import _lead, _links, _orders
 
 UUID = bytes(range(16))
 NOBODYS = {  # what ends a thread that takes messages in
@@ -187,3 +187,20 @@ def test_a_door_stays_open_when_one_visitor_cannot_be_let_in(monkeypatch):
     real.close()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_one_that_asks_while_the_link_ends_hears_of_it_once(link):
+    link.gone.set()
+    promised = link.promise(print)  # heard here, and by the thread that ends the link
+    for inbox in list(link._inboxes.values()):
+        inbox.put((link, _links.GONE))
+    with pytest.raises(_links.LeadGone, match="the link to it has ended"):
+        promised.result(0)
+
+
+def test_an_order_that_comes_when_the_call_has_ended_does_not_end_the_link(link):
+    block = Block()
+    block.fd, block.size_bytes = -1, 8  # closed
+    counter = _orders.Counter(b"token", {UUID: block})
+    counter.put((link, _orders.Order(UUID, 0, 1)))
+    assert not link.gone.is_set()

@@ -24,16 +24,18 @@ def begin(barrier):
     all_workers = barrier
 
 
-def detach(_):
-    attached.cache_clear()
+def detach(attach):
+    attach.cache_clear()
     all_workers.wait()  # so that each of them takes one of these tasks
 
 
-def attached_part(where, margin, fun, items):
-    return part(attached(*where)[1], margin, fun, items)
+def attached_part(attach, where, margin, fun, items):
+    return part(attach(*where)[1], margin, fun, items)
 
 
 class Contender:
+    attach = staticmethod(attached)
+
     def __init__(self, workers):
         self.workers = workers
         # One for all of them: a worker's own would remove the block when that worker ends.
@@ -48,13 +50,16 @@ class Contender:
 
     def apply(self, margin, fun):
         items = chunks(count_of(self.X, margin), self.workers)
-        work = functools.partial(attached_part, self.where, margin, fun)
+        work = functools.partial(attached_part, self.attach, self.where, margin, fun)
         # A task is a chunk already.
         return list(chain.from_iterable(self.pool.map(work, items, chunksize=1)))
 
     def unshare(self):
-        self.pool.map(detach, range(self.workers), chunksize=1)
+        self.pool.map(detach, [self.attach] * self.workers, chunksize=1)
         del self.X
+        self.free()
+
+    def free(self):
         self.block.close()
         self.block.unlink()
 

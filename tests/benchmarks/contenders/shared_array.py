@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import functools
 import secrets
-from itertools import chain
-from multiprocessing import Barrier, Pool
 
 import SharedArray
 
-from tests.benchmarks.workloads import chunks, count_of, part
+from tests.benchmarks.contenders import pool
 
 
 @functools.cache
 def attached(name, order):
     found = SharedArray.attach(name)
-    return found if order == "C" else found.T
+    return found, found if order == "C" else found.T
 
 
-def begin(barrier):
-    global all_workers  # noqa: PLW0603 -- one process, one worker
-    all_workers = barrier
-
-
-def detach(_):
-    attached.cache_clear()
-    all_workers.wait()  # so that each of them takes one of these tasks
-
-
-def attached_part(where, margin, fun, items):
-    return part(attached(*where), margin, fun, items)
-
-
-class Contender:
-    def __init__(self, workers):
-        self.workers = workers
-        self.pool = Pool(workers, begin, [Barrier(workers)])
+class Contender(pool.Contender):
+    attach = staticmethod(attached)
 
     def share(self, X):
         order = "C" if X.flags.c_contiguous else "F"
@@ -45,16 +27,5 @@ class Contender:
         shared[:] = lying
         self.X = shared if order == "C" else shared.T
 
-    def apply(self, margin, fun):
-        items = chunks(count_of(self.X, margin), self.workers)
-        work = functools.partial(attached_part, self.where, margin, fun)
-        return list(chain.from_iterable(self.pool.map(work, items, chunksize=1)))
-
-    def unshare(self):
-        self.pool.map(detach, range(self.workers), chunksize=1)
-        del self.X
+    def free(self):
         SharedArray.delete(self.where[0])
-
-    def close(self):
-        self.pool.close()
-        self.pool.join()

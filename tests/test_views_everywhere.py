@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
@@ -136,7 +137,8 @@ def test_concurrent_futures_send_references(part_of):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # dask's own imports
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_dask_distributed_sends_references(part_of):
+def test_dask_distributed_sends_references(part_of, caplog):
+    caplog.set_level(logging.CRITICAL, "distributed")  # a record keeps a traceback, and that views
     part = part_of()
     distributed = pytest.importorskip("distributed", reason="needs dask.distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}

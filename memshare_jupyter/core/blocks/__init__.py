@@ -17,7 +17,7 @@ from memshare_jupyter.core.blocks._block import (
 )
 from memshare_jupyter.core.blocks._filling import copy_into, fill, hide, show, write_at
 from memshare_jupyter.core.blocks._filling import setting as huge_pages
-from memshare_jupyter.core.blocks._forked import close_strays
+from memshare_jupyter.core.blocks._forked import close_strays, unmap
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
 from memshare_jupyter.core.blocks._handover import short_name, user_of
 from memshare_jupyter.core.blocks._memfd import close_all
@@ -72,6 +72,7 @@ __all__ = [
     "short_name",
     "show",
     "socket_path",
+    "unmap",
     "user_of",
     "why_no_memfds",
     "write_at",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
@@ -126,6 +127,20 @@ def close_strays(keep: Container[bytes], blind: Container[bytes]) -> None:
             else:
                 os.close(fd)
     nothing.close()
+
+
+def unmap(uuid: bytes, address: int) -> bool:
+    """Unmap what a thread that a forked child does not have was just unmapping; say if it is there.
+
+    That thread has let go of it in Python, and was in munmap(2) or before it.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
+        for line in maps:
+            start, end = (int(number, 16) for number in line.split(" ", 1)[0].split("-"))
+            if start == address and uuid.hex() in line:
+                size_bytes = ctypes.c_size_t(end - start)
+                return not ctypes.CDLL(None).munmap(ctypes.c_void_p(start), size_bytes)
+    return False
 
 
 def _numbers() -> Iterable[int]:

@@ -62,13 +62,14 @@ def _close_others_work(handles: Handles, refilling: Collection[Page]) -> None:
     mine = {handle.page for handle in handles.views.values()}
     # A mapping may be gone and nobody told: by a thread that was just unmapping it.
     mine.update(page for page in handles.mappings.dropped if page.mapped)
-    for page in set(handles.mappings.made) - mine:
-        page.abandon()
+    made = set(handles.mappings.made)
+    others = {page.address for page in made if page.mapped}
+    unmapped = [page.abandon(others) for page in made - mine]
     held = {id(page.block) for page in mine}
     for opened in _opened.known():
         if id(opened) not in held:
             opened.close()
-    if in_flight or refilling:
+    if in_flight or refilling or any(unmapped):
         keep = {page.uuid for page in mine}
         blocks.close_strays(keep, {page.uuid for page in refilling})
 

@@ -14,7 +14,7 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -80,6 +80,10 @@ class Mapping(weakref.ref[mmap.mmap]):
     page: Page | None
 
 
+_NEVER: Final = Mapping(mmap.mmap(-1, 1))
+"""Of a page that is not mapped yet: the mapping has gone already."""
+
+
 class Page:
     """A page as one process has it open and mapped.
 
@@ -105,11 +109,13 @@ class Page:
         self.mode: blocks.Mode | Literal["lent"] = mode
         self.sent_mode: blocks.Mode = mode
         self.hidden = False
+        self.address = 0
         if block.size_bytes < _format.TRAILER.size:
             block.close()
             raise HeaderMismatchError("the block attached is not a page of memshare_jupyter")
         self._state_at = block.size_bytes + _format.STATE_AT
         self._held: mmap.mmap | None = None
+        self._mapping = _NEVER
         self._mappings = mappings
         self._bytes: weakref.ref[np.ndarray[Any, Any]] | None = None
         mappings.made.add(self)  # first: a child may be forked with the traceback of what follows
@@ -218,21 +224,32 @@ class Page:
         finally:
             del held  # or the interrupt's traceback would keep it
 
-    def abandon(self) -> None:
+    def abandon(self, others: Container[int]) -> bool:
         """Unmap it in a forked child, which does not have the thread that was at it.
 
         If that thread's arrays are on it, they are so for ever. What was being written is not
         inherited, but before Python 3.13 its mapping has a descriptor, which would keep the memory.
+
+        Parameters
+        ----------
+        others : container of int
+            Where other pages are mapped.
+
+        Returns
+        -------
+        bool
+            Whether that thread was just unmapping it, so that perhaps a descriptor is left, too.
         """
-        watched = getattr(self, "_mapping", None)  # None if an interrupt came while it was made
-        mapping, self._held = self._held or (watched and watched()), None
+        mapping, self._held = self._held or self._mapping(), None
         self.close()
-        if mapping is not None:
-            try:
-                mapping.close()
-            except BufferError:
-                if self.block.backend == "memfd" and sys.version_info < (3, 13):
-                    blocks.close_all(self.uuid)
+        if mapping is None:
+            return self.address not in others and blocks.unmap(self.uuid, self.address)
+        try:
+            mapping.close()
+        except BufferError:
+            if self.block.backend == "memfd" and sys.version_info < (3, 13):
+                blocks.close_all(self.uuid)
+        return False
 
     def value(self, name: PageName, rebuild: Callable[..., Any]) -> Any:
         """Build the value on the mapped memory: a `View`, or the `Elements` of a list.

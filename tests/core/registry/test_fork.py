@@ -242,6 +242,41 @@ process.registry().gc()
     owner.run("process.registry().gc()")
 
 
+def test_a_child_ends_what_a_thread_that_it_has_not_was_just_unmapping(child):
+    owner = child("ms.register_variables('n', {'x': np.arange(5.0)})")
+    # No thread can be made to stand still in munmap(2), with the mapping gone for Python. So it is
+    # made again where it was, by its other descriptor, before anybody has told of its end.
+    viewer = child("""
+x = ms.retrieve_views('n', 'x')['x']
+(page,) = [handle.page for handle in process.registry()._handles.views.values()]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
+fd = os.dup(page.block.fd)
+gone = page._mappings.gone.append
+process.registry()._handles.turn.settle = page._mappings._settle = lambda: None
+page._mapping = type(page._mapping)(page._held)  # without those that tell
+page._settle = None
+process.registry()._handles.views[page.uuid, 'r'].held = False
+page.drop()
+del x; gc.collect()
+assert not page.mapped
+at = libc.mmap(page.address, 4096, 1, 1 | 0x10, fd, 0)  # PROT_READ, MAP_SHARED | MAP_FIXED
+assert at == page.address
+told, tell = os.pipe()
+if (pid := os.fork()) == 0:
+    maps = Path('/proc/self/maps').read_text().count('memfd:memshare')
+    files = sum('memshare:' in os.readlink(f'/proc/self/fd/{n}')
+                for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}'))
+    os.write(tell, bytes((maps, files)))
+    os._exit(0)
+os.waitpid(pid, 0)
+libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(4096))
+""")
+    assert viewer.eval("list(os.read(told, 2))") == [0, 0]
+    owner.run("process.registry().gc()")
+
+
 LOADS = """
 import os, signal, sys, threading
 import memshare_jupyter as ms

@@ -207,11 +207,17 @@ class Reader:
 
 
 def lives(fd: int, who: Who) -> bool:
-    """Say whether the process of a session may live: only what is certain is denied."""
+    """Say whether the process of a session may live: only what is certain is denied.
+
+    This process's own list is not read by it. One of its pid that is, is a dead one's, or was left
+    by an end that was broken off.
+    """
     if is_locked(fd):
         return True
     if not who.start_ticks or who.pid_namespace != _proc.pid_namespace():
         return False  # its lock is all there is to go by
+    if who.pid == os.getpid():
+        return False
     try:
         return _proc.start_time(who.pid) == who.start_ticks
     except OSError:

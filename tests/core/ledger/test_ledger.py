@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import memshare_jupyter as ms
+from memshare_jupyter.core import _proc
 from memshare_jupyter.core.ledger import _runtime as directories
 from memshare_jupyter.core.ledger import _session as session
 from memshare_jupyter.core.ledger import _slot as slots
@@ -295,7 +296,13 @@ def test_the_lock_is_taken_again_by_the_next_act(writer):
 
 
 def who_now(**changes):
-    return Who.me("planted")._replace(**changes)
+    """A session of the process that started this one, and lives."""
+    pid = os.getppid()
+    other = Who.me("planted")._replace(pid=pid, start_ticks=_proc.start_time(pid))
+    return other._replace(**changes)
+
+
+MYSELF = {"pid": os.getpid(), "start_ticks": _proc.start_time(os.getpid())}
 
 
 @pytest.mark.parametrize(
@@ -306,8 +313,12 @@ def who_now(**changes):
         ({"start_ticks": 0}, False),
         ({"pid": 2**22 + 1}, False),
         ({"pid_namespace": 1}, False),
+        (MYSELF, False),
     ],
-    ids=["that process", "another since", "not known", "no process", "another pid namespace"],
+    ids=[
+        *("that process", "another since", "not known", "no process", "another pid namespace"),
+        "this process, whose end was broken off",
+    ],
 )
 def test_an_unlocked_file_stays_only_if_its_process_can_be_seen(tmp_path, changes, remains):
     who, told = who_now(**changes), []

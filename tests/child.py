@@ -37,9 +37,9 @@ import numpy as np
 import memshare_jupyter as ms
 from memshare_jupyter.core import api
 from memshare_jupyter.core import blocks as segment
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.ledger import _ledger as ledger
 from memshare_jupyter.core.ledger import _session as session
-from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.registry import _page as page
 from memshare_jupyter.core.registry import _process as process
 

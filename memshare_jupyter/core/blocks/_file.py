@@ -7,7 +7,7 @@ finds that nobody has one removes it. To make a block:
 
 To attach one:
 
-1. open the file; 2. take the shared lock; 3. see that it was not removed in between.
+1. open the file; 2. take the shared locks; 3. see that it was not removed in between.
 
 To let go of one, after it was unmapped:
 
@@ -18,6 +18,10 @@ A kill between any two steps drops the locks, and leaves a file that a sweep rem
 flock and not a record lock: that one would go with any close of the file in the process, and a
 process may hold the same page as its owner and as a viewer. An flock belongs to the open file,
 though, which a forked child shares with its parent: see `_forked`.
+
+Who attaches it has a second lock, an OFD lock for reading, and the owner asks for that for writing
+to know whether it is alone. Were it to ask for the exclusive flock, it would have none for a moment
+when that is refused; a viewer that lets go then is the last holder and removes the owner's file.
 """
 
 from __future__ import annotations
@@ -33,9 +37,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
+from memshare_jupyter.core._locks import try_flock, try_ofd_lock
 from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
-from memshare_jupyter.core.blocks._memfd import try_flock
 from memshare_jupyter.core.blocks._places import make_page_directory, remove_if_default
 from memshare_jupyter.errors import RegistryCorruptError
 
@@ -76,15 +80,16 @@ class FileBlock(Opened):
 
     def try_alone(self) -> bool:
         """Keep everybody from attaching it, if nobody else has it; the block's maker only."""
-        if try_flock(self.fd, fcntl.LOCK_EX):
-            return True
-        self.share()  # what was asked for in vain is lost as well, see flock(2)
-        return False
+        try:
+            return try_ofd_lock(self.fd, fcntl.F_WRLCK)
+        except OSError:
+            return False  # nobody can tell
 
     def share(self) -> None:
         """Let others attach it again."""
         if self.fd >= 0:
-            try_flock(self.fd, fcntl.LOCK_SH)
+            with contextlib.suppress(OSError):  # there was none, then
+                try_ofd_lock(self.fd, fcntl.F_UNLCK)
 
     def close(self) -> None:
         """Let go of it, once or more often; the last holder removes the file."""
@@ -181,7 +186,7 @@ def _path(place: str, uuid: bytes) -> Path:
 
 
 def open_locked(opened: Opened, uuid: bytes, place: str, flags: int) -> None:
-    """Open the file of a block, and take a shared lock on it."""
+    """Open the file of a block, and take the locks of who attached it."""
     path = _path(place, uuid)
     try:
         fd = opened.open(os.open, path, _OPEN | flags)  # step 1
@@ -191,10 +196,17 @@ def open_locked(opened: Opened, uuid: bytes, place: str, flags: int) -> None:
         if error.errno != errno.ELOOP:
             raise
         raise SegmentGone(f"{path} is a link") from error
-    if not try_flock(fd, fcntl.LOCK_SH):  # step 2
+    if not (try_flock(fd, fcntl.LOCK_SH) and _no_writer(fd)):  # step 2
         raise BlockBusy("its owner is writing another value into it, or it is being removed")
     if not _is_ours(os.fstat(fd)):  # step 3
         raise SegmentGone(f"{path} was removed")
+
+
+def _no_writer(fd: int) -> bool:
+    try:
+        return try_ofd_lock(fd, fcntl.F_RDLCK)
+    except OSError:
+        return True  # nor can there be one
 
 
 def _is_ours(found: os.stat_result) -> bool:

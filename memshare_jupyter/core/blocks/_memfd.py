@@ -18,6 +18,7 @@ import fcntl
 import os
 from typing import Final, Literal
 
+from memshare_jupyter.core._locks import try_flock
 from memshare_jupyter.core._opened import Opened, known
 from memshare_jupyter.core.blocks._ability import F_SEAL_FUTURE_WRITE, why_no_memfds
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
@@ -157,15 +158,6 @@ def close_all(uuid: bytes) -> None:
 def is_block(uuid: bytes, fd: int) -> bool:
     """Say whether a descriptor of this process is the block."""
     return os.readlink(f"/proc/self/fd/{fd}") == memfd_name(uuid)
-
-
-def try_flock(fd: int, kind: int) -> bool:
-    """Take a lock of that kind on an open file, unless another open file has one against it."""
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _hold(block: MemfdBlock) -> MemfdBlock:

@@ -24,8 +24,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._locks import is_locked, try_lock
 from memshare_jupyter.core._opened import Opened
-from memshare_jupyter.core.ledger._locks import is_locked, try_lock
 
 HIDDEN_SUFFIX: Final = ".new"
 _OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW

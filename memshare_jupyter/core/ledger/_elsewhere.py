@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core._opened import Opened
-from memshare_jupyter.core.ledger._locks import is_locked
 
 _SESSION: Final = re.compile(r"(\d+)-[0-9a-f-]+\.session")
 _FILE: Final = re.compile(rf"{_SESSION.pattern}( \(deleted\))?|#\d+ \(deleted\)")

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from memshare_jupyter.core._locks import holder, try_lock
 from memshare_jupyter.core._opened import Opened
-from memshare_jupyter.core.ledger._locks import holder, try_lock
 from memshare_jupyter.core.ledger._runtime import make_directory, raise_if_unusable
 from memshare_jupyter.core.names import PageName
 

@@ -25,8 +25,8 @@ from typing import Final
 import numpy as np
 
 from memshare_jupyter.core import _proc
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core._opened import Opened
-from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.ledger._session import (
     HEADER_BYTES,
     RING,

@@ -39,9 +39,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from memshare_jupyter.core import _proc
+from memshare_jupyter.core._locks import try_lock
 from memshare_jupyter.core._opened import Opened
 from memshare_jupyter.core.ledger._create import create_locked
-from memshare_jupyter.core.ledger._locks import try_lock
 from memshare_jupyter.core.ledger._runtime import make_directory
 from memshare_jupyter.core.ledger._slot import CRC, EMPTY, SLOT_BYTES
 

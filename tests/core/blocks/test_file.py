@@ -298,6 +298,67 @@ def test_an_attach_that_a_removal_overtakes_finds_the_page_gone(place, monkeypat
         _file.attach(block.uuid, place, writable=False)
 
 
+def test_a_viewer_that_lets_go_while_its_owner_asks_whether_it_is_alone_removes_no_file(
+    place, monkeypatch
+):
+    owner = _file.create(uuids.uuid4().bytes, 100, place)
+    viewer = _file.attach(owner.uuid, place, writable=False)
+    flock, control, refused = fcntl.flock, fcntl.fcntl, []
+
+    def then_the_viewer_goes(call):
+        def asked(fd, *arguments):
+            try:
+                return call(fd, *arguments)
+            except OSError:
+                monkeypatch.undo()
+                refused.append(fd)
+                viewer.close()
+                raise
+
+        return asked
+
+    monkeypatch.setattr(fcntl, "flock", then_the_viewer_goes(flock))
+    monkeypatch.setattr(fcntl, "fcntl", then_the_viewer_goes(control))
+    assert not owner.try_alone()
+    assert refused == [owner.fd]
+    assert os.path.exists(f"{place}/{uuids.UUID(bytes=owner.uuid).hex}.page")
+    assert owner.try_alone()
+    owner.close()
+
+
+def test_nobody_attaches_a_file_whose_owner_is_alone_with_it_and_anybody_may_later(place):
+    owner = _file.create(uuids.uuid4().bytes, 100, place)
+    assert owner.try_alone()
+    with pytest.raises(blocks.BlockBusy):
+        _file.attach(owner.uuid, place, writable=False)
+    owner.share()
+    _file.attach(owner.uuid, place, writable=False).close()
+    owner.close()
+
+
+@pytest.mark.parametrize("what", ["system", "file system"])
+def test_where_there_are_no_ofd_locks_no_owner_knows_that_it_is_alone(place, monkeypatch, what):
+    if what == "system":
+        monkeypatch.delattr(fcntl, "F_OFD_SETLK")
+    else:
+        control = fcntl.fcntl
+
+        def no_ofd_locks(fd, command, *rest):
+            if command == fcntl.F_OFD_SETLK:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return control(fd, command, *rest)
+
+        monkeypatch.setattr(fcntl, "fcntl", no_ofd_locks)
+    for _ in range(2):
+        ms.register_variables("n", {"x": X}, directory=place)
+        assert ms.Namespace("n")["x"].sum() == X.sum()
+    owner = _file.create(uuids.uuid4().bytes, 100, place)
+    assert not owner.try_alone()
+    owner.share()
+    owner.close()
+    ms.release_variables("n", "x")
+
+
 def test_an_interpreter_that_ends_with_arrays_in_use_leaves_no_file(place, interpreter):
     interpreter(
         "import numpy as np, memshare_jupyter as ms\n"

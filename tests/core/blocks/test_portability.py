@@ -98,7 +98,7 @@ def test_layouts_of_record_locks_read_alike(tmp_path):
     import fcntl
     import struct
 
-    from memshare_jupyter.core.ledger import _locks
+    from memshare_jupyter.core import _locks
 
     assert struct.calcsize("@qqihh") == 24  # struct flock of macOS and the BSDs
     with open(tmp_path / "f", "w") as file:

@@ -11,7 +11,7 @@ from memshare_jupyter.core import blocks
 
 CORE = Path(blocks.__file__).parents[1]
 IMPORTED = re.compile(r"^\s*(?:from|import) memshare_jupyter\.([\w.]+)", re.MULTILINE)
-BELOW = {"_proc", "_descriptors", "_directories", "_opened", "quantities"}
+BELOW = {"_proc", "_descriptors", "_directories", "_locks", "_opened", "quantities"}
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "blocks").glob("*.py")), ids=lambda path: path.stem)

@@ -66,7 +66,7 @@ def test_a_hidden_file_that_was_swept_too_early_is_made_again(child, listed, tru
 
 def test_a_locked_hidden_file_is_left_alone(child, tmp_path):
     hidden = tmp_path / ".1.session.new"
-    maker = child("from memshare_jupyter.core.ledger._locks import try_lock")
+    maker = child("from memshare_jupyter.core._locks import try_lock")
     maker.run(f"fd = os.open({str(hidden)!r}, os.O_RDWR | os.O_CREAT); try_lock(fd)")
     _create.sweep_hidden(hidden)
     assert hidden.exists()

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import memshare_jupyter as ms
 from memshare_jupyter.core import _proc
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.ledger import _runtime as directories
 from memshare_jupyter.core.ledger import _session as session
 from memshare_jupyter.core.ledger import _slot as slots
 from memshare_jupyter.core.ledger._ledger import Ledger
-from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.ledger._session import HEADER_BYTES, RING, Who
 from memshare_jupyter.core.ledger._slot import (
     PAGE,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.ledger import _runtime as directories
-from memshare_jupyter.core.ledger._locks import is_locked
 from memshare_jupyter.core.ledger._session import SLOT_BYTES, SessionFile, Who, make_directory
 from memshare_jupyter.core.registry import _process as process
 from memshare_jupyter.errors import RegistryCorruptError

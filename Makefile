@@ -12,9 +12,9 @@ UV := .venv-uv/bin/uv
 # Of `make test-pythons`, `test-newest` and `test-oldest`: which Pythons, and which tests.
 PYTHONS = $(shell .ci/pythons)
 TESTS ?=
-# Most tests wait for processes and browsers, so two at once take about half the time. By file: what
+# Most tests wait for processes and browsers: two cores are busy with three at once. By file: what
 # a file's tests share is made once. `make test JOBS=0` runs them one by one.
-JOBS ?= 2
+JOBS ?= 3
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo demo-hosts test test-newest test-oldest test-pythons lint lab docs dist bench update clean

@@ -109,7 +109,7 @@ def test_a_call_gives_what_a_serial_loop_gives(view, X, margin, name, out, batch
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=1880, deadline=None, suppress_health_check=RELAXED)
 @given(**CASES | {"name": st.sampled_from(list(FUNCTIONS))})
 def test_a_call_gives_what_a_serial_loop_gives_in_many_cases(view, X, margin, name, out, batch):
     check(view, X, margin, name, out, batch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -192,10 +191,6 @@ def test_ssh(lab):
 
 
 def test_mpi(lab):
-    if subprocess.run(
-        [sys.executable, "-c", "import mpi4py"], stderr=subprocess.DEVNULL
-    ).returncode:
-        pytest.skip("not here: mpi4py")  # a package of the recipe, and not of the tests
     lab = lab("sshd", "ssh-keygen", "ssh", "mpiexec")
     ssh(lab)
     run_cluster(lab, "MPI")

@@ -8,20 +8,26 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._frames import clear_our_frames
 from memshare_jupyter.apply._heard import display, outputs, show, warn_again
 from memshare_jupyter.apply._interrupts import close, uninterrupted
-from memshare_jupyter.apply._prepare import Prepared, number_of_engines, prepare
+from memshare_jupyter.apply._prepare import Prepared, prepare
 from memshare_jupyter.apply._progress import Progress
 from memshare_jupyter.apply._recovery import died_text
 from memshare_jupyter.apply._rounds import Rounds
 from memshare_jupyter.apply._run import Run
 from memshare_jupyter.apply._users_line import UsersLine, users_line
 from memshare_jupyter.core.values import references
-from memshare_jupyter.engines import are_replaced, engines_of, kept_for, replacements
+from memshare_jupyter.engines import (
+    are_replaced,
+    engines_of,
+    kept_for,
+    number_of_processes,
+    replacements,
+)
 from memshare_jupyter.engines.hosts import by_host
 from memshare_jupyter.worker import unreadable
 
@@ -31,6 +37,13 @@ if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster, Engine
     from memshare_jupyter.engines.hosts import Group
     from memshare_jupyter.errors import MemApplyError
+
+    Spread = tuple[Sequence[Group], Sequence[Engine], Iterable[Reference], int | None]
+
+_NO_HANDS: Final = (
+    "hands= is for a cluster with one engine on each host, which starts them there; for more "
+    "engines on this host, call local_cluster(n)"
+)
 
 
 def apply(*arguments: Any, block: bool, **options: Any) -> Any:
@@ -63,11 +76,13 @@ def _begun(
     *,
     watched: bool,
     progress_after: float | None,
+    hands: int | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> _Call:
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
-    most = None if max_cores is None else number_of_engines(max_cores)
+    most = number_of_processes("max_cores", max_cores)
+    hands = number_of_processes("hands", hands)
     with contextlib.ExitStack() as stack:
         try:
             with references() as pages:
@@ -75,12 +90,15 @@ def _begun(
                 task = pickle.dumps(prepared.task)
             count = prepared.count
             engines = engines_of(cluster, most)[:count] if count else []
-            groups, silent = by_host(engines)
+            groups, silent = by_host(engines, also_here=hands is not None)
+            if hands is not None and engines and not groups:
+                raise ValueError(_NO_HANDS)
             replace = partial(replacements, cluster) if are_replaced(cluster) else None
             after = progress_after if watched else None
             if groups:
                 engines = [engine for group in groups for engine in group.engines]
-            spread = (groups, silent, pages) if groups else None
+            hands = hands and min(hands, count)
+            spread = (groups, silent, pages, hands) if groups else None
             return _Call(prepared, task, engines, spread, replace, after, stack, quiet=quiet)
         except BaseException:
             close(stack)
@@ -99,8 +117,8 @@ class _Call:
     engines : sequence of Engine
         Who shall do it.
     spread : tuple or None
-        If they are not all on this host: them by host, those that do not say where they are, and
-        the pages that the task refers to.
+        If they are not all on this host, or have hands: them by host, those that do not say where
+        they are, the pages that the task refers to, and how many hands.
     replace : callable or None
         Starts engines for those that died.
     progress_after : float or None
@@ -121,7 +139,7 @@ class _Call:
         prepared: Prepared,
         task: bytes,
         engines: Sequence[Engine],
-        spread: tuple[Sequence[Group], Sequence[Engine], Iterable[Reference]] | None,
+        spread: Spread | None,
         replace: Callable[[Sequence[int]], list[Engine]] | None,
         progress_after: float | None,
         stack: contextlib.ExitStack,

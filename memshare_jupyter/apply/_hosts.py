@@ -14,12 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
+from itertools import chain
 from typing import Any, Final
 
 from memshare_jupyter.apply import _foreman as foreman
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._foreman import Left, Lost
-from memshare_jupyter.apply._hands import work, work_in_thread
+from memshare_jupyter.apply._hands import have_hands, work, work_by_hands, work_in_thread
 from memshare_jupyter.apply._recorder import Recorder
 from memshare_jupyter.apply._recovery import Recovery
 from memshare_jupyter.apply._rounds import first_of
@@ -32,10 +33,12 @@ from memshare_jupyter.core.values import Reference
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts import GONE, Group, Link, bring, gather, linked
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import Failure, Place, Said
+from memshare_jupyter.worker import Failure, Place, Said, layout
 
 _TICK_S: Final = 0.02
 _OPEN_S: Final = 15.0
+_HANDS_S: Final = 60.0
+"""How long a host may take to start its hands."""
 _LAST_WORDS_S: Final = 1.0
 """So long the engines of hosts that are there have to say what the function printed."""
 
@@ -53,6 +56,8 @@ class HostRounds:
         Those that do not say where they are, and take no part.
     pages : iterable of Reference
         What the task refers to.
+    hands : int or None
+        How many processes one engine of each host starts there, to do its work.
 
     Attributes
     ----------
@@ -72,6 +77,7 @@ class HostRounds:
         groups: Sequence[Group],
         silent: Sequence[Engine],
         pages: Iterable[Reference],
+        hands: int | None,
         *,
         batch: int,
         keep_going: bool,
@@ -82,6 +88,7 @@ class HostRounds:
         self._groups = groups
         self._task = task
         self._pages = sorted(pages)
+        self._hands = hands
         self._results = results
         self._keep_going = keep_going
         self._label_of = label_of
@@ -180,14 +187,17 @@ class HostRounds:
                 by_link[links[group.identity]] = group
             else:
                 self.left_out.append(f"{group.name} took no part: {without[group.identity]}")
-        failed = bring(self._pages, list(by_link))
+        failed = self._make_ready(list(by_link))
         teams: list[Team] = []
         for link, group in by_link.items():
             if link in failed:
                 self.left_out.append(f"{link.name} took no part: {failed[link]}")
                 continue
             engines = sorted(group.engines, key=lambda engine: engine != link.engine)
-            teams.append(Team(link, engines, len(self._every) + len(teams), self.regions))
+            if self._hands is not None:
+                engines = [link.engine] * self._hands
+            where = (len(self._every) + len(teams), self.regions)
+            teams.append(Team(link, engines, *where, has_hands=self._hands is not None))
             self._worked += [engine.number for engine in engines]
         self._every += teams
         asked = {team.link: team for team in teams}
@@ -208,13 +218,33 @@ class HostRounds:
                 continue
             team.link.listen(team.call, self._inbox)
             self._teams.append(team)
-            for worker, engine in enumerate(team.engines):
-                place = pickle.dumps(Place(address, worker, worker, engine.number))
-                what = (self._task, place, self._pages)
-                if team.link.why_letters and engine == team.link.engine:
-                    team.messages.expect(engine, team.link.promise(work_in_thread, *what))
-                else:
-                    team.messages.send(engine, work, *what)
+            self._send_to_work(team, address)
+
+    def _make_ready(self, links: list[Link]) -> dict[Link, Any]:
+        """Bring hosts the pages, and have them start their hands; return why some cannot."""
+        failed: dict[Link, Any] = bring(self._pages, links)
+        if self._hands is not None:
+            ready = [link for link in links if link not in failed]
+            started = gather(ready, have_hands, lambda _: (self._hands,), _HANDS_S)
+            failed |= {link: why for link in ready if (why := started.get(link, GONE)) is not None}
+        return failed
+
+    def _send_to_work(self, team: Team, address: layout.Address) -> None:
+        """Tell engines what to work on, and where."""
+        places = [
+            pickle.dumps(Place(address, worker, worker, engine.number))
+            for worker, engine in enumerate(team.engines)
+        ]
+        if team.has_hands:
+            promised = team.link.promise(work_by_hands, self._task, places, self._pages)
+            team.messages.expect(team.link.engine, promised)
+            return
+        for engine, place in zip(team.engines, places, strict=True):
+            what = (self._task, place, self._pages)
+            if team.link.why_letters and engine == team.link.engine:
+                team.messages.expect(engine, team.link.promise(work_in_thread, *what))
+            else:
+                team.messages.send(engine, work, *what)
 
     def _mend(self) -> None:
         """Take note of who is lost; have a host whose lead died go on with another one."""
@@ -270,7 +300,10 @@ class HostRounds:
 
     def _bury(self, team: Team, died: Lost) -> None:
         """Take back what a worker had that died."""
-        self._lose(team.engines[died.worker].number)
+        if not team.has_hands:
+            self._lose(team.engines[died.worker].number)
+        elif died.worker not in team.mourned:
+            self.left_out.append(f"a process of engine {team.link.engine.number} died")
         self._shares.bury(team, died)
 
     def _listen(self, team: Team) -> None:
@@ -279,7 +312,8 @@ class HostRounds:
         messages.wait(0.0)
         for engine in messages.died:
             self._lose(engine.number)
-        for pickled, witnessed in messages.take():
+        answers = messages.take()
+        for pickled, witnessed in chain.from_iterable(answers) if team.has_hands else answers:
             failure, said = pickle.loads(pickled)  # noqa: S301 -- our engines'
             self.said.append(said)
             broken = team not in self._teams or team.link.gone.is_set()

@@ -30,6 +30,7 @@ def memapply(
     block: bool = True,
     progress_after: float | None = 2.0,
     seed: int | Sequence[int] | np.random.SeedSequence | None = None,
+    hands: int | None = None,
     quiet: bool = False,
 ) -> Any:
     """Apply a function to each row or column of a shared matrix, on all engines.
@@ -92,6 +93,10 @@ def memapply(
         Give `fun` a further argument `rng`, a `numpy.random.Generator` for each item, made of
         ``SeedSequence(seed, spawn_key=(index,))``: the results depend neither on how many engines
         there are nor on how often they die. With `batch` it is a list of them, one for each item.
+    hands : int, optional
+        For clusters of hundreds of engines, whose controller would be the bottleneck: start one
+        engine on each host, and have it start so many processes there, which do its work. They
+        stay for later calls, until the client is closed.
     quiet : bool, default: False
         Show nothing of what `fun` prints, logs or warns of. Otherwise it appears here at the end,
         with its engine and item; a warning once for each place, with how often it came.
@@ -177,6 +182,7 @@ def memapply(
         block=block,
         progress_after=progress_after,
         seed=seed,
+        hands=hands,
         quiet=quiet,
     )
 
@@ -194,6 +200,7 @@ def memlapply(
     block: bool = True,
     progress_after: float | None = 2.0,
     seed: int | Sequence[int] | np.random.SeedSequence | None = None,
+    hands: int | None = None,
     quiet: bool = False,
 ) -> Any:
     """Apply a function to each element of a shared list of arrays, on all engines.
@@ -208,7 +215,7 @@ def memlapply(
         elements that it works on and no others.
     namespace, cluster, vars, max_cores, out, on_error, block, progress_after : optional
         As in `memapply`.
-    seed, quiet : optional
+    seed, hands, quiet : optional
         Likewise.
 
     Returns
@@ -236,5 +243,6 @@ def memlapply(
         block=block,
         progress_after=progress_after,
         seed=seed,
+        hands=hands,
         quiet=quiet,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,21 +129,6 @@ def _shared_for_the_call(
         shared = share({"array": array}, "closures", call)["array"]
         attached.append(shared)
     return shared.sent
-
-
-def number_of_engines(given: Any) -> int:
-    """Return `max_cores` as an int: any whole number may be given, also one of numpy's.
-
-    Raises
-    ------
-    ValueError
-        It is none, or less than one.
-    """
-    if not isinstance(given, bool | np.bool_):
-        with contextlib.suppress(TypeError):
-            if (number := operator.index(given)) >= 1:
-                return number
-    raise ValueError(f"max_cores must be a whole number of at least 1, not {given!r}")
 
 
 def _namespace(

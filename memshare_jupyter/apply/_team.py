@@ -63,12 +63,15 @@ class Team:
     link : Link
         The link to the host's lead.
     engines : sequence of Engine
-        Who works there; the lead, if it is one of them, first.
+        Who works there; the lead, if it is one of them, first. Of hands of its own, the lead for
+        each of them.
     number, first : int
         The team's number, and the first of its regions of the results.
 
     Attributes
     ----------
+    has_hands : bool
+        Whether the lead has hands of its own, and does not work itself.
     lead : int or None
         Which of the workers the lead is.
     call : str
@@ -83,10 +86,13 @@ class Team:
         The workers whose death has been noted.
     """
 
-    def __init__(self, link: Link, engines: Sequence[Engine], number: int, first: int) -> None:
+    def __init__(
+        self, link: Link, engines: Sequence[Engine], number: int, first: int, *, has_hands: bool
+    ) -> None:
         self.link = link
         self.engines = list(engines)
-        self.lead = 0 if self.engines[0] == link.engine else None
+        self.has_hands = has_hands
+        self.lead = 0 if self.engines[0] == link.engine and not has_hands else None
         self.number = number
         self.first = first
         self.call = secrets.token_hex(8)

@@ -2,6 +2,7 @@ from ._choose import AnyCluster as AnyCluster
 from ._choose import Engine as Engine
 from ._choose import are_replaced as are_replaced
 from ._choose import engines_of as engines_of
+from ._choose import number_of_processes as number_of_processes
 from ._choose import replacements as replacements
 from ._choose import started as started
 from ._gc import memshare_gc as memshare_gc

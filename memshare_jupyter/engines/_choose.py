@@ -67,7 +67,7 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
 
     if cluster is None and (own := engine_of_this_call()) is not None:
         return [Engine(None, own)]
-    max_cores = _whole(max_cores)
+    max_cores = number_of_processes("max_cores", max_cores)
     client, ids = _client_and_ids(found := started(cluster, max_cores))
     if cluster is None and max_cores is None:
         max_cores = found.usual or default_engines()  # more were started for a call that said so
@@ -122,18 +122,24 @@ def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = 
     ValueError
         `max_cores` is no number of engines.
     """
-    max_cores = _whole(max_cores)
+    max_cores = number_of_processes("max_cores", max_cores)
     return cluster_for_call(max_cores, quiet=quiet) if cluster is None else cluster
 
 
-def _whole(max_cores: int | None) -> int | None:
-    """Return a number of engines as Python's own; numpy's are taken, too, and no truth values."""
-    if max_cores is None:
+def number_of_processes(what: str, given: int | None) -> int | None:
+    """Return what was given for an option as an int: numpy's are taken, too, and no truth values.
+
+    Raises
+    ------
+    ValueError
+        It is no whole number of at least 1.
+    """
+    if given is None:
         return None
     with contextlib.suppress(TypeError):
-        if not isinstance(max_cores, bool) and (number := operator.index(max_cores)) >= 1:
+        if not isinstance(given, bool) and (number := operator.index(given)) >= 1:
             return number
-    raise ValueError(f"max_cores must be a whole number of at least 1, not {max_cores!r}")
+    raise ValueError(f"{what} must be a whole number of at least 1, not {given!r}")
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

@@ -54,6 +54,7 @@ class Applying:
             "on_error": arguments.on_error,
             "block": arguments.block,
             "seed": arguments.seed,
+            "hands": arguments.hands,
             "progress_after": arguments.progress_after,
             "quiet": arguments.quiet,
         }

@@ -245,6 +245,12 @@ def apply_parser(magic: str) -> MagicArgumentParser:
     )
     parser.add_argument("--max-cores", type=int, metavar="N", help="use at most so many engines")
     parser.add_argument(
+        *("--hands",),
+        type=int,
+        metavar="N",
+        help="have one engine of each host start so many processes there, and these do the work",
+    )
+    parser.add_argument(
         *("-a", "--noblock"),
         dest="block",
         action="store_false",

@@ -357,9 +357,18 @@ def test_max_cores_is_any_whole_number(view, number):
 
 
 @pytest.mark.parametrize("number", [True, np.True_, 1.0, "1", 0, -1])
-def test_max_cores_is_nothing_else(view, number):
-    with pytest.raises(ValueError, match="max_cores must be a whole number"):
-        ms.memapply(X, "rows", len, cluster=view, max_cores=number)
+@pytest.mark.parametrize("option", ["max_cores", "hands"])
+def test_max_cores_and_hands_are_nothing_else(view, number, option):
+    with pytest.raises(ValueError, match=f"{option} must be a whole number"):
+        ms.memapply(X, "rows", len, cluster=view, **{option: number})
+
+
+@pytest.mark.parametrize("given", ["none", "local", "client"])
+def test_the_engines_of_a_local_cluster_have_no_hands(given):
+    local = ms.local_cluster(2, quiet=True)
+    cluster = {"none": None, "local": local, "client": local.client}[given]
+    with pytest.raises(ValueError, match=r"hands= is for .* call local_cluster"):
+        ms.memapply(X, "rows", len, cluster=cluster, hands=2)
 
 
 def test_the_frames_of_a_user_keep_their_variables_and_ours_keep_nothing(view):

@@ -75,11 +75,14 @@ def describe() -> Description:
     return Description(identity, socket.gethostname(), files, str(runtime_directory()))
 
 
-def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
+def by_host(
+    engines: Sequence[Engine], *, also_here: bool = False
+) -> tuple[list[Group], list[Engine]]:
     """Return the engines of a call by their hosts, and those that do not say where they are.
 
-    Nothing if all are on this host. Each is asked once. When all that have answered are here, the
-    others count as such, too: they may be at something that takes long, and are waited for.
+    Nothing if all are on this host, unless `also_here`. Each is asked once. When all that have
+    answered are here, the others count as such, too: they may be at something that takes long, and
+    are waited for.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
     if client is None or (local is not None and local.client is client):
         return [], []
     names = {_name(engine) for engine in engines}
-    if names <= _here.get(client, set()):
+    if names <= _here.get(client, set()) and not also_here:
         return [], []
     mine = describe()
     known = _known.setdefault(client, {})
@@ -114,7 +117,8 @@ def by_host(engines: Sequence[Engine]) -> tuple[list[Group], list[Engine]]:
         group.engines.append(engine)
     if groups.keys() <= {mine.identity}:
         _here.setdefault(client, set()).update(names & known.keys())
-        return [], []
+        if not also_here:
+            return [], []
     return list(groups.values()), silent
 
 

@@ -49,5 +49,5 @@ def test_the_cheat_sheet_shows_every_magic_subcommand_and_option():
         action.option_strings[-1] for parser in parsers.values() for action in parser._actions[1:]
         if action.option_strings
     }  # fmt: skip
-    rare = {"--cluster", "--max-cores", "--quiet"}  # of the reference
+    rare = {"--cluster", "--hands", "--max-cores", "--quiet"}  # of the reference
     assert [option for option in sorted(options - rare) if option not in shown] == []

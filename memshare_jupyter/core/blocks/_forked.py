@@ -59,7 +59,10 @@ def _open_all() -> None:
 
 
 def _open_again(block: FileBlock, opened: Opened) -> None:
-    flags = fcntl.fcntl(block.fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
+    try:
+        flags = fcntl.fcntl(block.fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
+    except (OSError, ValueError):  # a signal handler has closed it
+        return
     for way in (flags, os.O_RDONLY):  # the owner's own way in may be sealed by now
         with contextlib.suppress(OSError, SegmentGone):
             open_locked(opened, block.uuid, block.place, way)

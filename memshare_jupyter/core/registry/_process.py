@@ -94,6 +94,11 @@ def _after_fork_in_child() -> None:
         _registry.after_fork_in_child()
 
 
+def _after_fork() -> None:
+    if _registry is not None:
+        _registry.turn.settle()
+
+
 atexit.register(close)
 os.register_at_fork(
     before=_before_fork,
@@ -101,3 +106,4 @@ os.register_at_fork(
     after_in_child=_after_fork_in_child,
 )
 hold_while_forking()
+os.register_at_fork(after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -265,7 +265,6 @@ class Registry:
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._handles.reach.after_fork_in_parent()
-        self.turn.settle()
 
     def after_fork_in_child(self) -> None:
         """Begin a session of the child's own: what it inherited, it holds as views.
@@ -274,7 +273,6 @@ class Registry:
         nobody would ever let it go here.
         """
         begin_in_child(self._handles, whole=self.turn.begin_in_child())
-        self.turn.settle()
 
 
 def _may_live(pid: int) -> bool:

@@ -34,6 +34,9 @@ _T = TypeVar("_T")
 LOCK: Final = threading.RLock()
 """Of whoever's turn it is; of the process, so that its forks can take it by functions in C, between
 which no interrupt comes. See `hold_while_forking`."""
+_forking: Final[deque[bool]] = deque()
+"""Not empty while this process forks, as if that were a turn: what comes in between finds the state
+of the parent in the child, or one half begun. Changed by functions in C, too."""
 PATIENCE_S: Final = 10.0
 """How long another process may keep a name locked."""
 
@@ -64,7 +67,7 @@ class Turn:
     ) -> None:
         self._lock = LOCK
         self._inside = False
-        self._later: deque[Callable[[], Any]] = deque()
+        self._later: deque[tuple[int, Callable[[], Any]]] = deque()  # and in which process
         self._begin = begin
         self._tidy = tidy
         self._untidy = untidy
@@ -79,14 +82,14 @@ class Turn:
                 # Plain statements and a lock's own context manager: an interrupt between two
                 # steps of one of ours could leave it taken for ever.
                 with self._lock:
-                    if self._inside:
+                    if self._inside or _forking:
                         if put_off is None:
                             raise RegistryBusyError(
                                 "this thread is in the middle of another act of memshare_jupyter: "
                                 "a signal handler, a __del__ or a finalizer can only release and "
                                 "detach then, which is done at the end of that act"
                             )
-                        self._later.append(act)
+                        self._later.append((os.getpid(), act))
                         return cast("_R", put_off())
                     try:
                         self._inside = True
@@ -118,22 +121,23 @@ class Turn:
         Whoever's turn it is then does it afterwards.
         """
         while (self._later or self._untidy()) and not finalizing():
-            act = None
+            pid, act = -1, _nothing
             mine: list[bool] = []
             try:
                 mine.extend(map(self._lock.acquire, (False,)))  # one step to an interrupt
-                if not mine[0] or self._inside:
+                if not mine[0] or self._inside or _forking:
                     return
                 try:
                     self._inside = True
                     self._guarded(_nothing)  # which tidies
-                    act = self._later.popleft() if self._later else None
+                    if self._later:
+                        pid, act = self._later.popleft()
                 finally:
                     self._inside = False
             finally:
                 if mine and mine[0]:
                     self._lock.release()
-            if act is not None:
+            if pid == os.getpid():  # else the parent's, who does it
                 try:
                     self.take(act, _nothing)
                 except Exception as error:  # noqa: BLE001 -- nobody is there to hear of it
@@ -155,6 +159,11 @@ def hold_while_forking() -> None:
 
     The last hook is the first one called before a fork and the last one after it.
     """
+    os.register_at_fork(
+        before=partial(_forking.append, True),
+        after_in_parent=_forking.clear,
+        after_in_child=_forking.clear,
+    )
     os.register_at_fork(
         before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_let_go_in_child
     )

@@ -354,3 +354,46 @@ def test_multiprocessing_shares_by_reference(child_environment, tmp_path, method
     assert (done.returncode, done.stderr) == (0, "")
     assert ms.snapshot().pages == ()
     assert process.registry().pages() == []
+
+
+@pytest.mark.parametrize("hook", ["before", "in the parent", "in the child"])
+def test_what_a_handler_does_in_the_middle_of_a_fork_is_done_after_it_or_refused(
+    parent, listed, truth, hook
+):
+    """It finds the parent's state in the child, and would change that."""
+    parent.run(f"""
+from memshare_jupyter.core.registry._registry import Registry
+step = {{"before": "before_fork", "in the parent": "after_fork_in_parent",
+        "in the child": "after_fork_in_child"}}[{hook!r}]
+plain, refused = getattr(Registry, step), []
+def stepping(self):
+    def comes_back():
+        ms.release_variables('n', 'y')
+        ms.release_views('n', 'x')
+        try:
+            ms.page_list()
+        except ms.RegistryBusyError as error:
+            refused.append(str(error))
+    comes_back()
+    plain(self)
+    comes_back()
+setattr(Registry, step, stepping)
+read, write = os.pipe()
+error_read, error_write = os.pipe()
+pid = os.fork()
+setattr(Registry, step, plain)
+if pid == 0:
+    os.dup2(error_write, 2)
+    is_listed = process.registry()._handles.ledger.is_listed()
+    told = (len(refused), ms.page_list(), ms.view_list(), is_listed)
+    os.write(write, repr(told).encode())
+    time.sleep(60)
+""")
+    told = parent.eval("eval(os.read(read, 1000))")
+    mine = parent.eval("(len(refused), ms.page_list(), len(ms.view_list()))")
+    in_child = hook == "in the child"
+    assert mine == ((0, ["n.x", "n.y"], 1) if in_child else (2, ["n.x"], 1))
+    assert told == (2 if in_child else 2 * (hook == "before"), [], told[2], True)
+    assert {*told[2]} == {"n.x", "n.y"}  # x is an array on it, here as there
+    assert listed() == truth()
+    parent.run("os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)")

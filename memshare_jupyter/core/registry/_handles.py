@@ -67,6 +67,8 @@ class Handles:
         The pages that have ended, until after the turn.
     unlisted : Exception or None
         Why the list could not be written.
+    owes_look : bool
+        Whether there was no descriptor to see that nobody else lists a page of this process.
     ended : bool
         Whether the process has another registry by now, or none.
     """
@@ -93,10 +95,11 @@ class Handles:
         self.ended = False
         self._unsure = False  # an interrupt may have left ledger or tables half changed
         self.unlisted: Exception | None = None
+        self.owes_look = False
 
     def begin_anew(self, *, whole: bool) -> None:
         """Forget what was amiss, in a forked child; `whole` unless it was just being changed."""
-        self._unsure, self.unlisted = not whole, None
+        self._unsure, self.unlisted, self.owes_look = not whole, None, False
 
     def refuse_late(self, name: PageName) -> None:
         """Raise `RegistryBusyError` if the registry was closed while the call was under way."""
@@ -234,10 +237,11 @@ class Handles:
     def be_listed(self) -> bool:
         """Have a session file although there may be nothing to list; say whether there is one.
 
+        Pages are listed at the beginning of a turn or not at all: somebody may have their names.
         Nothing lies beside a session file but what is its process's: whoever looks when that has
         ended removes it.
         """
-        if self.ledger.path is None and not self.ended:
+        if self.ledger.path is None and not (self.ended or self.pages):
             with contextlib.suppress(OSError, MemshareError):
                 self.ledger.relist()
         return self.ledger.path is not None
@@ -247,7 +251,7 @@ class Handles:
         if self._unsure:
             self.repair()
         try:
-            if self.ledger.is_listed():
+            if self.ledger.is_listed() and not self.owes_look:
                 self.unlisted = None
                 return None
             return self._list_again(self)

@@ -4,6 +4,9 @@
    such a page is given up, as two pages of one name would be worse;
 2. list the rest, and look once more: of two who do so at the same time, one at least sees the
    other, takes its list back, and begins again.
+
+The last descriptor goes into the list, which is worth more than the second look; that is owed then,
+and made up for in the first turn that has one.
 """
 
 from __future__ import annotations
@@ -22,6 +25,12 @@ from memshare_jupyter.errors import MemshareError
 def list_again(handles: Handles) -> tuple[PageName, int] | None:
     """List everything; return a name that another process has locked or lists, too, and its pid."""
     ledger = handles.ledger
+    if handles.owes_look and ledger.is_listed():
+        try:
+            _look_once_more(handles)
+        except Rival as rival:
+            return rival.found
+        return None
     handles.unlisted = None
     ledger.unlist()  # its descriptor may be the only one to be had
     try:
@@ -46,10 +55,12 @@ def list_again(handles: Handles) -> tuple[PageName, int] | None:
 
 
 def _look_once_more(handles: Handles) -> None:
+    handles.owes_look = True
     try:
         sessions = handles.sessions()
     except (OSError, MemshareError):
-        return  # the last descriptor has gone into the list, which is worth more
+        return
+    handles.owes_look = False
     try:
         refuse_late_rivals(sessions, handles.pages)
     except Rival:

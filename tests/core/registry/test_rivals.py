@@ -160,6 +160,45 @@ def test_of_two_that_list_a_name_again_the_later_gives_it_up(pausing, rival, lis
     assert listed() == truth()
 
 
+def test_the_second_look_is_made_up_for_when_there_was_no_descriptor(pausing, rival, listed, truth):
+    pausing.run(
+        "ms.register_variables('n', {'x': np.zeros(3)})\n"
+        "import errno, warnings; warnings.simplefilter('ignore')\n"
+        "from memshare_jupyter.core.registry._handles import Handles\n"
+        "pausing(Ledger, 'relist', 1)\n"
+        "sessions, poor = Handles.sessions, []\n"
+        "def looking(self):\n"
+        "    if poor:\n        raise OSError(errno.EMFILE, 'none is left')\n"
+        "    return sessions(self)\n"
+        "Handles.sessions = looking"
+    )
+    os.unlink(pausing.eval("str(process.registry().session_file)"))
+    pausing.run("poor.append(1)")
+    pausing.send("ms.view_list()")
+    pausing.reached()
+    rival.run(TAKE)
+    pausing.go_on()
+    pausing.result()
+    assert {pid for _, pid in owners()} == {
+        rival.pid,
+        pausing.pid,
+    }  # there was nothing to look with
+    pausing.run("poor.clear()")
+    assert pausing.eval("ms.page_list()") == []
+    assert owners() == [("n.x", rival.pid)]
+    assert listed() == truth()
+
+
+def test_pages_are_not_listed_where_nobody_looks_for_rivals(child, rival, listed, truth):
+    one = child(f"{TAKE}\nimport warnings; warnings.simplefilter('ignore')")
+    one.run("process.registry()._handles.ledger.unlist()")
+    rival.run(TAKE)
+    assert not one.eval("process.registry()._handles.be_listed()")
+    assert one.eval("ms.page_list()") == []
+    assert owners() == [("n.x", rival.pid)]
+    assert listed() == truth()
+
+
 def test_the_last_descriptor_goes_into_the_list(child, listed, truth):
     one = child(
         "import resource\nms.register_variables('n', {'x': np.zeros(3)})\n"

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+import numpy as np
+
 from memshare_jupyter.engines._alive import why_gone
 from memshare_jupyter.engines._dask import is_dask, workers_of
 from memshare_jupyter.engines.local import (
@@ -137,7 +139,7 @@ def number_of_processes(what: str, given: int | None) -> int | None:
     if given is None:
         return None
     with contextlib.suppress(TypeError):
-        if not isinstance(given, bool) and (number := operator.index(given)) >= 1:
+        if not isinstance(given, bool | np.bool_) and (number := operator.index(given)) >= 1:
             return number
     raise ValueError(f"{what} must be a whole number of at least 1, not {given!r}")
 

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from memshare_jupyter.core import _descriptors
 from memshare_jupyter.core.values import _alike, _gate, _objects, _subclasses
 from memshare_jupyter.core.values import _arrays as arrays
 from memshare_jupyter.core.values._about import About
@@ -224,6 +225,8 @@ def _explained(value: object) -> Iterator[None]:
             "a flat dict or list"
         ) from error
     except Exception as error:  # a class may refuse to be pickled in any way it likes
+        if isinstance(error, OSError):
+            _descriptors.raise_if_run_out(error)  # to import what it needs, as a rule
         raise UnsupportedValueError(
             f"cannot share a {type(value).__name__}: it cannot be pickled ({error}); pass arrays, "
             "frames, or containers of them"

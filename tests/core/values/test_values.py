@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import tracemalloc
 
@@ -15,7 +17,11 @@ from hypothesis.extra import numpy as hnp
 
 from memshare_jupyter.core import values
 from memshare_jupyter.core.values import ALIGNMENT
-from memshare_jupyter.errors import HeaderMismatchError, UnsupportedValueError
+from memshare_jupyter.errors import (
+    HeaderMismatchError,
+    TooManyFilesError,
+    UnsupportedValueError,
+)
 
 SIMPLE = [
     *("?", "i1", "u1", "<i2", ">i2", "<u4", ">u4", "<i8", ">i8", "u8"),
@@ -318,6 +324,27 @@ def test_a_list_that_holds_itself_is_refused():
     endless.append(endless)
     with pytest.raises(UnsupportedValueError, match="cannot share a list"):
         values.Plan.of(endless)
+
+
+def refuse(number):
+    raise OSError(number, os.strerror(number), "module.py")
+
+
+class Importing:
+    """Needs a file when it is pickled, and does not get it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        refuse(self.number)
+
+
+def test_a_value_that_needs_a_descriptor_when_there_is_none_is_not_blamed():
+    with pytest.raises(TooManyFilesError):
+        values.Plan.of(Importing(errno.EMFILE))
+    with pytest.raises(UnsupportedValueError, match="cannot be pickled"):
+        values.Plan.of(Importing(errno.EIO))
 
 
 # --- damaged descriptors -----------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any, Final
 from memshare_jupyter.apply import _foreman as foreman
 from memshare_jupyter.apply._collect import Results
 from memshare_jupyter.apply._foreman import Left, Lost
-from memshare_jupyter.apply._hands import have_hands, work, work_by_hands, work_in_thread
+from memshare_jupyter.apply._hands import have_hands
 from memshare_jupyter.apply._recorder import Recorder
 from memshare_jupyter.apply._recovery import Recovery
 from memshare_jupyter.apply._rounds import first_of
@@ -33,7 +33,7 @@ from memshare_jupyter.core.values import Reference
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts import GONE, Group, Link, bring, gather, linked
 from memshare_jupyter.errors import ClusterError, MemApplyError
-from memshare_jupyter.worker import Failure, Place, Said, layout
+from memshare_jupyter.worker import Failure, Said
 
 _TICK_S: Final = 0.02
 _OPEN_S: Final = 15.0
@@ -191,7 +191,6 @@ class HostRounds:
         teams: list[Team] = []
         for link, group in by_link.items():
             if link in failed:
-                self.left_out.append(f"{link.name} took no part: {failed[link]}")
                 continue
             engines = sorted(group.engines, key=lambda engine: engine != link.engine)
             if self._hands is not None:
@@ -214,11 +213,25 @@ class HostRounds:
         for team in teams:
             address = addresses.get(team.link, GONE)
             if isinstance(address, Exception):
-                self.left_out.append(f"{team.link.name} took no part: {address}")
+                failed[team.link] = address
                 continue
             team.link.listen(team.call, self._inbox)
             self._teams.append(team)
-            self._send_to_work(team, address)
+            team.send_to_work(self._task, address, self._pages)
+        self._go_on_without(failed, by_link)
+
+    def _go_on_without(self, failed: dict[Link, Any], groups: dict[Link, Group]) -> None:
+        """Say which hosts take no part; of those whose leads have just died, take another one."""
+        again = []
+        for link, why in failed.items():
+            others = [engine for engine in groups[link].engines if engine != link.engine]
+            if link.gone.is_set() and others:  # its lead died just now
+                self._lose(link.engine.number)
+                again.append(Group(link.identity, link.name, others))
+            else:
+                self.left_out.append(f"{link.name} took no part: {why}")
+        if again:
+            self._join(again)
 
     def _make_ready(self, links: list[Link]) -> dict[Link, Any]:
         """Bring hosts the pages, and have them start their hands; return why some cannot."""
@@ -228,23 +241,6 @@ class HostRounds:
             started = gather(ready, have_hands, lambda _: (self._hands,), _HANDS_S)
             failed |= {link: why for link in ready if (why := started.get(link, GONE)) is not None}
         return failed
-
-    def _send_to_work(self, team: Team, address: layout.Address) -> None:
-        """Tell engines what to work on, and where."""
-        places = [
-            pickle.dumps(Place(address, worker, worker, engine.number))
-            for worker, engine in enumerate(team.engines)
-        ]
-        if team.has_hands:
-            promised = team.link.promise(work_by_hands, self._task, places, self._pages)
-            team.messages.expect(team.link.engine, promised)
-            return
-        for engine, place in zip(team.engines, places, strict=True):
-            what = (self._task, place, self._pages)
-            if team.link.why_letters and engine == team.link.engine:
-                team.messages.expect(engine, team.link.promise(work_in_thread, *what))
-            else:
-                team.messages.send(engine, work, *what)
 
     def _mend(self) -> None:
         """Take note of who is lost; have a host whose lead died go on with another one."""

@@ -6,6 +6,7 @@ less and less, so that all hosts end together. The next one is given before the 
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import time
 from collections import deque
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from memshare_jupyter.apply._hands import work, work_by_hands, work_in_thread
+from memshare_jupyter.core.values import Reference
 from memshare_jupyter.engines import Engine, Messages
 from memshare_jupyter.engines.hosts import Link
-from memshare_jupyter.worker import layout
+from memshare_jupyter.worker import Place, layout
 
 _LEASE_S: Final = 0.5
 _AHEAD_S: Final = 0.25
@@ -102,6 +105,25 @@ class Team:
         self.mourned: set[int] = set()
         self._begun = 0.0
         self._recent: deque[tuple[float, int]] = deque()
+
+    def send_to_work(
+        self, task: bytes, address: layout.Address, pages: Sequence[Reference]
+    ) -> None:
+        """Tell its engines what to work on, and where."""
+        places = [
+            pickle.dumps(Place(address, worker, worker, engine.number))
+            for worker, engine in enumerate(self.engines)
+        ]
+        if self.has_hands:
+            promised = self.link.promise(work_by_hands, task, places, pages)
+            self.messages.expect(self.link.engine, promised)
+            return
+        for engine, place in zip(self.engines, places, strict=True):
+            if self.link.why_letters and engine == self.link.engine:
+                promised = self.link.promise(work_in_thread, task, place, pages)
+                self.messages.expect(engine, promised)
+            else:
+                self.messages.send(engine, work, task, place, pages)
 
     @property
     def living(self) -> int:

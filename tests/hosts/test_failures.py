@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -53,6 +54,34 @@ def test_a_lead_that_is_killed_loses_nothing_and_another_one_takes_its_place(lab
     assert lab.bytes("h2")[0] - sent < 350_000  # its page, of 400 kB, had stayed
     assert client.value("call()")
     assert client.value("warned") == []
+
+
+def test_a_lead_that_is_killed_before_the_work_begins_is_replaced(lab):
+    lab = lab(2)
+    client = lab.client()
+    client.run(SLOWLY)
+    lead, _ = client.value("[(i, p) for i, (h, p) in who.items() if h == 'h2']")
+    flag = f"{lab.directory}/flag"
+    client.run(f"""
+from memshare_jupyter.apply import _hosts
+gather = _hosts.gather
+def late(links, function, *rest):
+    if function is _hosts.foreman.open_call:
+        _hosts.gather = gather
+        os.close(os.open({flag!r}, os.O_CREAT))
+        next(link for link in links if link.name == "h2").gone.wait(60)
+    return gather(links, function, *rest)
+_hosts.gather = late
+on_h2 = c[on("h2")]
+""")
+    client.begin(
+        "found = ms.memapply('study.X', 'cols', slowly, cluster=on_h2) == A[0].tolist()", "found"
+    )
+    while not os.path.exists(flag):
+        time.sleep(0.01)
+    lab.kill("h2", lead[1])
+    assert client.end(60)
+    assert [f"engine {lead[0]} died" in text for text in client.value("warned")] == [True]
 
 
 def test_a_host_without_power_loses_nothing_and_the_next_call_leaves_it_out(lab):

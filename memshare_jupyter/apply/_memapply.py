@@ -112,6 +112,9 @@ def memapply(
         `fun` failed, or gave another number of results than a batch has items: the message names
         the row, the column or the range of them, and the engine's traceback is shown. The other
         engines stop at once. Also if an item killed two engines.
+    ValueError
+        `margin`, `max_cores` or `hands` is none of these; or `hands` is given and the engines are
+        those of the local cluster.
     TypeError
         `fun` does not take what `vars` gives, or cannot be sent to engines: the message names what
         of it cannot. Nothing was run. Also if the results fit no array; they are then in the

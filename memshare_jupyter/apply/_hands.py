@@ -47,7 +47,7 @@ def work(task: bytes, pickled_place: bytes, pages: Iterable[Reference]) -> Answe
     if close_at_end(place.address, arena):  # this process is the lead
         return run_in(arena, task, pickled_place), None
     views: list[Any] = []
-    had = len(registry().views())
+    had = registry().used_views
     with contextlib.ExitStack() as stack:
         stack.callback(_collect_if_more_than, had)
         stack.callback(arena.close)
@@ -133,7 +133,7 @@ def work_by_hands(
 
 def _collect_if_more_than(views: int) -> None:
     """Let go of what refers to itself and to the call's pages: see `worker.run_in`."""
-    if len(registry().views()) > views:
+    if registry().used_views > views:
         gc.collect()
 
 

@@ -65,7 +65,7 @@ def run_in(
     outer = _in_call
     worker = _Worker(arena)
     failure = place = None
-    had = len(registry().views())
+    had = registry().used_views
     try:
         place = pickle.loads(pickled_place)  # noqa: S301 -- from the caller
         _in_call = worker.engine = place.engine
@@ -79,7 +79,7 @@ def run_in(
         _in_call = outer
     said = worker.said
     del worker
-    if len(registry().views()) > had:
+    if registry().used_views > had:
         # What the function made refers to itself, as a traceback does and its frames, and to the
         # views of this call: without this, they would stay until this process happens to collect
         # its garbage.

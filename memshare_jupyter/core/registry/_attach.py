@@ -158,10 +158,8 @@ class Viewer:
         found = self._standing(plan)
         if found is None:
             return None
-        name, uuid, edition, mode = found
-        arguments = (*name, uuid, edition, mode)
-        attached = self.attach_reference(name, uuid, edition, mode)
-        return attached, PageReference(self._handles.rebuild, arguments)
+        name, *page = found
+        return self.attach_reference(*found), PageReference(self._handles.rebuild, (*name, *page))
 
     @in_turn
     def _standing(self, plan: values.Plan) -> tuple[PageName, bytes, int, blocks.Mode] | None:
@@ -266,10 +264,12 @@ class Viewer:
     def _look(self, wanted: Wanted, mode: blocks.Mode, *, hold: bool) -> Taken | list[Way]:
         """Return the page, or where it can be opened, if that may have to be waited for (step 1).
 
-        What was seen at an earlier look is as good as a new one if it leads to an active page
-        through its owner, who then lives, and marks a page released before it withdraws it.
+        A view of that uuid needs no look. Nor does what an earlier look saw, if it leads to an
+        active page through its owner: that lives, and marks a page released before it withdraws it.
         """
         handles = self._handles
+        if wanted.uuid is not None and (taken := self._held(wanted, mode, wanted.uuid, hold=hold)):
+            return taken
         seen = wanted.seen(handles.ledger.known())
         if seen is not None and (seen[1].uuid, mode) not in handles.views:
             session, entry = seen
@@ -283,7 +283,7 @@ class Viewer:
         living = {session.who.token for session in sessions}
         found = wanted.find(sessions)
         for _, entry in found:
-            if (taken := self._held(wanted.name, mode, entry, hold=hold)) is not None:
+            if (taken := self._held(wanted, mode, entry.uuid, hold=hold)) is not None:
                 return taken
             if mode == "r+" and not entry.writable:
                 raise claims.read_only(wanted.name)
@@ -293,20 +293,20 @@ class Viewer:
             for session, entry in found
         ]
 
-    def _held(self, name: PageName, mode: blocks.Mode, entry: Entry, *, hold: bool) -> Taken | None:
+    def _held(self, wanted: Wanted, mode: blocks.Mode, uuid: bytes, *, hold: bool) -> Taken | None:
         """Return this process's own view of a page, if it has one."""
-        handle = self._handles.views.get((entry.uuid, mode))
+        handle = self._handles.views.get((uuid, mode))
         if handle is None or not handle.usable or (mapping := handle.page.hold()) is None:
             return None
         self._handles.list_as(handle, VIEW)
-        return self._taken(name, handle, mapping, hold=hold)
+        return self._taken(wanted.name, handle, mapping, hold=hold)
 
     @in_turn
     def _map(
         self, wanted: Wanted, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, hold: bool
     ) -> Taken:
         """Map and publish what was opened (step 3), unless another thread was quicker."""
-        if (taken := self._held(wanted.name, mode, entry, hold=hold)) is not None:
+        if (taken := self._held(wanted, mode, entry.uuid, hold=hold)) is not None:
             block.close()
             return taken
         return self._mapped(wanted.name, mode, block, entry, hold=hold)

@@ -84,6 +84,11 @@ class Registry:
         used = [h for h in self._handles.views.values() if h.page.in_use]
         return sorted({str(handle.entry.name) for handle in used})
 
+    @property
+    def used_views(self) -> int:
+        """How many views this process uses at this moment; takes no turn."""
+        return sum(handle.page.in_use for handle in list(self._handles.views.values()))
+
     @in_turn
     def mapped(self, names: Collection[str]) -> list[range]:
         """Return the addresses at which this process has views of pages mapped."""
@@ -172,9 +177,13 @@ class Registry:
         """Have a session file, for who puts something beside it; say whether there is one."""
         return self._handles.be_listed()
 
-    @in_turn
     def label(self, label: str) -> None:
         """Set what lists call this process, such as ``"kernel"`` or ``"engine 0"``."""
+        if label != self._handles.ledger.mine.who.label:
+            self._relabel(label)
+
+    @in_turn
+    def _relabel(self, label: str) -> None:
         self._handles.ledger.relabel(label)
 
     @in_turn_or_later(lambda: ([], []))

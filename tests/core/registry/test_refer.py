@@ -47,3 +47,23 @@ def test_what_is_referred_to_is_not_written_anew():
         del value, reference
         ns["x"] = LARGE + 2
         assert registry().refer("n", "x")[1].arguments[2] == uuid  # now it is
+
+
+def test_what_is_viewed_already_is_attached_by_its_uuid_without_a_look(child, monkeypatch):
+    owner = child(
+        "import pickle, numpy as np\n"
+        "from memshare_jupyter.core.registry import registry\n"
+        "ms.register_variables('n', {'x': np.arange(4.0)})\n"
+    )
+    sent = owner.eval("pickle.dumps(registry().refer('n', 'x')[1])")
+    first = pickle.loads(sent)
+
+    def look():
+        raise AssertionError("looked at the others")
+
+    monkeypatch.setattr(registry()._handles, "sessions", look)
+    again = pickle.loads(sent)
+    assert np.shares_memory(first, again)
+    monkeypatch.undo()
+    owner.run("ms.release_variables('n', 'x')")
+    assert pickle.loads(sent)[3] == 3  # it is there as long as it is viewed

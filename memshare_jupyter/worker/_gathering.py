@@ -20,6 +20,10 @@ _TRIAL_SHARE: Final = 0.1
 _LINE_BYTES: Final = 64
 _BLOCK_BYTES: Final = 16 << 20
 _STEP: Final = 32
+_LONG_STEP: Final = 128
+_STEP_S: Final = 1e-4
+"""Lines that are given as they are, and take less, are given more at a time."""
+
 _TILE: Final = 512
 """Lines times values that are copied at once: what is read twice is still in the cache then."""
 
@@ -54,6 +58,7 @@ class Gathering:
         self._buffers = [bytearray(), bytearray()]
         self._possible = self._at_once * length * lines.itemsize <= 4 * _BLOCK_BYTES
         self._samples: list[float] = []
+        self._step = _STEP
         self._strided_s = 0.0
         self._gathered_s: float | None = None
         self._gathers = False
@@ -69,7 +74,7 @@ class Gathering:
                 some = range(start, min(start + self._at_once, chunk.stop))
                 yield from self._gathered(some)
             else:
-                step = 1 if len(self._samples) < _SAMPLES else _STEP
+                step = 1 if len(self._samples) < _SAMPLES else self._step
                 some = range(start, min(start + step, chunk.stop))
                 yield from self._as_they_are(some)
             self._left -= len(some)
@@ -78,7 +83,8 @@ class Gathering:
     def _as_they_are(self, some: range) -> Iterator[np.ndarray[Any, Any]]:
         begin = time.perf_counter()
         yield self._lines[some.start : some.stop]
-        seconds = (time.perf_counter() - begin) / len(some)
+        took_s = time.perf_counter() - begin
+        seconds = took_s / len(some)
         if len(self._samples) < _SAMPLES:
             self._samples.append(seconds)
             if len(self._samples) == _SAMPLES:
@@ -86,6 +92,8 @@ class Gathering:
                 self._gathers = self._worth_a_trial()
         elif seconds > _CHANGE * self._strided_s:
             self._look_again()
+        elif took_s < _STEP_S and len(some) == self._step:
+            self._step = min(2 * self._step, _LONG_STEP)
 
     def _gathered(self, some: range) -> Iterator[np.ndarray[Any, Any]]:
         begin = time.perf_counter()
@@ -103,6 +111,7 @@ class Gathering:
 
     def _look_again(self) -> None:
         self._samples.clear()
+        self._step = _STEP
         self._gathered_s = None
         self._gathers = False
 

@@ -101,6 +101,8 @@ def together(results: Sequence[Any] | np.ndarray[Any, Any]) -> Any:
         return np.array(results)
     if kinds <= {np.ndarray, View}:
         return _arrays(results)
+    if kinds <= _BUILTIN:
+        return results
     if kinds <= _BUILTIN | _CONTAINERS:
         containers = [result for result in results if type(result) in _CONTAINERS]
         mappings = [result for result in containers if type(result) is dict]

@@ -143,7 +143,7 @@ class Race:
         figures.startup_s.append(session.ask("start", WORKERS))
         session.ask("make", self._large)
         seconds, results = session.ask("share_and_apply", "cols", np.std)
-        session.ask("unshare")
+        seconds += session.ask("unshare")
         self._take("large", seconds, results, figures, figures.large_s)
 
     def _watch_matrix(self, session: Session, figures: Figures) -> None:

@@ -39,7 +39,7 @@ def tables(results: dict[str, Any]) -> str:
             _efficiencies(results),
             "Before the call, and beside it:",
             _costs(results),
-            f"{results['size']['large']:,}² in C order, shared, and `np.std` of each column:",
+            f"{results['size']['large']:,}² in C order: shared, `np.std` of each column, released:",
             _large(results),
             *_failures(results),
         ]
@@ -157,7 +157,7 @@ def _large(results: dict[str, Any]) -> str:
             _growth(found, "large"),
         ]
 
-    heads = ["", "share and apply", "peak memory", "memory growth, in copies"]
+    heads = ["", "share, apply and release", "peak memory", "memory growth, in copies"]
     return _table(heads, map(row, results["contenders"]))
 
 

@@ -14,9 +14,6 @@ class Contender:
 
     def share(self, X):
         ms.register_variables(self.namespace, {"X": X})
-        # For many calls on one matrix: the engines keep it attached.
-        X = ms.retrieve_views(self.namespace, "X")["X"]
-        self.cluster.view().push({"X": X}, block=True)
 
     def apply(self, margin, fun):
         return ms.memapply(
@@ -24,8 +21,6 @@ class Contender:
         )
 
     def unshare(self):
-        self.cluster.view().execute("del X", block=True)
-        ms.release_views(self.namespace, "X")
         ms.release_variables(self.namespace, "X")
 
     def close(self):

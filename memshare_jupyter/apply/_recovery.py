@@ -9,6 +9,9 @@ from memshare_jupyter.errors import MemApplyError
 from memshare_jupyter.worker import killed, layout
 
 _ATTEMPTS: Final = 2
+_MANY: Final = 4
+_FEW: Final = 10
+"""More deaths in a call, and fewer results for each in its last round, are no accident."""
 
 
 class Recovery:
@@ -18,6 +21,9 @@ class Recovery:
     the item it was at: that one is handed out again last and alone, so that if it kills another
     worker nothing else suffers; then it is given up. Of items that take microseconds it is not
     known which one it was, so each of some is a suspect.
+
+    When hardly anything but deaths comes of it, suspects are handed out first: a function that
+    kills every worker is known for that after a few, and not after one for each item.
 
     Parameters
     ----------
@@ -39,12 +45,15 @@ class Recovery:
         self._items = items
         self.unit = max(1, batch)
         self._died_at: dict[range, list[int]] = {}
+        self._deaths = 0
+        self._before = 0, 0  # deaths and results, when ranges were last asked for
 
     def died(self, who: int, claimed: Iterable[range], done: int, step: int = 1) -> None:
         """Note the death of a worker that had done so many of the items it had claimed.
 
         It was at one of the next `step` ones; or, of batches, in the next one.
         """
+        self._deaths += 1
         for chunk in claimed:
             if done < len(chunk):
                 first = chunk.start + done
@@ -76,15 +85,23 @@ class Recovery:
         return list(self._died_at)
 
     def ranges(self, recorded: Sequence[range], workers: int) -> list[tuple[int, int]]:
-        """Return what to hand out in the next round, suspects last and alone."""
+        """Return what to hand out in the round that comes now, suspects alone."""
         innocent = _gaps([*recorded, *self.given_up, *self._died_at], self._items)
         ranges = [
             (gap.start + start, gap.start + stop)
             for gap in innocent
             for start, stop in layout.chunks(len(gap), workers)
         ]
-        suspects = [r for unit in self._died_at for r in _gaps(recorded, unit.stop, unit.start)]
-        return ranges + [(r.start, r.stop) for r in suspects]
+        gaps = [r for unit in self._died_at for r in _gaps(recorded, unit.stop, unit.start)]
+        suspects = [(r.start, r.stop) for r in gaps]
+        now = self._deaths, sum(map(len, recorded))
+        deaths, results = now[0] - self._before[0], now[1] - self._before[1]
+        self._before = now
+        return (
+            suspects + ranges
+            if self._deaths > _MANY and results < _FEW * deaths
+            else ranges + suspects
+        )
 
 
 def died_text(engines: Sequence[int]) -> str:

@@ -70,3 +70,15 @@ def test_of_items_that_go_by_quickly_each_that_it_may_have_been_is_a_suspect():
     recovery.died(1, [range(14, 40), range(10, 11), range(11, 12), range(12, 13)], 28, 1)
     assert recovery.given_up == {range(12, 13): [0, 1]}
     assert recovery.left([range(12), range(14, 100)]) == [range(13, 14)]
+
+
+def test_when_hardly_anything_but_deaths_comes_of_it_suspects_are_handed_out_first():
+    recovery, recorded = Recovery(1000, 0), [range(100)]
+    for death, item in enumerate((100, 200, 300, 400, 500), 1):
+        recovery.died(death, [range(item, item + 10)], 0)
+        ranges = recovery.ranges(recorded, 2)
+        suspects = {(at, at + 1) for at in (100, 200, 300, 400, 500)[:death]}
+        assert {*ranges[:death]} == suspects if death > 4 else {*ranges[-death:]} == suspects
+    recorded += [range(600, 700)]
+    recovery.died(6, [range(700, 710)], 0)
+    assert recovery.ranges(recorded, 2)[-1] == (700, 701)  # it goes on, for all that

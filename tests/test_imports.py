@@ -221,3 +221,18 @@ def test_modules_can_be_read_in_one_sitting():
 def test_there_are_only_rooms():
     found = {found.name for found in pkgutil.iter_modules([str(ROOT)])}
     assert found == set(MAY)
+
+
+def test_the_core_imports_nothing_in_the_middle_of_an_act(interpreter):
+    # An interrupt or a fork in an import leaves its lock taken, and the next import waits for ever.
+    value = "{'x': np.arange(3), 'l': [np.ones(2)], 'o': {'a': {1, 2}, 'b': np.ones(3)}}"
+    printed = interpreter(
+        "import sys, numpy as np, memshare_jupyter as ms\n"
+        "ms.view_list()\n"
+        "before = {*sys.modules}\n"
+        f"for _ in range(2): ms.register_variables('n', {value})\n"
+        "ms.snapshot(); ms.retrieve_views('n', ['x', 'l', 'o'])\n"
+        "ms.release_views('n', ['x', 'l', 'o']); ms.release_variables('n', ['x', 'l', 'o'])\n"
+        "print(*sorted({*sys.modules} - before))"
+    )
+    assert printed.split() == []

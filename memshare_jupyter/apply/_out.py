@@ -11,7 +11,7 @@ import numpy as np
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.names import PageName, parse
 from memshare_jupyter.core.registry import registry
-from memshare_jupyter.core.values import View, as_plain
+from memshare_jupyter.core.values import View, as_plain, is_masked_array
 from memshare_jupyter.errors import MemApplyError, PageExistsError, UnsupportedValueError
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _writable(out: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             "out is read-only; pass an array that can be written to, as ns.empty('s', n) or a view "
             "that was attached with mode='r+'"
         )
-    if isinstance(out, np.ma.MaskedArray) or out.dtype.hasobject or out.ndim == 0:
+    if is_masked_array(out) or out.dtype.hasobject or out.ndim == 0:
         raise TypeError("out must be an array of plain numbers, with a place for each item")
     return out
 

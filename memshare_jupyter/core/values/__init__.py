@@ -6,6 +6,7 @@ from memshare_jupyter.core.values._elements import Elements, build, whole
 from memshare_jupyter.core.values._gate import (
     as_plain,
     is_array,
+    is_masked_array,
     is_plain,
     package_of,
     what_is_lost,
@@ -27,6 +28,7 @@ __all__ = [
     "as_plain",
     "build",
     "is_array",
+    "is_masked_array",
     "is_plain",
     "note",
     "package_of",

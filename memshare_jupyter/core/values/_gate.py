@@ -76,9 +76,18 @@ def as_plain(value: object) -> np.ndarray[Any, Any]:
     return array
 
 
+def is_masked_array(value: object) -> bool:
+    """Say whether a value is one of `numpy.ma`, which is not loaded for it.
+
+    Whoever has such an array has loaded that. To name it in `numpy` would import it here and now,
+    in the middle of an act, which an interrupt or a fork leaves locked for ever.
+    """
+    return isinstance(value, getattr(sys.modules.get("numpy.ma.core"), "MaskedArray", ()))
+
+
 def what_is_lost(value: object) -> str | None:
     """Say what `numpy.asarray` would drop of a value, and what to do; None if nothing."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked_array(value):
         if not np.ma.is_masked(value):
             return None
         return (
@@ -133,7 +142,7 @@ def writes_last(value: object) -> bool:
     A frame or a model may answer a write with a copy of its own, and an array without a mask
     makes one when an element is masked: such writes would stay in the process that makes them.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked_array(value):
         return np.ma.getmask(value) is not np.ma.nomask
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject and value.dtype.kind != "T"

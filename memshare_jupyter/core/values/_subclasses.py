@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memshare_jupyter.core.values._gate import class_of
+from memshare_jupyter.core.values._gate import class_of, is_masked_array
 from memshare_jupyter.errors import UnsupportedValueError
 
 Reduced = tuple[Any, ...]
@@ -24,7 +24,7 @@ def reduce(value: np.ndarray[Any, Any]) -> Reduced | None:
     tuple or None
         None for a class whose own pickling does something else than to keep its attributes.
     """
-    if type(value) is np.ma.MaskedArray:
+    if is_masked_array(value) and type(value) is np.ma.MaskedArray:
         return _reduce_masked(value)
     return _reduce_by_view(value) if _is_view_with_attributes(value) else None
 

@@ -4,17 +4,14 @@ A worker claims the next chunk of a share by appending to the log (``O_APPEND``)
 each append one step, and the claims of that share before the place where it landed are the
 chunk's number. That is a fetch-and-add without a lock, for processes, in a few microseconds, and
 a worker that is killed leaves nothing locked. One that has done its own share goes on with the one
-of which most is left; one that does chunks in less time than a few claims take claims several at
-once, by one append.
+of which most is left.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 
@@ -34,10 +31,6 @@ from memshare_jupyter.worker._layout import (
     state_at,
     step_at,
 )
-
-_QUICK_S: Final = 1e-4
-_MOST: Final = 16
-"""Chunks that are claimed at once."""
 
 
 class Claims:
@@ -79,27 +72,19 @@ class Claims:
         self.failed = memoryview(control)[failed_at(worker) :][: COUNT.size].cast("Q")
         self._state = memoryview(control)[state_at(worker) :][:1]
         self._shares = address.shares()
-        self._most = 1 if address.ranges else _MOST  # of what is suspected each alone
         self._worker = worker
         self._state[0] = WORKING
 
     def __iter__(self) -> Iterator[range]:
         """Claim chunks until there are no more, or the call is cancelled."""
-        share, several = self._worker % len(self._shares), 1
+        share = self._worker % len(self._shares)
         while not self.stop[0]:
-            os.write(self._fd, CLAIM.pack(self._worker, share) * several)
+            os.write(self._fd, CLAIM.pack(self._worker, share))
             length = os.lseek(self._fd, 0, os.SEEK_CUR) - self._log_at
             claimed = claims_in(os.pread(self._fd, length, self._log_at))[:, 1]
-            number = int(np.count_nonzero(claimed == share))
-            if mine := self._shares[share][number - several : number]:
-                begin = time.perf_counter()
-                for chunk in mine:
-                    yield range(*chunk)
-                took_s = time.perf_counter() - begin
-                if took_s < _QUICK_S:
-                    several = min(2 * several, self._most)
-                elif took_s > 4 * _QUICK_S:
-                    several = max(1, several // 2)
+            number = int(np.count_nonzero(claimed == share)) - 1
+            if number < len(self._shares[share]):
+                yield range(*self._shares[share][number])
                 continue
             counts = np.bincount(claimed, minlength=len(self._shares))
             left = [len(chunks) - count for chunks, count in zip(self._shares, counts, strict=True)]

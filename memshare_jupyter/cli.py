@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
+from memshare_jupyter.core import ledger
 from memshare_jupyter.core.api import snapshot
 from memshare_jupyter.core.blocks import room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
@@ -23,6 +24,8 @@ from memshare_jupyter.core.quantities import age, count, in_units
 from memshare_jupyter.core.registry import PageInfo, Snapshot
 from memshare_jupyter.display import PageTable, details, fitted, run_line, runs_of
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
+
+_SHOWN_DIRECTORIES: Final = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,12 +80,17 @@ def _ls(chosen: argparse.Namespace) -> int:
     every = snapshot().pages
     pages = [page for page in every if chosen.namespace in (None, page.namespace)]
     if chosen.namespace and not pages:
-        hint = _near(chosen.namespace, {page.namespace for page in every})
-        raise PageNotFoundError(f"nothing is shared in namespace {chosen.namespace!r}{hint}")
+        near = _near(chosen.namespace, {page.namespace for page in every})
+        said = ledger.hint(
+            ledger.runtime_directory(),
+            lambda image: ledger.lists(image, lambda name: name.namespace == chosen.namespace),
+        )
+        found = f"nothing is shared in namespace {chosen.namespace!r}{near}"
+        raise PageNotFoundError(f"{found}. But {said}" if said else found)
     if chosen.json:
         print(_json(pages))
     elif not pages:
-        print("nothing is shared")
+        print(f"nothing is shared{_out_of_sight()}")
     else:
         print(PageTable(pages))
         if chosen.holders:
@@ -98,6 +106,19 @@ def _info(chosen: argparse.Namespace) -> int:
     pages = [every[name] for name in chosen.pages]
     print(_json(pages) if chosen.json else details(pages))
     return 0
+
+
+def _out_of_sight() -> str:
+    """Say which other directories processes of this user share through."""
+    directory = ledger.runtime_directory()
+    others = ledger.elsewhere(directory)
+    if not others:
+        return ""
+    shown = "; ".join(map(str, others[:_SHOWN_DIRECTORIES]))
+    return (
+        f" in {directory}. Something is by {shown}: set {ledger.RUNTIME_VARIABLE} to the same "
+        "directory for all"
+    )
 
 
 def _near(name: str, names: Iterable[str]) -> str:

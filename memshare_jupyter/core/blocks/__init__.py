@@ -5,7 +5,6 @@ from memshare_jupyter.core.blocks._block import (
     Address,
     Backend,
     Mode,
-    OwnBlock,
     Segment,
     anonymous,
     attach,
@@ -28,19 +27,17 @@ from memshare_jupyter.core.blocks._reach import VARIABLE as SOCKET_VARIABLE
 from memshare_jupyter.core.blocks._reach import Reach, line_path, remove_leftovers, socket_path
 from memshare_jupyter.core.blocks._reserve import require, reserved
 from memshare_jupyter.core.blocks._resident import share_bytes
-from memshare_jupyter.core.blocks._room import FULL, explain, machine, room
 from memshare_jupyter.core.blocks._room import directory as room_in
+from memshare_jupyter.core.blocks._room import explain, machine, room
 
 __all__ = [
     "DIRECTORY_VARIABLE",
-    "FULL",
     "SOCKET_VARIABLE",
     "Address",
     "Backend",
     "BlockBusy",
     "Mode",
     "Notice",
-    "OwnBlock",
     "Places",
     "Reach",
     "Segment",

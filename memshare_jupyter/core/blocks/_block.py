@@ -37,8 +37,6 @@ from memshare_jupyter.core.blocks._places import VARIABLE, page_directory
 Backend = Literal["memfd", "file"]
 Mode = Literal["r", "r+", "c"]
 """Of a mapping, as in `numpy.memmap`: read only, read and write, private copy on write."""
-OwnBlock: Final = (_memfd.MemfdBlock, _file.FileBlock)
-"""Every kind of block that this process may have open."""
 reclaim: Final = _file.reclaim
 
 

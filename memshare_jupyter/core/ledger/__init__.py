@@ -3,7 +3,7 @@
 from memshare_jupyter.core.ledger._host import host_identity
 from memshare_jupyter.core.ledger._ledger import Ledger, Session
 from memshare_jupyter.core.ledger._names import NameLocks
-from memshare_jupyter.core.ledger._reader import Reader, lists_name, sessions_in
+from memshare_jupyter.core.ledger._reader import Reader, lists, sessions_in
 from memshare_jupyter.core.ledger._runtime import (
     LOGIN_VARIABLE,
     elsewhere,
@@ -53,7 +53,7 @@ __all__ = [
     "hint",
     "host_identity",
     "is_of_login",
-    "lists_name",
+    "lists",
     "make_directory",
     "raise_if_unusable",
     "runtime_directory",

@@ -193,9 +193,10 @@ class Ledger:
 
     def relabel(self, label: str) -> None:
         """Change what lists call this process."""
-        self.mine.who = self.mine.who._replace(label=label)
+        who = self.mine.who._replace(label=label)
         if self._file is not None:
-            self._file.relabel(self.mine.who)
+            self._file.relabel(who)
+        self.mine.who = who  # last: what an interrupt broke off is not said to be done
 
     def sessions(self) -> Iterator[Session | Reader]:
         """Yield every living session, this process's first, up to date."""

@@ -247,13 +247,13 @@ def sessions_in(directory: Path, mine: Path | None) -> Iterator[tuple[int, Who |
                 opened.close()
 
 
-def lists_name(image: bytes, name: PageName) -> bool:
-    """Say whether a session file with these contents lists a page of that name."""
+def lists(image: bytes, wanted: Callable[[PageName], bool]) -> bool:
+    """Say whether a session file with these contents lists a page of a name that is wanted."""
     slots = range(HEADER_BYTES, len(image) - SLOT_BYTES + 1, SLOT_BYTES)
     whole = (image[at : at + SLOT_BYTES] for at in slots)
     for slot in whole:
         with contextlib.suppress(TornSlot):
-            if slot != EMPTY and is_whole(slot) and unpack(slot).name == name:
+            if slot != EMPTY and is_whole(slot) and wanted(unpack(slot).name):
                 return True
     return False
 

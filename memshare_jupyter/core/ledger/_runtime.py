@@ -82,8 +82,8 @@ def hint(mine: Path, sought: Sought) -> str:
     if not having:
         return ""
     return (
-        f"{'; '.join(map(str, having))} has it, and this process looks in {mine}: set {VARIABLE} "
-        f"(or {LOGIN_VARIABLE}) to the same directory for all"
+        f"it is listed by {'; '.join(map(str, having))}, and this process looks in {mine}: set "
+        f"{VARIABLE} (or {LOGIN_VARIABLE}) to the same directory for all"
     )
 
 

@@ -99,6 +99,10 @@ class Table:
         """Yield the entries of the pages that the session's process owns."""
         yield from self._read(index for index, slot in self.slots.items() if slot[4] == PAGE)
 
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries."""
+        yield from self._read(self.slots)
+
     def uuids(self) -> KeysView[bytes]:
         """Return the pages that there are entries of."""
         return self._by_uuid.keys()

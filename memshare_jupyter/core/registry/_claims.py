@@ -12,7 +12,7 @@ from memshare_jupyter.core.ledger import (
     Reader,
     Session,
     hint,
-    lists_name,
+    lists,
     runtime_directory,
 )
 from memshare_jupyter.core.names import PageName
@@ -103,10 +103,11 @@ def refuse_rivals(
     for name in names:
         owner = _owner(others, name) or (_owner([mine], name) if myself else None)
         if owner is not None:
-            who = "this process" if owner is mine else _who(owner)
+            whose = (
+                f"{_who(owner)} owns a page of that name; release it there, or choose another name"
+            )
             raise PageExistsError(
-                f"cannot {act} {name}: {who} owns a page of that name; "
-                "release it there, or choose another name",
+                f"cannot {act} {name}: {'this process owns it' if owner is mine else whose}",
                 name=str(name),
                 pid=owner.who.pid,
             )
@@ -158,19 +159,26 @@ def not_found(
     sessions: list[Session | Reader], name: PageName, *, released: bool = False
 ) -> PageNotFoundError:
     """Return the error for a name that leads nowhere; it says what there is."""
-    owned = {entry.name for session in sessions for entry in session.table.pages()}
-    here = sorted(n.variable for n in owned if n.namespace == name.namespace)
+    there = _names(sessions) - {name}
+    here = sorted(n.variable for n in there if n.namespace == name.namespace)
     if released:
         found = "its owner released it, and only views taken before remain"
     elif here:
         found = f"namespace {name.namespace!r} has: {listed(here)}"
-    elif owned:
-        others = listed(sorted({n.namespace for n in owned}))
+    elif there:
+        others = listed(sorted({n.namespace for n in there}))
         found = f"there is no namespace {name.namespace!r} either, but: {others}"
     else:
         found = "nothing is shared"
-    where = _elsewhere(lambda image: lists_name(image, name))
+    where = _elsewhere(lambda image: lists(image, name.__eq__))
     return PageNotFoundError(f"no page {name} ({found}); register it first{where}", name=str(name))
+
+
+def _names(sessions: list[Session | Reader]) -> set[PageName]:
+    """Return the names that lead somewhere: of pages that are owned, or whose owner has ended."""
+    living = {session.who.token for session in sessions}
+    entries = [entry for session in sessions for entry in session.table.entries()]
+    return {e.name for e in entries if e.kind == PAGE or e.owner_token not in living}
 
 
 def _elsewhere(sought: Callable[[bytes], bool]) -> str:

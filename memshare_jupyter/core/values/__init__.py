@@ -1,6 +1,5 @@
 """Values: a value <-> the bytes of a page. Imports errors and names, and nothing else of ours."""
 
-from memshare_jupyter.core.values._about import About
 from memshare_jupyter.core.values._about import unpack as unpack_about
 from memshare_jupyter.core.values._elements import Elements, build, whole
 from memshare_jupyter.core.values._gate import (
@@ -18,7 +17,6 @@ from memshare_jupyter.core.values._view import Source, View
 
 __all__ = [
     "ALIGNMENT",
-    "About",
     "Elements",
     "Layout",
     "Plan",

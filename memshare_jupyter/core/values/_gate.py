@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def as_plain(value: object) -> np.ndarray[Any, Any]:
     return array
 
 
-def is_masked_array(value: object) -> bool:
+def is_masked_array(value: object) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
     """Say whether a value is one of `numpy.ma`, which is not loaded for it.
 
     Whoever has such an array has loaded that. To name it in `numpy` would import it here and now,
@@ -117,7 +117,7 @@ def _what_is_missing(value: Any) -> str | None:
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(value, pandas.Series | pandas.Index | pandas.DataFrame):
         return None
-    columns = [value[name] for name in value] if value.ndim == 2 else [value]
+    columns = [column for _, column in value.items()] if value.ndim == 2 else [value]
     if any(not isinstance(c.dtype, np.dtype) and bool(c.isna().any()) for c in columns):
         return (
             "its missing values (pd.NA) would become objects; fill them or name a number for "

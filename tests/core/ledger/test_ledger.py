@@ -32,7 +32,8 @@ from memshare_jupyter.core.ledger._slot import (
 from memshare_jupyter.core.ledger._table import Table
 from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _process as process
-from memshare_jupyter.core.values import About, unpack_about
+from memshare_jupyter.core.values import unpack_about
+from memshare_jupyter.core.values._about import About
 
 text = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=32)
 entries = st.builds(

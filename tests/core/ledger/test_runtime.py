@@ -227,7 +227,7 @@ def test_only_those_are_named_that_have_what_is_not_here(base, elsewhere, sessio
     other.run("ms.register_variables('somewhere', {'other': [1]})")
     assert len(elsewhere()) == 2
     said = _runtime.hint(base / NAME, lambda image: b"somewhereelse_" in image)
-    assert said.startswith(f"process {one.pid} in {tmp_path}/a has it")
+    assert said.startswith(f"it is listed by process {one.pid} in {tmp_path}/a, and")
     assert str(other.pid) not in said
     assert f"this process looks in {base / NAME}" in said
     assert "MEMSHARE_RUNTIME_DIR (or XDG_RUNTIME_DIR)" in said
@@ -239,10 +239,14 @@ def test_a_page_that_is_not_found_is_told_to_be_elsewhere(child, session_in, tmp
     one = session_in(tmp_path / "a")
     one.run("ms.register_variables('somewhere', {'else_': np.arange(5)})")
     seeker = child()
-    with pytest.raises(PageNotFoundError, match=rf"process {one.pid} in {tmp_path}/a has it"):
+    with pytest.raises(
+        PageNotFoundError, match=rf"listed by process {one.pid} in {tmp_path}/a, and"
+    ):
         seeker.run("ms.retrieve_views('somewhere', 'else_')")
     sent = one.eval("pickle.dumps(ms.Namespace('somewhere')['else_'])")
-    with pytest.raises(PageNotFoundError, match=rf"process {one.pid} in {tmp_path}/a has it"):
+    with pytest.raises(
+        PageNotFoundError, match=rf"listed by process {one.pid} in {tmp_path}/a, and"
+    ):
         seeker.run(f"pickle.loads({sent!r})")
     one.exit()
 

@@ -410,6 +410,22 @@ def test_a_label_is_seen_by_others(page, child):
     assert len(label.encode()) <= 64
 
 
+def test_a_label_whose_writing_was_interrupted_is_written_the_next_time(page, monkeypatch):
+    from memshare_jupyter.core.ledger import _session
+
+    def interrupted(self, who):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_session.SessionFile, "relabel", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            process.registry().label("engine 3")
+    process.registry().label("engine 3")
+    head = process.registry().session_file.read_bytes()[: _session.HEADER_BYTES]
+    assert _session.Who.read(head).label == "engine 3"
+    process.registry().label("")
+
+
 # --- threads and interrupts --------------------------------------------------------------
 
 

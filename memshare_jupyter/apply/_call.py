@@ -24,6 +24,7 @@ from memshare_jupyter.core.values import references
 from memshare_jupyter.engines import (
     are_replaced,
     engines_of,
+    in_use,
     kept_for,
     number_of_processes,
     replacements,
@@ -83,6 +84,7 @@ def _begun(
     """Do all of a call that comes before the work; nothing of it is left if that fails."""
     most = number_of_processes("max_cores", max_cores)
     hands = number_of_processes("hands", hands)
+    cluster = in_use(cluster)
     with contextlib.ExitStack() as stack:
         try:
             with references() as pages:

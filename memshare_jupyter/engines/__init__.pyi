@@ -2,9 +2,10 @@ from ._choose import AnyCluster as AnyCluster
 from ._choose import Engine as Engine
 from ._choose import are_replaced as are_replaced
 from ._choose import engines_of as engines_of
-from ._choose import number_of_processes as number_of_processes
+from ._choose import in_use as in_use
 from ._choose import replacements as replacements
 from ._choose import started as started
+from ._choose import use as use
 from ._gc import memshare_gc as memshare_gc
 from ._lines import Lines as Lines
 from ._lines import kept_for as kept_for
@@ -15,3 +16,4 @@ from ._names import bind as bind
 from ._names import detach as detach
 from ._names import detach_on_engine as detach_on_engine
 from ._names import page_of as page_of
+from .local import number_of_processes as number_of_processes

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
-
-import numpy as np
 
 from memshare_jupyter.engines._alive import why_gone
 from memshare_jupyter.engines._dask import is_dask, workers_of
@@ -15,6 +11,7 @@ from memshare_jupyter.engines.local import (
     LocalCluster,
     cluster_for_call,
     default_engines,
+    number_of_processes,
     running_cluster,
 )
 from memshare_jupyter.errors import ClusterError
@@ -26,6 +23,8 @@ AnyCluster: TypeAlias = "Client | DirectView | Cluster | LocalCluster | None"
 """In words, for ipyparallel is not loaded before it is needed."""
 
 _OURS: Final = "_memshare_client"
+
+_in_use: AnyCluster = None
 
 
 class Engine(NamedTuple):
@@ -45,6 +44,17 @@ class Engine(NamedTuple):
         return running is not None and running.client is self.client
 
 
+def use(cluster: AnyCluster) -> None:
+    """Let calls of this process that name no cluster use this one; None for the local cluster."""
+    global _in_use  # noqa: PLW0603 -- a process, as a notebook, has one
+    _in_use = cluster
+
+
+def in_use(cluster: AnyCluster) -> AnyCluster:
+    """Return what a call uses that names this cluster, or with None none."""
+    return _in_use if cluster is None else cluster
+
+
 def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list[Engine]:
     """Return the engines that a call may use.
 
@@ -54,8 +64,8 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
         ipyparallel's, or ours; a dask Client; None means the local cluster, which is started if
         need be.
     max_cores : int, optional
-        Use at most so many engines; with no `cluster`, start so many. The default is all of
-        them, and with no `cluster` the cores less one, at least one.
+        Use at most so many engines. The default is all of them, and with no `cluster` as many as
+        `local_cluster` starts.
 
     Raises
     ------
@@ -126,22 +136,6 @@ def started(cluster: AnyCluster, max_cores: int | None = None, *, quiet: bool = 
     """
     max_cores = number_of_processes("max_cores", max_cores)
     return cluster_for_call(max_cores, quiet=quiet) if cluster is None else cluster
-
-
-def number_of_processes(what: str, given: int | None) -> int | None:
-    """Return what was given for an option as an int: numpy's are taken, too, and no truth values.
-
-    Raises
-    ------
-    ValueError
-        It is no whole number of at least 1.
-    """
-    if given is None:
-        return None
-    with contextlib.suppress(TypeError):
-        if not isinstance(given, bool | np.bool_) and (number := operator.index(given)) >= 1:
-            return number
-    raise ValueError(f"{what} must be a whole number of at least 1, not {given!r}")
 
 
 def _client_and_ids(cluster: Any) -> tuple[Client, list[int]]:

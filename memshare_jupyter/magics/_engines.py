@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from memshare_jupyter.core.quantities import count
-from memshare_jupyter.engines import Messages, engines_of, started
+from memshare_jupyter.engines import Messages, engines_of, started, use
 from memshare_jupyter.engines.local import default_engines, local_cluster, running_cluster
 from memshare_jupyter.magics._px import active_view, clients_in, is_open
 
@@ -42,6 +42,7 @@ class Engines:
     def start(self, n: int | None, *, quiet: bool) -> str:
         """Start a local cluster, or what it lacks, and use it from now on."""
         self._adopted, self._local = None, True
+        use(None)
         self._about_to_start()
         cluster = local_cluster(n, quiet=quiet)
         pointed = self._point_px_to(cluster.client)
@@ -52,6 +53,7 @@ class Engines:
         self._local = False
         if self._adopted is not None:
             name, self._adopted = self._adopted[0], None
+            use(None)
             return f"{name} is no longer used; its engines go on{self._give_px_back()}"
         running = running_cluster()
         if running is None:
@@ -62,14 +64,15 @@ class Engines:
         return f"stopped the local cluster of {count(n, 'engine')}{self._give_px_back()}"
 
     def end(self) -> None:
-        """End the local cluster, if a line of this extension has started it."""
+        """End the local cluster, if a line of this extension has started it; use no other."""
+        use(None)
         running = running_cluster()
         if self._started and running is not None:
             running.stop()
         self._give_px_back()
 
     def adopt(self, name: str) -> str:
-        """Use a cluster of the notebook from now on."""
+        """Use a cluster of the notebook from now on, for the functions' calls, too."""
         found = self._notebook.value(name)
         try:
             client: Any = engines_of(found)[0].client
@@ -79,6 +82,7 @@ class Engines:
                 "or a variable with an ipyparallel Client, DirectView or Cluster"
             ) from error
         self._adopted = name, found
+        use(found)
         pointed = self._point_px_to(client)
         return self.status() + pointed
 
@@ -201,12 +205,12 @@ class Engines:
             self._point_px_to(client)
         messages = Messages()
         for engine in chosen:
-            messages.send(engine, act, engine.number, *arguments)
+            messages.send(engine, _numbered, act, engine.number, *arguments)
         messages.wait_for_all()
-        wrong = sorted(filter(None, messages.answers))
+        wrong = {number: said for number, said in messages.answers if said}
         if wrong and (every or len(wrong) == len(messages.answers)):
-            raise UsageError("\n".join(wrong))
-        ids = [engine.number for engine in chosen if engine not in messages.died]
+            raise UsageError("\n".join(wrong[number] for number in sorted(wrong)))
+        ids = [number for number, said in sorted(messages.answers) if not said]
         note = " (%%px runs on another cluster)" if elsewhere else ""
         return f"{'engine' if len(ids) == 1 else 'engines'} {_numbers(ids)}{note}"
 
@@ -227,6 +231,11 @@ class Engines:
             return ""
         before.activate()
         return "; %%px runs where it ran before"
+
+
+def _numbered(act: Callable[..., str], number: int, *arguments: Any) -> tuple[int, str]:
+    """Call a function on an engine; return the engine's number, too."""
+    return number, act(number, *arguments)
 
 
 def chosen_ids(targets: str, ids: Sequence[int]) -> list[int]:

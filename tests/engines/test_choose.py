@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.engines.local import _cluster
 
 X = np.arange(6.0).reshape(2, 3)
 
@@ -46,7 +47,14 @@ def test_max_cores_is_a_whole_number_of_any_kind(local, number):
         ms.memapply(X, 1, len, cluster=local, max_cores=number)
 
 
-def test_an_engine_more_for_one_call_is_not_used_by_the_next(local):
+def test_no_more_engines_are_started_for_a_call_than_there_are_cores(local, monkeypatch):
+    monkeypatch.setattr(_cluster, "usable_cores", lambda: 2)
+    ms.memapply(np.zeros((400, 1)), 1, pid_of_engine, max_cores=100)
+    assert local.n == 2
+
+
+def test_an_engine_more_for_one_call_is_not_used_by_the_next(local, monkeypatch):
+    monkeypatch.setattr(_cluster, "usable_cores", lambda: 3)
     many = np.zeros((400, 1))
     ms.memapply(many, 1, pid_of_engine, max_cores=3)
     assert local.n == 3

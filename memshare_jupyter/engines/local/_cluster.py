@@ -13,7 +13,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from memshare_jupyter.core.quantities import count
-from memshare_jupyter.engines.local._cores import default_engines
+from memshare_jupyter.engines.local._cores import (
+    default_engines,
+    number_of_processes,
+    usable_cores,
+)
 from memshare_jupyter.engines.local._link import TetherLink
 from memshare_jupyter.engines.local._starting import starting
 from memshare_jupyter.errors import ClusterError
@@ -60,7 +64,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     Raises
     ------
     ValueError
-        If `n` is less than 1.
+        If `n` is no whole number of at least 1.
     ClusterError
         If the cluster, or an engine that was missing, did not start; the end of the log is
         in the message. Nothing of what failed is left running. Also on any system but Linux.
@@ -82,9 +86,7 @@ def local_cluster(n: int | None = None, *, quiet: bool = False) -> LocalCluster:
     >>> cluster.view(1).apply_sync(abs, -3)
     [3]
     """
-    if n is not None and n < 1:
-        message = f"a cluster needs at least one engine, not {n}"
-        raise ValueError(message)
+    n = number_of_processes("n", n)
     cluster = _running(n, quiet=quiet)
     cluster.usual = max(cluster.usual, n or cluster.n)
     return cluster
@@ -96,13 +98,15 @@ def cluster_for_call(max_cores: int | None, *, quiet: bool = False) -> LocalClus
     Parameters
     ----------
     max_cores : int, optional
-        So many; by default as many as `local_cluster` was asked for, if it was.
+        At most so many: no more than there are cores, or `local_cluster` was asked for. By default
+        as many as that was asked for, if it was.
     quiet : bool, default False
         As there.
     """
     current = running_cluster()
     usual = current.usual if current is not None else 0
-    return _running(max_cores or usual or default_engines(), quiet=quiet)
+    most = max_cores and min(max_cores, max(usual, usable_cores()))
+    return _running(most or usual or default_engines(), quiet=quiet)
 
 
 def _running(n: int | None, *, quiet: bool) -> LocalCluster:

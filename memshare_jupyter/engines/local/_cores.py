@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from memshare_jupyter.core import blocks
 
@@ -21,13 +24,33 @@ _ENGINE_BYTES: Final = 100_000_000
 """What an engine takes with numpy and scipy loaded, and some of its own."""
 
 
+def number_of_processes(what: str, given: int | None) -> int | None:
+    """Return what was given for an option as an int: numpy's are taken, too, and no truth values.
+
+    Raises
+    ------
+    ValueError
+        It is no whole number of at least 1.
+    """
+    if given is None:
+        return None
+    with contextlib.suppress(TypeError):
+        if not isinstance(given, bool | np.bool_) and (number := operator.index(given)) >= 1:
+            return number
+    raise ValueError(f"{what} must be a whole number of at least 1, not {given!r}")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use; a control group's quota counts as so many."""
+    return min([_affinity(), *map(math.ceil, _quotas())])
+
+
 def default_engines() -> int:
     """Return how many engines a local cluster gets: cores less one, but two of two.
 
-    One engine cannot beat a loop. A control group's quota counts as so many cores, and there is
-    memory for every engine; at least one.
+    One engine cannot beat a loop. There is memory for every engine; at least one.
     """
-    cores = min([_affinity(), *map(math.ceil, _quotas())])
+    cores = usable_cores()
     engines = cores - 1 if cores > 2 else cores
     return max(1, min(engines, blocks.room().free_bytes // _ENGINE_BYTES))
 

@@ -86,8 +86,9 @@ def test_a_view_of_more_engines_than_there_are_is_an_error(shared):
 
 
 def test_less_than_one_engine_is_an_error():
-    with pytest.raises(ValueError, match="at least one engine, not 0"):
-        local_cluster(0)
+    for number in (0, True, 2.5):
+        with pytest.raises(ValueError, match=f"whole number of at least 1, not {number}"):
+            local_cluster(number)
 
 
 def test_there_is_one_process_per_engine_and_two_more(shared):

@@ -29,15 +29,9 @@ def show(said: list[Said]) -> None:
     ]
     for stream, place, line in lines[:_MOST_LINES]:
         print(place + line, file=getattr(sys, stream))
-    more = len(lines) - _MOST_LINES
-    left_out = sum(one.left_out for one in said)
-    parts = [
-        number_of(n, noun) + " more"
-        for n, noun in ((more, "line"), (left_out, "character"))
-        if n > 0
-    ]
-    if parts:
-        print(f"[engines] ... {' and '.join(parts)}")  # noqa: T201
+    more = max(0, len(lines) - _MOST_LINES) + sum(one.left_out for one in said)
+    if more:
+        print(f"[engines] ... {number_of(more, 'line')} more")  # noqa: T201
 
 
 def display(said: Iterable[Said]) -> None:

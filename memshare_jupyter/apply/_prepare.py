@@ -174,7 +174,12 @@ def _bind(fun: Callable[..., Any], given: tuple[str, ...]) -> None:
         signature.bind(None, **dict.fromkeys(given))
     except TypeError as error:
         gives = f"with {', '.join(given)} from vars" if given else "with no vars"
-        if "'rng'" in str(error) and "rng" not in given:
+        if "'rng'" in str(error) and "rng" in given:
+            raise TypeError(
+                f"{name_of(fun)}{signature} takes no argument rng, by which seed= gives it its "
+                "random generator: add it, or leave seed away"
+            ) from None
+        if "'rng'" in str(error):
             error = TypeError(f"{error}; seed= gives it the generator rng")
         raise TypeError(
             f"{name_of(fun)}{signature} cannot be applied {gives}: {error}; its first argument is "

@@ -39,6 +39,12 @@ class Ended(NamedTuple):
     stream: Stream
 
 
+def _say(error: BaseException, what: str) -> None:
+    """Let an error that says that something was stopped be one line in a notebook."""
+    line = f"{type(error).__name__}: {what}"
+    error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+
+
 def current_runs() -> list[Run]:
     """Return the calls of this process that go on at this moment, the oldest first."""
     with _lock:
@@ -208,7 +214,13 @@ class Run(Future[Any]):
             timeout = None if timeout is None else timeout - patience_s
             if not self.done():
                 self._ipython_display_()
-        return super().result(timeout)
+        try:
+            return super().result(timeout)
+        except KeyboardInterrupt as interrupt:
+            if not self.done():
+                goes_on = f"{self.title} goes on; cancel() of its run stops it"
+                _say(interrupt, f"stopped waiting: {goes_on}")
+            raise
 
     def set_result(self, result: Any) -> None:
         """Say that it is over."""
@@ -221,11 +233,7 @@ class Run(Future[Any]):
         self.ended = time.time()
         if isinstance(exception, _STOPPED):
             engines = "the engines are idle" if self.idle else "an engine goes on with its item"
-            line = (
-                f"{type(exception).__name__}: stopped {self.title} after {self.progress:,}; "
-                f"{engines}"
-            )
-            exception._render_traceback_ = lambda: [line]  # type: ignore[union-attr]
+            _say(exception, f"stopped {self.title} after {self.progress:,}; {engines}")
         super().set_exception(exception)
         self._remember(self.ended)
 

@@ -40,6 +40,7 @@ class Numbered:
 
     def __init__(self, fun: Any, entropy: Any) -> None:
         self._fun, self._entropy = fun, entropy
+        self.__name__ = "permutation"  # for the user, who sees how far it is
 
     def __call__(self, number: NDArray[np.intp], X: NDArray[Any]) -> Any:
         seed = np.random.SeedSequence(self._entropy, spawn_key=(int(number[0]),))

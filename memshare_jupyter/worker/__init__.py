@@ -7,7 +7,7 @@ which sends them here (`run`) and shares with them the `Task` and the layout of 
 from memshare_jupyter.worker import _layout as layout
 from memshare_jupyter.worker import _payload as payload
 from memshare_jupyter.worker._arena import Arena
-from memshare_jupyter.worker._carrying import Pickled, are_simple, carried, pickled
+from memshare_jupyter.worker._carrying import are_simple, carried, pickled
 from memshare_jupyter.worker._failures import Failure, killed, name_of, unreadable
 from memshare_jupyter.worker._frames import Columns, columns_of
 from memshare_jupyter.worker._items import matrix_of
@@ -30,7 +30,6 @@ __all__ = [
     "Columns",
     "End",
     "Failure",
-    "Pickled",
     "Place",
     "Said",
     "Seeds",

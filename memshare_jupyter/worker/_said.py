@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 from memshare_jupyter.worker._displays import Displays, Shown, displaying
 
 MOST_CHARACTERS: Final = 20_000
-"""So much of one worker is kept, and the rest counted."""
+"""So much of one worker is kept, and the lines of the rest are counted."""
 _MOST_WARNINGS: Final = 200
 _LAST_CHARACTERS: Final = 2_000
 _STREAMS: Final = ("stdout", "stderr")
@@ -31,7 +31,7 @@ class Said:
     texts : list of (item, stream, text)
         What was written to ``"stdout"`` or ``"stderr"``; logging goes to the second.
     left_out : int
-        How many characters more there were.
+        How many lines more there were.
     warned : dict of (category, text, file, line) to list
         How many items warned so, and the first of them. The category is pickled.
     shown : list of (item, data, metadata)
@@ -61,6 +61,7 @@ class Listener:
         self.said = Said()
         self._item = item
         self._room = MOST_CHARACTERS
+        self._within = False  # a line that was begun
         self._last: tuple[int, str] = (-1, "")
         self.displays = Displays(self.said.shown, self.item)
 
@@ -73,9 +74,13 @@ class Listener:
         item, texts = self.item(), self.said.texts
         before = self._last[1] if self._last[0] == item else ""
         self._last = item, (before + text)[-_LAST_CHARACTERS:]
-        kept = text[: self._room]
+        kept, rest = text[: self._room], text[self._room :]
         self._room -= len(kept)
-        self.said.left_out += len(text) - len(kept)
+        if kept:
+            self._within = not kept.endswith("\n")
+        ends = rest.count("\n")
+        self.said.left_out += ends - (self._within and ends > 0)
+        self._within = self._within and not ends
         if kept and texts and texts[-1][:2] == (item, stream):
             texts[-1] = item, stream, texts[-1][2] + kept
         elif kept:

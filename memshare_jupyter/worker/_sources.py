@@ -110,13 +110,13 @@ def pickled_by(
     edited in the life of this process goes by value: engines import a module once, and would go on
     with what it was then. Unless that cannot be pickled.
     """
-    shared: dict[int, Any] = {}
+    shared: dict[int, tuple[Any, Any]] = {}  # the arrays, too: else others could get their ids
 
     def once(array: np.ndarray[Any, Any]) -> Any:
         assert share is not None  # noqa: S101 -- only then is it passed on
         if id(array) not in shared:
-            shared[id(array)] = share(array)
-        return shared[id(array)]
+            shared[id(array)] = array, share(array)
+        return shared[id(array)][1]
 
     options["share"] = None if share is None else once
     with _pickling:

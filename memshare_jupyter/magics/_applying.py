@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace as Arguments
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from memshare_jupyter.apply import memapply, memlapply
+from memshare_jupyter.apply import FORMS, memapply, memlapply
 from memshare_jupyter.core.names import parse
 from memshare_jupyter.errors import InvalidNameError
 from memshare_jupyter.magics import _cells as cells
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from memshare_jupyter.magics._engines import Engines
     from memshare_jupyter.magics._notebook import Notebook
-
-_FORMS: Final = ("list", "array", "series", "frame")
 
 
 class Applying:
@@ -87,7 +85,7 @@ class Applying:
 
 def _form(text: str) -> str:
     """Check what is to become of the results."""
-    if text not in _FORMS:
+    if text not in FORMS:
         try:
             parse(text)
         except InvalidNameError as error:

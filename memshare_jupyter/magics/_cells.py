@@ -87,8 +87,8 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     """Make a function of a cell's source.
 
     The cell either defines exactly one function, or consists of statements over `parameters` of
-    which the last is an expression, the result. It sees the notebook's variables, and leaves
-    none behind.
+    which the last is an expression, the result; one that ends with a lambda defines that. It sees
+    the notebook's variables, and leaves none behind.
 
     Raises
     ------
@@ -105,14 +105,19 @@ def function(shell: InteractiveShell, cell: str, parameters: Sequence[str]) -> C
     with _syntax_errors():
         body = ast.parse(source).body
     _refuse_magics(body, cell)
-    defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    defined: list[ast.expr] = [
+        ast.Name(node.name, ast.Load()) for node in body if isinstance(node, ast.FunctionDef)
+    ]
+    match body:
+        case [*before, ast.Expr(value=ast.Lambda() as made_here)] if not defined:
+            body, defined = before, [made_here]
     module = ast.parse(f"def {_FUNCTION_NAME}({', '.join(parameters)}): pass")
     maker = module.body[0]
     assert isinstance(maker, ast.FunctionDef)  # noqa: S101 -- we have just written it
     if len(defined) == 1:
         # Inside a function, so that what else the cell defines goes with it as a closure.
         maker.args.args.clear()
-        maker.body = [*body, ast.parse(f"return {defined[0]}").body[0]]
+        maker.body = [*body, ast.Return(defined[0])]
     elif not defined and body and isinstance(body[-1], ast.Expr):
         maker.body = [*body[:-1], ast.copy_location(ast.Return(body[-1].value), body[-1])]
     else:

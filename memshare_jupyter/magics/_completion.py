@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from memshare_jupyter.apply import live_pages
+from memshare_jupyter.apply import FORMS, live_pages
 from memshare_jupyter.core.api import page_list, snapshot
 from memshare_jupyter.core.views import view_list
 from memshare_jupyter.engines.local import LocalCluster
@@ -87,7 +87,7 @@ class Completer:
             "targets": lambda: ["all"],
             "cluster": self._clusters,
             "action": lambda: ["start", "status", "stop", *self._clusters()],
-            "out": lambda: ["list", "array"],
+            "out": lambda: [*FORMS],
             "dtype": lambda: ["float32", "float64", "int32", "int64"],
             "o": self._data,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
 
 from memshare_jupyter.magics._lines import parser_of
@@ -146,7 +147,9 @@ def commands() -> dict[str, MagicArgumentParser]:
         metavar="start|status|stop|NAME",
         help="or a variable of the notebook with an ipyparallel Client, DirectView or Cluster",
     )
-    p.add_argument("n", nargs="?", type=int, metavar="N", help="start at least so many engines")
+    p.add_argument(
+        "n", nargs="?", type=_several, metavar="N", help="start at least so many engines"
+    )
     _quiet(p)
     return made
 
@@ -243,10 +246,12 @@ def apply_parser(magic: str) -> MagicArgumentParser:
     parser.add_argument(
         *("--cluster",), metavar="NAME", help="a Client, DirectView or Cluster of the notebook"
     )
-    parser.add_argument("--max-cores", type=int, metavar="N", help="use at most so many engines")
+    parser.add_argument(
+        "--max-cores", type=_several, metavar="N", help="use at most so many engines"
+    )
     parser.add_argument(
         *("--hands",),
-        type=int,
+        type=_several,
         metavar="N",
         help="have one engine of each host start so many processes there, and these do the work",
     )
@@ -290,6 +295,13 @@ def _pages(parser: MagicArgumentParser) -> None:
 
 def _engines(parser: MagicArgumentParser, help_text: str) -> None:
     parser.add_argument("--engines", nargs="?", const="all", metavar="IDS", help=help_text)
+
+
+def _several(text: str) -> int:
+    """Read a number of things of which there is at least one."""
+    if (number := int(text)) < 1:
+        raise ArgumentTypeError(f"must be a whole number of at least 1, not {number}")
+    return number
 
 
 def _quiet(parser: MagicArgumentParser) -> None:

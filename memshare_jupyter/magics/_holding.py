@@ -23,6 +23,7 @@ _MOST_OBJECTS: Final = 20_000
 _PATIENCE_S: Final = 1.0
 """More is not looked at: a sentence is not worth it."""
 _LEAVES: Final = (str, bytes, int, float, complex, bool, type(None), type, ModuleType, FrameType)
+_LAST_RESULTS: Final = ("_", "__", "___")
 _MACHINERY: Final = frozenset(
     {
         *("IPython", "ipykernel", "ipyparallel", "ipywidgets", "traitlets", "comm", "anywidget"),
@@ -59,6 +60,9 @@ def holders_of(
     if isinstance(results, dict):
         numbers = [number for number, value in results.items() if search.finds(value)]
         found += [f"Out[{number}] (%reset -f out)" for number in numbers]
+    kept = [(variables.get(n), getattr(sys.displayhook, n, None)) for n in _LAST_RESULTS]
+    if search.finds(kept):
+        found.append(f"{', '.join(_LAST_RESULTS)} (until there are three further results)")
     error = getattr(sys, "last_value", None)
     if isinstance(error, BaseException) and search.finds(error):
         found.append("the traceback of the last error (until there is another one)")

@@ -52,8 +52,11 @@ def parse(parser: MagicArgumentParser, words: Sequence[str]) -> argparse.Namespa
     arguments, unknown = parser.parse_known_args(list(words))
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
+        hint = near(unknown[0], known)
+        if "--fn" in known and not unknown[0].startswith("-"):
+            hint = f"; the function is named by --fn {unknown[0]}"
         raise UsageError(
-            f"{parser.prog} does not know {unknown[0]!r}{near(unknown[0], known)}; "
+            f"{parser.prog} does not know {unknown[0]!r}{hint}; "
             f"{parser.prog} --help tells what there is"
         )
     return arguments

@@ -152,7 +152,7 @@ class MemshareMagics(Magics):
 
     def _apply(self, magic: str, line: str, cell: str | None) -> Any:
         words = split(line)
-        if "lambda" in words and "--fn" in words:
+        if "--fn" in words and any(re.match(r"lambda\b", word) for word in words):
             raise UsageError(
                 "--fn takes the name of a function; an expression goes into a cell: "
                 f"%%{magic} {words[0]}, and below it the expression over {grammar.ITEM[magic]}"
@@ -160,7 +160,8 @@ class MemshareMagics(Magics):
         arguments = _parsed(grammar.apply_parser(magic), words)
         if arguments is None:
             return None
-        arguments.max_cores = arguments.max_cores or self.max_cores
+        if arguments.max_cores is None:
+            arguments.max_cores = self.max_cores
         after = (
             self.progress_after if arguments.progress_after is None else arguments.progress_after
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
 
@@ -21,6 +21,8 @@ from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+_MOST_NAMES: Final = 8
 
 
 class Notebook:
@@ -78,7 +80,10 @@ class Notebook:
 
     def page(self, text: str) -> PageName:
         """Read the name of a page."""
-        return self._lookup.page(text)
+        try:
+            return self._lookup.page(text)
+        except InvalidNameError as error:
+            raise UsageError(f"{error}{_meant(text)}") from None
 
     def pages(self, texts: Iterable[str]) -> list[PageName]:
         """Read the names of pages, each once."""
@@ -116,6 +121,8 @@ class Notebook:
 
     def _page_of_var(self, name: str) -> PageName | None:
         """Return the page that a word of ``--vars`` names in full; None for any other word."""
+        if "," in name:
+            raise UsageError(f"names stand with blanks between them: {name.replace(',', ' ')}")
         if "." not in name or name.partition(".")[0] in self.variables:
             return None
         return self._lookup.page(name)
@@ -135,9 +142,24 @@ def usage_errors() -> Iterator[None]:
     except PageNotFoundError as error:
         found, _, remedy = str(error).rpartition("; ")
         hint = _near_page(parse(error.facts["name"])) if "name" in error.facts else ""
+        if "{" in found or "$" in found:
+            hint = (
+                "; {name} and $name mean nothing in this line: in a loop, call the function, as in "
+                "memapply(f'rna.{name}', 'cols', fun)"
+            )
         raise UsageError(found + (hint or f"; {remedy}")) from error
     except MemshareError as error:
         raise UsageError(str(error)) from error
+
+
+def _meant(text: str) -> str:
+    """Return what to write instead of a text that is no page, if that can be told."""
+    pages = live_pages()
+    there = [page.variable for page in pages if page.namespace == text]
+    if there:
+        return f"; {text} is a namespace: it has {', '.join(there[:_MOST_NAMES])}"
+    alike = [str(page) for page in pages if page.variable == text]
+    return f"; did you mean {' or '.join(alike[:_MOST_NAMES])}?" if alike else ""
 
 
 def _near_page(page: PageName) -> str:

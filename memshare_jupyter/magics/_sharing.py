@@ -91,7 +91,16 @@ class Sharing:
     def _register(self, arguments: Arguments) -> Table:
         """Register variables of the notebook."""
         if not arguments.names:
-            raise UsageError("name the variables to register, or use %%memshare register")
+            space = arguments.namespace
+            meant = (
+                f"; {space} stands for the namespace here"
+                if space in self._notebook.names()
+                else ""
+            )
+            raise UsageError(
+                f"name the variables to register, as in %memshare register {space} X, or use "
+                f"%%memshare register {space}{meant}"
+            )
         return self._registered(arguments, self._named(arguments.names), {})
 
     def register_cell(self, arguments: Arguments, cell: str) -> Table:

@@ -51,6 +51,47 @@ def test_the_margin_may_be_a_number_as_in_python_and_r(rna, number, name):
 def test_an_expression_after_fn_is_told_where_it_goes(rna):
     with pytest.raises(UsageError, match=r"--fn takes the name.*%%memapply rna\.X, and below it"):
         rna("%memapply rna.X --fn lambda g, y: g @ y")
+    with pytest.raises(UsageError, match=r"--fn takes the name.*%%memapply rna\.X, and below it"):
+        rna("%memapply rna.X --fn 'lambda g: g.sum()'")
+
+
+def test_a_cell_that_is_a_lambda_is_that_function(rna):
+    assert rna("%%memapply rna.X\nlambda gene: float(gene[0])") == [0.0, 1.0, 2.0, 3.0]
+    assert (
+        rna("%%memapply rna.X --vars y\ntwo = 2\nlambda g, y: float(two * y[0])")
+        == [float(2 * rna("y[0]"))] * 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("%memapply rna.X spread", r"the function is named by --fn spread"),
+        ("%memapply rna.X --fn np.sum --vars a,b", r"with blanks between them: a b"),
+        ("%memapply rna.{name} --fn np.sum", r"mean nothing in this line: in a loop, call the"),
+        (
+            "%memapply rna.X --fn np.sum --max-cores 0",
+            r"max-cores: must be a whole number of at least 1, not 0",
+        ),
+        ("%memapply rna.X --fn np.sum --seed 1", r"takes no argument rng, by which seed="),
+        ("%memshare attach rna", r"rna is a namespace: it has X, y"),
+        ("%memshare info X1", r"'X1' is not a page; write namespace"),
+        ("%memshare register y", r"%memshare register y X.*; y stands for the namespace here"),
+    ],
+)
+def test_what_people_type_first_is_told_in_one_line_how_it_is_typed(rna, line, said):
+    if "--seed" in line:
+        rna("def total(column): return column.sum()")
+        line = line.replace("np.sum", "total")
+    with pytest.raises(UsageError, match=said):
+        rna(line)
+
+
+def test_a_variable_that_is_a_page_somewhere_is_not_guessed_but_named(rna):
+    rna("ms = __import__('memshare_jupyter')\nms.register_variables('lab', {'only': [1, 2]})")
+    with pytest.raises(UsageError, match=r"did you mean lab\.only\?"):
+        rna("%memshare attach only")
+    rna("ms.release_variables('lab', 'only')")
 
 
 def test_memapply_takes_the_notebooks_arrays_as_well(rna):
@@ -243,7 +284,7 @@ def test_views_go_into_the_engines_for_px_and_out_again(rna, capsys):
     rna("%memshare detach rna.X --engines 1")
     assert ms.retrieve_metadata("rna", "X")["X"].views == 1
     # An engine that has none is no error as long as another has one.
-    assert "detached rna.X on engines 0, 1" in repr(rna("%memshare detach rna.X --engines"))
+    assert "detached rna.X on engine 0" in repr(rna("%memshare detach rna.X --engines"))
     rna("%memshare detach rna.y --engines")
     assert ms.retrieve_metadata("rna", "X")["X"].views == 0
     rna("%%px\nprint('X' in globals())")
@@ -266,8 +307,12 @@ def test_a_cluster_of_the_notebook_can_be_adopted_and_let_go(rna, engines):
     rna("%memapply rna.X --fn np.sum -o res --noblock")
     assert rna("res").engines == (1,)
     assert rna("res").result(60) == [12.0, 15.0, 18.0, 21.0]
+    # The functions use it, too, and README's cells are such.
+    function = "memshare_jupyter.memapply('rna.X', 'cols', np.sum, block=False)"
+    assert rna(f"run = {function}\nrun.result(60)\nrun.engines") == (1,)
     assert "half is no longer used" in repr(rna("%memshare cluster stop"))
     assert "the magics use the local cluster: 2 engines (0, 1)" in repr(rna("%memshare cluster"))
+    assert rna(f"run = {function}\nrun.result(60)\nrun.engines") == (0, 1)
     assert engines.running
 
 

@@ -57,7 +57,8 @@ def memapply(
         page `X`, else the name of `fun`, and ``"unnamed"`` for a lambda.
     cluster : Client, DirectView, Cluster, LocalCluster or None
         ipyparallel's, with engines on this host or on several, or what `local_cluster` returned.
-        With None a local cluster is started, kept for later calls, and ended with this process.
+        With None it is what ``%memshare cluster NAME`` chose, else a local cluster, which is
+        started, kept for later calls, and ended with this process.
         Each host gets what the call needs once, and keeps it until it is released. A Client of
         dask.distributed does as well: each of its workers is an engine.
     vars : mapping of str to value, or sequence of str
@@ -65,7 +66,7 @@ def memapply(
         are registered in `namespace` already.
     max_cores : int, optional
         Use at most so many engines in this call; by default all. A local cluster has one less than
-        this process may use cores, but two where there are two.
+        this process may use cores, but two where there are two; `local_cluster` starts more.
     out : str or ndarray, default: "list"
         ``"list"``: return a list. ``"array"``: the results are numbers, or arrays of one shape;
         return them as one array, which the engines wrote. ``"series"``, ``"frame"``: a Series of

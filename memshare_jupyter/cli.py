@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import json
 import os
 import select
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from memshare_jupyter.core.blocks import room, share_bytes
 from memshare_jupyter.core.doctor import examine, render
 from memshare_jupyter.core.quantities import age, count, in_units
 from memshare_jupyter.core.registry import PageInfo, Snapshot
-from memshare_jupyter.display import PageTable, details, fitted, run_line, runs_of
+from memshare_jupyter.display import PageTable, details, fitted, near, run_line, runs_of
 from memshare_jupyter.errors import MemshareError, PageNotFoundError
 
 _SHOWN_DIRECTORIES: Final = 3
@@ -80,12 +79,12 @@ def _ls(chosen: argparse.Namespace) -> int:
     every = snapshot().pages
     pages = [page for page in every if chosen.namespace in (None, page.namespace)]
     if chosen.namespace and not pages:
-        near = _near(chosen.namespace, {page.namespace for page in every})
+        alike = near(chosen.namespace, {page.namespace for page in every})
         said = ledger.hint(
             ledger.runtime_directory(),
             lambda image: ledger.lists(image, lambda name: name.namespace == chosen.namespace),
         )
-        found = f"nothing is shared in namespace {chosen.namespace!r}{near}"
+        found = f"nothing is shared in namespace {chosen.namespace!r}{alike}"
         raise PageNotFoundError(f"{found}. But {said}" if said else found)
     if chosen.json:
         print(_json(pages))
@@ -102,7 +101,7 @@ def _info(chosen: argparse.Namespace) -> int:
     every = {page.name: page for page in snapshot().pages}
     for name in chosen.pages:
         if name not in every:
-            raise PageNotFoundError(f"there is no page {name}{_near(name, every)}")
+            raise PageNotFoundError(f"there is no page {name}{near(name, every)}")
     pages = [every[name] for name in chosen.pages]
     print(_json(pages) if chosen.json else details(pages))
     return 0
@@ -119,11 +118,6 @@ def _out_of_sight() -> str:
         f" in {directory}. Something is by {shown}: set {ledger.RUNTIME_VARIABLE} to the same "
         "directory for all"
     )
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    alike = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def _gc(chosen: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from memshare_jupyter.apply._collect import Results
-from memshare_jupyter.apply._frames import clear_our_frames
 from memshare_jupyter.apply._heard import display, outputs, show, warn_again
 from memshare_jupyter.apply._interrupts import close, uninterrupted
 from memshare_jupyter.apply._prepare import Prepared, prepare
@@ -30,6 +29,7 @@ from memshare_jupyter.engines import (
     replacements,
 )
 from memshare_jupyter.engines.hosts import by_host
+from memshare_jupyter.errors.frames import clear_our_frames
 from memshare_jupyter.worker import unreadable
 
 if TYPE_CHECKING:

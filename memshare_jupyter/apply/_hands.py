@@ -7,7 +7,6 @@ of which the caller's cluster knows nothing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import pickle
 import threading
@@ -61,7 +60,7 @@ def work(task: bytes, pickled_place: bytes, pages: Iterable[Reference]) -> Answe
         except blocks.SegmentGone:  # the lead ended before this one began
             views.clear()
             return answer, None
-        if not _is_abandoned(block.fd):
+        if blocks.is_locked(block.fd):
             views.clear()
             return answer, None
         keep = threading.Timer(_KEEP_S, views.clear)
@@ -135,13 +134,3 @@ def _collect_if_more_than(views: int) -> None:
     """Let go of what refers to itself and to the call's pages: see `worker.run_in`."""
     if registry().used_views > views:
         gc.collect()
-
-
-def _is_abandoned(fd: int) -> bool:
-    """Say whether the lead has let go of its queue, of which it has a lock as long as it lives."""
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-    except OSError:
-        return False
-    fcntl.lockf(fd, fcntl.LOCK_UN, 1)
-    return True

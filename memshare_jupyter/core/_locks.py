@@ -76,9 +76,9 @@ def try_ofd_lock(fd: int, kind: int) -> bool:
     return True
 
 
-def is_locked(fd: int) -> bool:
-    """Say whether another process holds a lock on byte 0 of an open file."""
-    return _query(fd, 0)[0] != fcntl.F_UNLCK
+def is_locked(fd: int, byte: int = 0) -> bool:
+    """Say whether another process holds a lock on a byte of an open file."""
+    return _query(fd, byte)[0] != fcntl.F_UNLCK
 
 
 def holder(fd: int, byte: int) -> int:

@@ -3,6 +3,7 @@
 It imports the errors and the core. The command line, the magics and the panel show what it makes.
 """
 
+from memshare_jupyter.display._near import near
 from memshare_jupyter.display._tables import (
     PageTable,
     Table,
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "details",
     "fitted",
+    "near",
     "registered",
     "run_line",
     "runs_of",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # it does, for each OS
+
+from memshare_jupyter.display import near
 
 _QUOTES: Final = ("'", '"')
 
@@ -60,19 +61,6 @@ def parse(parser: MagicArgumentParser, words: Sequence[str]) -> argparse.Namespa
             f"{parser.prog} --help tells what there is"
         )
     return arguments
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """Return ``; did you mean ...?`` if there is a name like this one.
-
-    >>> near("expresion", ["expression", "labels"]), near("z", ["expression"])
-    ('; did you mean expression?', '')
-    """
-    names = list(dict.fromkeys(names))
-    alike = [n for n in names if n.casefold() == name.casefold()]
-    # Every short name is like some other one.
-    alike = alike or difflib.get_close_matches(name, [n for n in names if len(n) > 2], n=1)
-    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def parser_of(prog: str, summary: str, examples: str, more: str = "") -> MagicArgumentParser:

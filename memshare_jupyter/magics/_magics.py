@@ -15,12 +15,13 @@ from traitlets import Float, Integer, Unicode
 
 from memshare_jupyter.core.names import check_namespace
 from memshare_jupyter.core.registry import registry, what_this_is
+from memshare_jupyter.display import near
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics import _grammar as grammar
 from memshare_jupyter.magics._applying import Applying
 from memshare_jupyter.magics._completion import Completer
 from memshare_jupyter.magics._engines import Engines
-from memshare_jupyter.magics._lines import HelpAsked, near, parse, split
+from memshare_jupyter.magics._lines import HelpAsked, parse, split
 from memshare_jupyter.magics._notebook import Notebook, usage_errors
 from memshare_jupyter.magics._readonly import advice
 from memshare_jupyter.magics._sharing import Sharing

@@ -11,13 +11,13 @@ from IPython.core.error import UsageError
 
 from memshare_jupyter.apply import NotebookNames, live_pages
 from memshare_jupyter.core.names import PageName, parse
+from memshare_jupyter.display import near
 from memshare_jupyter.errors import (
     InvalidNameError,
     MemApplyError,
     MemshareError,
     PageNotFoundError,
 )
-from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -23,7 +23,7 @@ from memshare_jupyter.core.namespace import Namespace
 from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.views import view_list
-from memshare_jupyter.display import PageTable, Table, details, registered
+from memshare_jupyter.display import PageTable, Table, details, near, registered
 from memshare_jupyter.engines import (
     attach,
     attach_on_engine,
@@ -36,7 +36,6 @@ from memshare_jupyter.engines import (
 from memshare_jupyter.magics import _cells as cells
 from memshare_jupyter.magics._holding import holders_of
 from memshare_jupyter.magics._hosts import hosts_table, paths_text
-from memshare_jupyter.magics._lines import near
 
 if TYPE_CHECKING:
     from memshare_jupyter.core.registry import PageInfo

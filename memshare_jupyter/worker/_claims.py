@@ -9,12 +9,12 @@ of which most is left.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 
 import numpy as np
 
+from memshare_jupyter.core import blocks
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._layout import (
     CLAIM,
@@ -99,13 +99,8 @@ class Claims:
 
     def stop_if_abandoned(self) -> None:
         """Have all workers stop at once if the caller is dead, or waits no longer."""
-        try:
-            # The caller's lock is exclusive; shared ones of other workers do not count.
-            fcntl.lockf(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-        except OSError:
-            return
-        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1)
-        self.stop[0] = STOP_NOW
+        if not blocks.is_locked(self._fd):
+            self.stop[0] = STOP_NOW
 
     def close(self) -> None:
         """Say that this worker is no longer in the call."""

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from memshare_jupyter.core import blocks
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._layout import CLAIM, RANGE, Address
@@ -27,12 +28,7 @@ _LONGEST_PAUSE_S: Final = 0.01
 
 def is_alive(fd: int, worker: int) -> bool:
     """Say whether a worker, of another process, has its lock on the queue."""
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + worker)
-    except OSError:
-        return True
-    fcntl.lockf(fd, fcntl.LOCK_UN, 1, 1 + worker)
-    return False
+    return blocks.is_locked(fd, 1 + worker)
 
 
 def posts_in(fd: int) -> list[range]:

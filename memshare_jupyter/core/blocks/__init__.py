@@ -1,5 +1,6 @@
 """Blocks: memory, and how another process reaches it. Imports errors and nothing else of ours."""
 
+from memshare_jupyter.core._locks import is_locked
 from memshare_jupyter.core.blocks._ability import why_no_memfds
 from memshare_jupyter.core.blocks._block import (
     Address,
@@ -54,6 +55,7 @@ __all__ = [
     "fill",
     "hide",
     "huge_pages",
+    "is_locked",
     "line_path",
     "machine",
     "map_block",

@@ -26,9 +26,9 @@ from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._opening import Opening, Wanted, Way, open_page, refuse_stopped
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._reference import PageReference
-from memshare_jupyter.core.registry._tracebacks import let_go
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
 from memshare_jupyter.errors import PageNotFoundError, UnsupportedValueError
+from memshare_jupyter.errors.frames import clear_our_frames
 
 _MODES: Final = get_args(blocks.Mode)
 
@@ -96,7 +96,7 @@ class Viewer:
             if hold:
                 self._undo(taken)
             taken.clear()
-            let_go(error)
+            clear_our_frames(error)
             raise
 
     def _build(self, taken: list[Taken], *, whole: bool) -> dict[str, Any]:

@@ -37,9 +37,9 @@ from memshare_jupyter.core.registry._handles import Handles
 from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._request import Request, plan_of
 from memshare_jupyter.core.registry._snapshot import Snapshot
-from memshare_jupyter.core.registry._tracebacks import let_go
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later, pauses, wait_for
 from memshare_jupyter.core.values import Plan, View
+from memshare_jupyter.errors.frames import clear_our_frames
 
 
 class Owner:
@@ -190,7 +190,7 @@ class Owner:
             except BaseException as error:
                 for request in requests:
                     request.lent = None
-                let_go(error)
+                clear_our_frames(error)
                 raise
         except OSError as error:
             _descriptors.raise_if_run_out(error)

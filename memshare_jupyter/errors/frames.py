@@ -12,7 +12,7 @@ _PACKAGE: Final = str(Path(__file__).parents[1]) + "/"
 def clear_our_frames(error: BaseException) -> None:
     """Drop what our own functions hold, in an error and in those it came of.
 
-    A notebook keeps the last traceback, and by the frames in it the views of the call. The frames
+    A notebook keeps the last traceback, and by the frames in it the views of a call. The frames
     of others, such as a generator of the user's, keep their variables for the debugger.
     """
     seen: set[int] = set()

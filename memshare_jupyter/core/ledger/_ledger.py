@@ -251,7 +251,7 @@ class Ledger:
         """Return the names of the session files; sweep hidden ones."""
         asked_ns = time.time_ns()  # first: this thread may stand still at any point from here on
         try:
-            changed_ns = os.stat(self.directory).st_mtime_ns
+            changed_ns = os.stat(self.directory).st_ctime_ns  # also when it was opened to others
         except OSError:
             changed_ns = 0
         if changed_ns and changed_ns == self._listed_ns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -266,3 +267,21 @@ def test_memory_of_a_process_that_never_lists_does_not_grow(child):
 def ended():
     yield
     process.registry().gc()
+
+
+def test_a_directory_that_is_opened_to_others_is_refused_at_the_next_look(child):
+    owner = child("ms.register_variables('n', {'x': np.arange(3)})")
+    assert [page.name for page in ms.snapshot().pages] == ["n.x"]
+    time.sleep(0.1)  # the clock of files is coarse, and a look remembers what stands still
+    assert [page.name for page in ms.snapshot().pages] == ["n.x"]
+    directory = process.registry().directory
+    directory.chmod(0o777)
+    try:
+        for _ in range(2):
+            with pytest.raises(ms.RegistryCorruptError, match="has mode 777, so other users can"):
+                ms.snapshot()
+    finally:
+        directory.chmod(0o700)
+    assert ms.retrieve_views("n", "x")["x"][2] == 2
+    ms.release_views("n", "x")
+    owner.run("ms.release_variables('n', 'x')")

@@ -20,8 +20,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import memshare_jupyter
+
+# How long something takes decides no test.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 PACKAGE_ROOT = Path(memshare_jupyter.__file__).parents[1]
 PATIENCE_S = 30.0  # for what should come at once: a loaded machine is no failure

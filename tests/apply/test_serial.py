@@ -102,14 +102,14 @@ CASES = {
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=120, suppress_health_check=RELAXED)
 @given(**CASES)
 def test_a_call_gives_what_a_serial_loop_gives(view, X, margin, name, out, batch):
     check(view, X, margin, name, out, batch)
 
 
 @pytest.mark.slow
-@settings(max_examples=1880, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=1880, suppress_health_check=RELAXED)
 @given(**CASES | {"name": st.sampled_from(list(FUNCTIONS))})
 def test_a_call_gives_what_a_serial_loop_gives_in_many_cases(view, X, margin, name, out, batch):
     check(view, X, margin, name, out, batch)

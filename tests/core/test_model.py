@@ -310,13 +310,13 @@ def run(machine, examples):
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("pages_as", ["memfd", "file on tmpfs"], indirect=True)
 @pytest.mark.parametrize(
     "examples",

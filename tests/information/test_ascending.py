@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memshare_jupyter.information import _ascending
@@ -37,7 +37,6 @@ def test_places_are_those_of_a_binary_search(draw, n):
     same_as_searchsorted(values, np.nextafter(values, -np.inf)[1:])
 
 
-@settings(deadline=None)
 @given(
     values=st.sets(st.floats(-1e6, 1e6), min_size=2, max_size=60),
     away=st.floats(0, 1e6),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memshare_jupyter.information._density import bisected, on_grid, pareto_density, pareto_radius
@@ -59,7 +59,6 @@ def test_bisection_ends_above_the_quantile_within_its_tolerance():
     assert bisected(7.0, 7.0, 1.0) == 7.0
 
 
-@settings(deadline=None)
 @given(
     factor=st.floats(1e-12, 1e12),
     shift=st.floats(-100, 100),

@@ -76,7 +76,7 @@ def test_class_may_come_first():
     assert mutualinfo(y, x, x_discrete=True) == mutualinfo(x, y, y_discrete=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     factor=st.floats(1e-12, 1e12),
     shift=st.floats(-1e3, 1e3),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memshare_jupyter.information._pair_distances import PairDistances
@@ -13,7 +13,6 @@ def all_distances(ordered):
     return np.sort(ordered[j] - ordered[i])
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(
         st.one_of(

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import memshare_jupyter as ms
@@ -511,7 +511,7 @@ def test_a_planted_file_is_read_as_a_session(runtime_directory):
 
 
 @given(st.one_of(st.binary(max_size=1200), st.integers(0, 1535).map(lambda n: image()[:n])))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_file_of_anything_is_no_session_and_no_crash(content):
     process.registry()
     with planted(content, directories.runtime_directory()) as path:
@@ -528,7 +528,7 @@ def test_a_file_of_anything_is_no_session_and_no_crash(content):
 @example([(HEADER_BYTES + 4, b"\x07")])  # a kind there is not
 @example([(HEADER_BYTES + 6, b"\xff\xff")])  # lengths of names that reach over the end
 @example([(HEADER_BYTES + 70, b"\xff\xff")])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @pytest.mark.slow
 def test_a_damaged_session_with_right_checksums_is_no_crash(damage):
     content = bytearray(image())

@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -115,7 +115,7 @@ def raw(array):
 
 
 @given(arrays())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_plain_array_comes_back_with_its_values_dtype_and_layout(array):
     got = share(array)
     same(got, array)
@@ -164,7 +164,7 @@ def test_a_memmap_is_an_array_like_any_other(tmp_path):
 
 
 @given(st.lists(arrays(), max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lists_of_any_plain_arrays_come_back(arrays):
     elements = share(arrays)
     assert len(elements) == len(arrays)
@@ -446,13 +446,13 @@ def built_or_refused(descriptor):
 @example(b'{"kind":"list","length":4,"table":-16}')
 @example(b'{"kind":"list","length":"a","table":null}')
 @example(b"[" * 100_000)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_descriptor_however_strange_reaches_outside_its_page(descriptor):
     built_or_refused(descriptor)
 
 
 @given(st.sampled_from(WHOLE), st.data())
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600)
 def test_no_damage_to_a_descriptor_reaches_outside_its_page(descriptor, data):
     damaged = bytearray(descriptor)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -467,7 +467,7 @@ def test_no_damage_to_a_descriptor_reaches_outside_its_page(descriptor, data):
 
 
 @given(st.sampled_from(WHOLE), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_wrong_entry_in_a_descriptor_reaches_outside_its_page(descriptor, data):
     form = json.loads(descriptor)
     key = data.draw(st.sampled_from(sorted(form)))

@@ -393,6 +393,13 @@ def test_the_stored_table_names_its_time_and_escapes_names(rna):
     assert "rna.X" in bundle["text/plain"]
 
 
+def test_tables_of_text_and_html_have_v2_before_v13():
+    ms.register_variables("n", {f"v{i}": 1.0 for i in (13, 2, 1)})
+    for text in twin(ms.snapshot().pages, None, "c").values():
+        assert text.index("n.v1") < text.index("n.v2") < text.index("n.v13")
+    ms.memshare_gc("n")
+
+
 def test_the_stored_table_of_very_many_pages_is_cut(rna):
     pages = [rna["X"]] * 1000
     bundle = twin(pages, "rna", "c")

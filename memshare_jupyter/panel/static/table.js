@@ -68,10 +68,6 @@ const COLUMNS = [
   { key: "actions", title: "Actions", from: NARROW_PX },
 ];
 
-// Numbers in names are numbers to the order: v9 before v13.
-const inOrder = (key) =>
-  typeof key === "string" ? key.replace(/\d+/g, (digits) => digits.padStart(12, "0")) : key;
-
 class Table {
   constructor(store, questions) {
     this.store = store;
@@ -198,7 +194,6 @@ class Table {
     const key = column.by ?? column.of;
     const sign = this.sort.down ? -1 : 1;
     const now = this.store.now();
-    const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
     const groups = new Map();
     for (const page of this.pages) {
       if (this.filter && !page.text.includes(this.filter)) continue;

@@ -41,6 +41,16 @@ function spans(numbers) {
   return found.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
 }
 
+const DIGITS = 20;
+
+/** Return what to order by: numbers in names are numbers, v9 before v13, as core/names.py has it. */
+const inOrder = (key) =>
+  typeof key === "string"
+    ? key.replace(/[0-9]+/g, (digits) => digits.padStart(DIGITS, "0"))
+    : key;
+
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
 function pageName({ namespace, variable }) {
   return variable.includes(".") ? `${namespace}.\`${variable}\`` : `${namespace}.${variable}`;
 }

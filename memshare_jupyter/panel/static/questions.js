@@ -80,7 +80,7 @@ class Questions {
         "div",
         { class: "ms-buttons" },
         h("button", { class: "ms-button", autofocus: true, onclick: close }, "Keep"),
-        h("button", { class: "ms-button ms-primary", onclick: confirmed }, verb),
+        h("button", { class: "ms-button ms-confirm", onclick: confirmed }, verb),
       ),
     );
     this.element.showModal();

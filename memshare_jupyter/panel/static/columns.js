@@ -130,7 +130,8 @@ class Columns {
       this.seen.add(page);
       this.widen("holders", this.chips(chipsOf(page)));
       this.widen("first", this.chips(chipsOf(page, 1)));
-      this.widen("name", 21 + this.text(page.namespace, "ms-namespace"));
+      const count = this.text("\u00a099 pages");
+      this.widen("name", CARET_PX + 2 + this.text(page.namespace, "ms-namespace") + count);
       for (const column of COLUMNS) {
         if (!column.of || column.most) continue;
         const text = column.of(page);

@@ -19,7 +19,8 @@ NOTE: Final = (
 WIDE: Final = f"{TABLE};width:100%;table-layout:auto"
 """A table that takes the page's width, and no more: what is long goes on in the next line."""
 WRAPPED: Final = "text-align:{};padding:.25em .5em .25em 0;background:none;vertical-align:top"
-ANYWHERE: Final = f"{WRAPPED};overflow-wrap:anywhere;white-space:normal;min-width:6em"
+ANYWHERE: Final = f"{WRAPPED};overflow-wrap:anywhere;white-space:normal;min-width:{{}}"
+"""A cell whose words break, but not before the column is as narrow as that."""
 
 
 def side(heading: str) -> str:

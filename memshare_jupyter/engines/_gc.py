@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memshare_jupyter.core.names import check_namespace, parse
+from memshare_jupyter.core.names import check_namespace, in_order, parse
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines._choose import engines_of
 from memshare_jupyter.engines._messages import Messages
@@ -64,7 +64,8 @@ def _let_go(namespace: str | None, *, dry_run: bool) -> list[str]:
     if namespace is not None:
         check_namespace(namespace)
     pages = {parse(name) for name in (*registry().pages(), *registry().views())}
-    return sorted(str(page) for page in pages if namespace in (None, page.namespace))
+    meant = [str(page) for page in pages if namespace in (None, page.namespace)]
+    return sorted(meant, key=in_order)
 
 
 def _let_go_on_engine(namespace: str | None, dry_run: bool, engine: int) -> tuple[str, list[str]]:

@@ -18,7 +18,7 @@ from memshare_jupyter.core.api import (
     retrieve_metadata,
     snapshot,
 )
-from memshare_jupyter.core.names import PageName, check_namespace
+from memshare_jupyter.core.names import PageName, check_namespace, in_order
 from memshare_jupyter.core.namespace import Namespace
 from memshare_jupyter.core.quantities import count, in_units
 from memshare_jupyter.core.registry import registry
@@ -259,7 +259,7 @@ class Sharing:
         if not pages:
             return ""
         gc.collect()  # errors of before lie in cycles, and their tracebacks hold what they saw
-        left = sorted({*pages} & {*view_list()})
+        left = sorted({*pages} & {*view_list()}, key=in_order)
         if not left:
             return f"detached {', '.join(pages)}"
         places, names = registry().mapped(left), self._notebook.names()

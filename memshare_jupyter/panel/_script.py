@@ -1,4 +1,4 @@
-"""The panel's script: eleven files, which together are one ES module.
+"""The panel's script: twelve files, which together are one ES module.
 
 It has no address in a page, so that it could not import a part of itself: the parts share one
 scope instead, and `make lint` looks at what they make together.
@@ -12,7 +12,7 @@ from typing import Final
 STATIC: Final = Path(__file__).parent / "static"
 PARTS: Final = (
     *("words", "elements", "store", "summary", "stream"),
-    *("runs", "hosts", "questions", "rows", "table", "panel"),
+    *("runs", "hosts", "questions", "rows", "columns", "table", "panel"),
 )
 
 

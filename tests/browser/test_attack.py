@@ -58,7 +58,7 @@ def test_releasing_all_releases_the_pages_that_the_question_showed(book):
     book.has_pages("q.d", "q.e")
     book.panel().locator("tr.ms-group button").click()
     book.execute(2, "ms.register_variables('q', {f'new{i}': np.ones(10) for i in range(5)})")
-    book.panel().locator("dialog .ms-primary").click()
+    book.panel().locator("dialog .ms-confirm").click()
     book.has_pages(*(f"q.new{i}" for i in range(5)))
     book.says("let go of q.d, q.e (160 B); kept")
     assert shared() == [f"q.new{i}" for i in range(5)]
@@ -314,6 +314,12 @@ def test_a_question_to_a_kernel_that_is_gone_is_withdrawn_and_that_is_said(lab, 
     book.is_("stale")
     book.panel().locator("dialog[open]").wait_for(state="detached")
     book.says("release w.a: not done, the kernel is gone")
+    # What others view goes on, but nobody can say here whether somebody does.
+    assert "unless other processes view them" in book.panel().locator(".ms-notice").inner_text()
+    for name in ("Release w.a", "Copy attach snippet of w.a", "Release all of w"):
+        button = book.panel().get_by_role("button", name=name, exact=True)
+        assert button.is_disabled()
+        assert button.get_attribute("title") == "The kernel that this panel is of has ended"
 
 
 def test_while_paused_a_page_that_has_gone_says_so_when_it_is_asked_for(book):
@@ -333,7 +339,7 @@ def test_letting_go_of_three_hundred_pages_is_one_line(book):
     book.panel().locator("tr.ms-group", has_text="300").wait_for()
     before = book.panel().locator(".ms-foot").bounding_box()["height"]
     book.panel().locator("tr.ms-group button").click()
-    book.panel().locator("dialog .ms-primary").click()
+    book.panel().locator("dialog .ms-confirm").click()
     book.says("let go")
     assert len(book.panel().locator(".ms-message").inner_text()) < 200
     assert book.panel().locator(".ms-foot").bounding_box()["height"] < before + 40

@@ -118,22 +118,43 @@ def test_axe_finds_nothing_in_an_empty_a_stale_and_a_paused_panel(lab, opened):
     assert violations(book) == []
 
 
-@pytest.mark.parametrize("width", [480, 600, 700, 780, 968, 1000, 1300, 1440, 1700])
+@pytest.mark.parametrize("width", [230, 320, 480, 600, 700, 780, 968, 1000, 1300, 1440, 1700])
 def test_nothing_that_is_shown_is_cut_off_at_any_width(shown, width):
     with narrowed(shown, width):
         # All but long names.
         cut = shown.panel().evaluate(
             """(panel) => ['.ms-chips', '.ms-summary', '.ms-figures', '.ms-figures dd', '.ms-sort',
-                           '.ms-page td:not([data-column=holders])', '.ms-group td']
+                           '.ms-page td:not([data-column=holders])', '.ms-group td', '.ms-head']
                 .flatMap((kind) => [...panel.querySelectorAll(kind)])
                 .filter((element) => element.scrollWidth > element.clientWidth)
                 .map((element) => element.innerText)"""
         )
         assert cut == []
+        if width >= 480:
+            heads = shown.panel().locator("tr.ms-group th")
+            assert heads.evaluate_all("(all) => all.every((e) => e.scrollWidth <= e.clientWidth)")
         box = shown.panel().bounding_box()
         assert abs(box["width"] - width) <= 1
         scroller = shown.panel().locator(".ms-scroller")
         assert scroller.evaluate("(scroller) => scroller.scrollWidth <= scroller.clientWidth")
+
+
+def test_chips_for_which_there_is_no_room_are_counted(shown):
+    chips = shown.page.locator("tr[data-page='rna.X'] .ms-chip")
+    with narrowed(shown, 1400):
+        assert [text.strip() for text in chips.all_inner_texts()][1:] == ["engines 0-1"]
+    with narrowed(shown, 440):
+        assert chips.all_inner_texts()[1:] == ["+1"]
+        assert "engines" in chips.nth(1).get_attribute("title")
+
+
+def test_all_buttons_of_the_table_end_at_one_line(shown):
+    with narrowed(shown, 1100):
+        rights = shown.panel().evaluate(
+            """(panel) => ['tr.ms-group button', 'tr.ms-page .ms-icon path', '.ms-head button']
+                .map((kind) => panel.querySelector(kind).getBoundingClientRect().right)"""
+        )
+        assert max(rights) - min(rights) <= 1.5
 
 
 @contextlib.contextmanager

@@ -264,6 +264,90 @@ def test_the_attach_snippet_attaches(book):
     assert "21.0" in book.execute(2, f"{snippet}\nprint(float(X.sum()))")
 
 
+def test_a_page_that_cannot_be_attached_any_more_offers_no_snippet(book):
+    book.execute(
+        2,
+        "ms.register_variables('rna', {'X': np.arange(7.0), 'y': 1.0})\n"
+        "X = ms.retrieve_views('rna', 'X'); ms.release_variables('rna', 'X')",
+    )
+    book.page.locator("tr[data-page='rna.X'] .ms-draining").wait_for()
+    book.press("X")
+    for button in (
+        book.panel().get_by_role("button", name="Copy attach snippet of rna.X", exact=True),
+        book.panel().get_by_role("button", name="Copy attach snippet", exact=True),
+    ):
+        assert button.is_disabled()
+        assert "cannot be attached" in button.get_attribute("title")
+    assert book.panel().get_by_role("button", name="Copy attach snippet of rna.y").is_enabled()
+    book.execute(2, "del X")
+
+
+def test_what_the_foot_says_goes_after_some_seconds_and_is_said_again(book):
+    book.execute(2, "ms.register_variables('rna', {'X': np.arange(7.0)})")
+    book.has_pages("rna.X")
+    message = book.panel().locator(".ms-message")
+    book.page.evaluate(
+        """() => { window.announced = 0;
+            const told = (all) => { announced += all.some((one) => one.addedNodes.length); };
+            new MutationObserver(told).observe(
+                document.querySelector('.ms-message'), { childList: true }); }"""
+    )
+    for times in (1, 2):
+        book.press("Copy attach snippet of rna.X")
+        book.page.wait_for_function("(times) => announced === times", arg=times)
+        assert message.inner_text().startswith("copied: ")
+    book.page.wait_for_function("() => !document.querySelector('.ms-message').textContent")
+    assert message.get_attribute("role") == "status"
+
+
+def test_with_a_filter_the_panel_says_how_much_is_found(book):
+    book.execute(2, "ms.register_variables('rna', {'X': np.zeros(125), 'y': 1.0})\n"
+                    "ms.register_variables('other', {'X': np.zeros(250)})")  # fmt: skip
+    book.has_pages("other.X", "rna.X", "rna.y")
+    found = book.panel().locator(".ms-found")
+    assert not found.is_visible()
+    search = book.panel().get_by_role("searchbox")
+    search.fill(".x")
+    book.has_pages("other.X", "rna.X")
+    assert found.inner_text() == "2 of 3 pages, 3.0 kB"
+    groups = book.panel().locator("tr.ms-group th")
+    assert [text.strip() for text in groups.all_inner_texts()] == [
+        "other 1 page",
+        "rna 1 of 2 pages",
+    ]
+    search.fill("")
+    book.has_pages("other.X", "rna.X", "rna.y")
+    assert not found.is_visible()
+
+
+def test_a_question_is_in_order_and_looks_as_if_enter_kept(book):
+    book.execute(2, "ms.register_variables('q', {f'v{i}': np.ones(1) for i in (13, 2, 1)})")
+    book.has_pages("q.v1", "q.v2", "q.v13")
+    book.panel().locator("tr.ms-group button").click()
+    dialog = book.panel().locator("dialog")
+    lines = dialog.locator("li").all_inner_texts()
+    assert [line.split(",")[0] for line in lines] == ["v1", "v2", "v13"]
+    style = (
+        "(button) => [getComputedStyle(button).outlineStyle, getComputedStyle(button).fontWeight]"
+    )
+    keep, release = (dialog.get_by_role("button", name=name) for name in ("Keep", "Release all"))
+    assert keep.evaluate("(button) => document.activeElement === button")
+    assert (keep.evaluate(style), release.evaluate(style)) == (["solid", "400"], ["none", "400"])
+    book.page.keyboard.press("Tab")
+    assert (keep.evaluate(style)[0], release.evaluate(style)[0]) == ("none", "solid")
+    keep.click()
+
+
+def test_the_foot_and_an_opened_row_explain_host_and_share(book):
+    book.execute(2, "ms.register_variables('rna', {'X': np.zeros(125)})")
+    book.has_pages("rna.X")
+    assert book.panel().locator(".ms-host").inner_text().startswith("host ")
+    book.press("X")
+    share = book.page.locator(".ms-holders td", has_text="0 B")
+    share.wait_for()
+    assert "mapped in" in share.get_attribute("title")
+
+
 def test_a_paused_panel_keeps_what_it_shows_until_it_resumes(book):
     book.execute(2, "ms.register_variables('rna', {'X': np.arange(7.0)})")
     book.has_pages("rna.X")

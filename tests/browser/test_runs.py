@@ -26,6 +26,13 @@ def test_a_run_in_the_background_shows_how_far_it_is_and_how_it_ended(book):
     row.get_by_text("60 / 60 items").wait_for()
     row.get_by_text("done in").wait_for()
     assert row.get_by_role("button").count() == 0
+    colours = "(fill) => { const of = getComputedStyle(fill); return of.backgroundImage; }"
+    assert row.locator(".ms-fill").evaluate(colours) == "none"
+    book.execute(2, "run = ms.memapply(np.zeros((2, 900)), 'cols', slow, cluster=cluster, "
+                    "block=False)\nrun.cancel()")  # fmt: skip
+    cancelled = book.panel().locator(".ms-run[data-state=cancelled] .ms-fill")
+    cancelled.wait_for(state="attached")
+    assert "repeating-linear-gradient" in cancelled.evaluate(colours)
     book.execute(2, "cluster.stop()")
 
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memshare_jupyter.core.names import NAME_BYTES, PageName, check_namespace, page_name, parse
+from memshare_jupyter.core.names import (
+    NAME_BYTES,
+    PageName,
+    check_namespace,
+    in_order,
+    page_name,
+    parse,
+)
 from memshare_jupyter.errors import InvalidNameError, MemshareError
 
 FAULTS = {
@@ -108,3 +115,10 @@ def test_parsing_any_text_gives_a_page_or_the_one_error(text):
 )
 def test_with_a_namespace_a_variable_of_it_is_enough(text, name):
     assert str(parse(text, "study")) == name
+
+
+def test_in_order_numbers_in_names_are_numbers_however_long():
+    names = ["v13", "v2", "a_10_b", "a_9_b", "a_9", f"v{10**14}", f"v{9 * 10**12}", "v"]
+    assert sorted(names, key=in_order) == [
+        *("a_9", "a_9_b", "a_10_b", "v", "v2", "v13", f"v{9 * 10**12}", f"v{10**14}")
+    ]

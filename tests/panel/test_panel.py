@@ -393,6 +393,20 @@ def test_the_stored_table_names_its_time_and_escapes_names(rna):
     assert "rna.X" in bundle["text/plain"]
 
 
+def test_tables_of_text_and_html_have_v2_before_v13():
+    ms.register_variables("n", {f"v{i}": 1.0 for i in (13, 2, 1)})
+    for text in twin(ms.snapshot().pages, None, "c").values():
+        assert text.index("n.v1") < text.index("n.v2") < text.index("n.v13")
+    ms.memshare_gc("n")
+
+
+def test_lines_of_the_stored_table_end_between_words_and_names_are_copied_whole(rna):
+    ms.register_variables("rna", {"matrix_of_<b>.v2": 1.0})
+    html = twin(ms.snapshot().pages, None, "c")["text/html"]
+    assert ">matrix_<wbr>of_&lt;b&gt;.<wbr>v2</td>" in html
+    assert 'title="rna.`matrix_of_&lt;b&gt;.v2`"' in html
+
+
 def test_the_stored_table_of_very_many_pages_is_cut(rna):
     pages = [rna["X"]] * 1000
     bundle = twin(pages, "rna", "c")

@@ -223,7 +223,7 @@ class Viewer:
         for name in names:
             if not found[name]:
                 used = [h for h in self._handles.views.values() if h.page.in_use]
-                have = sorted(str(handle.entry.name) for handle in used)
+                have = [str(handle.entry.name) for handle in used]
                 raise PageNotFoundError(
                     f"this process has no view of {name} (it has: {claims.listed(have)}); "
                     "attach it first",

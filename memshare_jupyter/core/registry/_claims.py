@@ -15,7 +15,7 @@ from memshare_jupyter.core.ledger import (
     lists,
     runtime_directory,
 )
-from memshare_jupyter.core.names import PageName
+from memshare_jupyter.core.names import PageName, in_order
 from memshare_jupyter.errors import (
     NotOwnerError,
     PageExistsError,
@@ -160,13 +160,13 @@ def not_found(
 ) -> PageNotFoundError:
     """Return the error for a name that leads nowhere; it says what there is."""
     there = _names(sessions) - {name}
-    here = sorted(n.variable for n in there if n.namespace == name.namespace)
+    here = [n.variable for n in there if n.namespace == name.namespace]
     if released:
         found = "its owner released it, and only views taken before remain"
     elif here:
         found = f"namespace {name.namespace!r} has: {listed(here)}"
     elif there:
-        others = listed(sorted({n.namespace for n in there}))
+        others = listed({n.namespace for n in there})
         found = f"there is no namespace {name.namespace!r} either, but: {others}"
     else:
         found = "nothing is shared"
@@ -186,8 +186,9 @@ def _elsewhere(sought: Callable[[bytes], bool]) -> str:
     return f". But {said}" if said else ""
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Return the first names, separated by commas, and how many more there are."""
+    names = sorted(names, key=in_order)
     if not names:
         return "none"
     more = len(names) - _SHOWN_NAMES

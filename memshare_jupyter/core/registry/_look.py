@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Container, Iterable
 from typing import Final, get_args
 
@@ -18,6 +17,7 @@ from memshare_jupyter.core.ledger import (
     handle_in,
     unpack,
 )
+from memshare_jupyter.core.names import in_order
 from memshare_jupyter.core.registry._snapshot import Holder, PageInfo, Role, Snapshot, State
 from memshare_jupyter.core.values import unpack_about
 
@@ -187,4 +187,6 @@ def _by_age(holder: Holder) -> tuple[int, float]:
     return _ROLES.index(holder.role), holder.since
 
 
-_by_name = operator.itemgetter(*map(PageInfo._fields.index, ("namespace", "variable", "created")))
+def _by_name(page: PageInfo) -> tuple[str, str, str, str, float]:
+    namespace, variable = page.namespace, page.variable
+    return in_order(namespace), namespace, in_order(variable), variable, page.created

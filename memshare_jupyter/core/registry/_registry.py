@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memshare_jupyter.core import _proc, blocks
-from memshare_jupyter.core.names import check_namespace, page_name
+from memshare_jupyter.core.names import check_namespace, in_order, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._adopt import Adopter
@@ -76,13 +76,13 @@ class Registry:
     def pages(self) -> list[str]:
         """Return the pages this process owns, as ``namespace.variable``."""
         refilled = {h.entry.name for h, _ in self._handles.refilling.values()}
-        return sorted(map(str, self._handles.pages.keys() | refilled))
+        return sorted(map(str, self._handles.pages.keys() | refilled), key=in_order)
 
     @in_turn
     def views(self) -> list[str]:
         """Return the pages this process has views of, as ``namespace.variable``."""
         used = [h for h in self._handles.views.values() if h.page.in_use]
-        return sorted({str(handle.entry.name) for handle in used})
+        return sorted({str(handle.entry.name) for handle in used}, key=in_order)
 
     @property
     def used_views(self) -> int:
@@ -263,7 +263,8 @@ class Registry:
         ended = {*names, *(handle.entry.name for handle in views)}
         # All views: arrays on a page that was owned go on as one.
         left = [h for h in handles.views.values() if h.page.in_use and h.page.uuid in uuids]
-        return sorted(map(str, ended)), sorted({str(handle.entry.name) for handle in left})
+        going_on = {str(handle.entry.name) for handle in left}
+        return sorted(map(str, ended), key=in_order), sorted(going_on, key=in_order)
 
     def before_fork(self) -> None:
         """Let no thread of ours run while this process forks; its pages are the child's, too."""

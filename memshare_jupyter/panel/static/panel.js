@@ -1,5 +1,8 @@
 // The page of the live panel: a view for each output that shows it, drawn at most once a frame.
 
+const RELEASED =
+  "Its pages are released unless other processes view them: those go on, as orphaned.";
+
 class View {
   constructor(store, el) {
     this.store = store;
@@ -29,6 +32,7 @@ class View {
     this.title = h("span", { class: "ms-title" }, "Shared memory");
     this.badge = h("span", { class: "ms-badge", role: "status" });
     const space = h("span", { class: "ms-space" });
+    const { found } = this.table;
     const find = h("input", {
       type: "search",
       class: "ms-filter",
@@ -49,7 +53,13 @@ class View {
     this.notice = h("div", { class: "ms-notice", hidden: true });
     this.empty = h("div", { class: "ms-empty", hidden: true });
     this.message = h("span", { class: "ms-message", role: "status" });
-    this.host = h("span", { class: "ms-host" });
+    this.hostName = h("span", { class: "ms-host-name" });
+    this.host = h(
+      "span",
+      { class: "ms-host", title: "The machine that the kernel runs on", hidden: true },
+      "host ",
+      this.hostName,
+    );
     this.hide = h("style");
     // One model's module does not know the others, so the page counts.
     globalThis.memsharePanels = (globalThis.memsharePanels ?? 0) + 1;
@@ -64,7 +74,7 @@ class View {
         "data-lm-suppress-shortcuts": "true",
       },
       this.hide,
-      h("div", { class: "ms-head" }, this.title, this.badge, space, find, this.pause),
+      h("div", { class: "ms-head" }, this.title, this.badge, space, found, find, this.pause),
       this.summary.element,
       this.notice,
       this.runs.element,
@@ -84,7 +94,7 @@ class View {
     this.width = width;
     this.root.classList.toggle("ms-narrow", width < NARROW_PX);
     this.root.classList.toggle("ms-medium", width < MEDIUM_PX);
-    this.table.fit(width);
+    this.table.fit();
     this.schedule();
   }
 
@@ -133,11 +143,11 @@ class View {
       ],
       dead: [
         "stale",
-        "The kernel has ended, and what it shared is released. Start it and run this cell again.",
+        `The kernel has ended. ${RELEASED} Start it and run this cell again.`,
       ],
       restarted: [
         "stale",
-        "The kernel was restarted, and what it shared before is released. Run this cell again.",
+        `The kernel was restarted. ${RELEASED} Run this cell again.`,
       ],
     }[store.status];
     const shown = this.paused && store.alive && !store.error ? "paused" : word;
@@ -149,9 +159,12 @@ class View {
     setText(this.pause, this.paused ? "Resume" : "Pause");
     setAttribute(this.pause, "aria-pressed", this.paused);
     setText(this.title, store.namespace ? `Shared memory of ${store.namespace}` : "Shared memory");
-    setText(this.message, store.message.text);
+    // Anew also when it is the same again, so that it is announced again.
+    if (this.said !== store.message) this.message.textContent = store.message.text;
+    this.said = store.message;
     setAttribute(this.message, "data-failed", store.message.failed);
-    setText(this.host, store.host);
+    setText(this.hostName, store.host);
+    this.host.hidden = !store.host;
     // The stored table would say the same again.
     const twin = store.model.get("_twin");
     setText(

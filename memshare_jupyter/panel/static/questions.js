@@ -28,9 +28,9 @@ class Questions {
   }
 
   gc(namespace) {
-    const pages = [...this.store.pages.values()].filter(
-      (page) => page.namespace === namespace && (page.owned || page.viewed),
-    );
+    const pages = [...this.store.pages.values()]
+      .filter((page) => page.namespace === namespace && (page.owned || page.viewed))
+      .sort((a, b) => compare(inOrder(a.variable), inOrder(b.variable)));
     const owned = pages.filter((page) => page.owned);
     const views = pages.filter((page) => page.viewed);
     const bytes = owned.reduce((sum, page) => sum + page.size, 0);
@@ -80,7 +80,7 @@ class Questions {
         "div",
         { class: "ms-buttons" },
         h("button", { class: "ms-button", autofocus: true, onclick: close }, "Keep"),
-        h("button", { class: "ms-button ms-primary", onclick: confirmed }, verb),
+        h("button", { class: "ms-button ms-confirm", onclick: confirmed }, verb),
       ),
     );
     this.element.showModal();

@@ -2,8 +2,16 @@
 //
 // Each function returns the row's element and a function that brings it up to date.
 
+const TAIL = 8; // characters, of a long name
+const COPY = "Copy the lines that attach it in another notebook";
+const RESIDENT =
+  "What the process has mapped in: a byte that n processes have counts as 1/n for each";
+const NOT_MAPPED =
+  "This process has nothing of it mapped in. What was written is in memory nevertheless: it counts as the machine's shared memory, and in no process";
+
 function groupRow(table, { namespace }) {
   const hue = table.store.hues.get(namespace);
+  const { tight } = table;
   const gc = h(
     "button",
     {
@@ -11,19 +19,21 @@ function groupRow(table, { namespace }) {
       "aria-label": `Release all of ${namespace}`,
       onclick: () => table.questions.gc(namespace),
     },
-    "Release all …",
+    tight ? "…" : "Release all …",
   );
   const many = h("span", { class: "ms-muted" });
   const element = h("tr", { class: "ms-group" });
-  // The name has the room up to the first sum, and the button that behind the last one.
-  const sums = table.columns.filter((column) => column.sum);
-  const first = table.columns.indexOf(sums[0]);
-  const last = table.columns.indexOf(sums.at(-1));
+  // The name has the room up to the first sum, and the button that behind the last one. Where that is
+  // too little, the sum stands in the room of the name, and the button in the last column.
+  const sums = tight ? [] : table.columns.filter((column) => column.sum);
+  const first = tight ? table.columns.length - 1 : table.columns.indexOf(sums[0]);
+  const last = tight ? first - 1 : table.columns.indexOf(sums.at(-1));
+  const title = h("span", { class: "ms-namespace" }, namespace);
   const name = h(
     "th",
     { class: "ms-c-name", scope: "row", colspan: first },
     h("span", { class: `ms-swatch ms-hue-${hue}`, "aria-hidden": "true" }),
-    h("span", { class: "ms-namespace", title: namespace }, namespace),
+    title,
     " ",
     many,
   );
@@ -38,22 +48,22 @@ function groupRow(table, { namespace }) {
   element.append(h("td", { class: "ms-c-actions", colspan: rest }, gc));
   let shown;
   let held;
-  const update = ({ pages }) => {
+  const update = ({ pages, all }) => {
     if (pages !== shown) {
       shown = pages;
       held = pages.some((page) => page.owned || page.viewed);
-      setText(many, count(pages.length, "page"));
+      const found = someOf(pages.length, all, "page");
+      const size = units(pages.reduce((sum, page) => sum + page.size, 0));
+      setText(many, tight ? `${found}, ${size}` : found);
+      setAttribute(title, "title", `${namespace}: ${found}, ${size}`);
       for (const [column, cell] of cells)
         setText(cell, column.show(pages.reduce((sum, page) => sum + column.sum(page), 0)));
     }
     gc.disabled = !held || !table.store.alive;
-    setAttribute(
-      gc,
-      "title",
-      held
-        ? "Release and detach all that this kernel has in it"
-        : "This kernel holds nothing of it",
-    );
+    const about = held
+      ? "Release and detach all that this kernel has in it"
+      : "This kernel holds nothing of it";
+    setAttribute(gc, "title", table.store.alive ? about : table.store.whyOff);
   };
   return { element, update };
 }
@@ -72,23 +82,11 @@ function pageRow(table, { page }) {
     h("span", { class: "ms-caret", "aria-hidden": "true" }),
     nameElement(page.variable),
   );
-  const release = h(
-    "button",
-    {
-      class: "ms-button ms-small",
-      "aria-label": `Release ${name}`,
-      onclick: () => table.questions.release(shown),
-    },
-    "Release",
-  );
-  const detach = h(
-    "button",
-    {
-      class: "ms-button ms-small",
-      "aria-label": `Detach ${name}`,
-      onclick: () => table.questions.detach(shown),
-    },
-    "Detach",
+  const label = `Copy attach snippet of ${name}`;
+  const copy = copyButton(table.store, snippet(page), label);
+  const [release, detach] = actionsElements(
+    { "aria-label": `Release ${name}`, onclick: () => table.questions.release(shown) },
+    { "aria-label": `Detach ${name}`, onclick: () => table.questions.detach(shown) },
   );
   const element = h("tr", { class: "ms-page", "data-page": name });
   for (const column of table.columns) {
@@ -100,37 +98,27 @@ function pageRow(table, { page }) {
     });
     if (column.key === "name") cell.append(open);
     else if (column.key === "actions")
-      cell.append(
-        release,
-        " ",
-        detach,
-        " ",
-        copyButton(table.store, snippet(page), `Copy attach snippet of ${name}`),
-      );
+      cell.append(release, " ", detach, " ", copy);
     else cells.set(column, cell);
     element.append(cell);
   }
   let shown;
+  let room;
   const update = ({ page: now }) => {
     setAttribute(open, "aria-expanded", table.opened.has(now.uuid));
-    allow(table, release, detach, now);
+    allow(table, { release, detach, copy }, now);
+    const same = now === shown;
     const at = table.store.now();
     for (const [column, cell] of cells) {
       if (column.key === "age") setText(cell, column.of(now, at));
-      else if (now === shown) continue;
-      else if (column.key === "holders")
-        cell.replaceChildren(h("div", { class: "ms-chips" }, ...chipsOf(now).map(chipElement)));
-      else if (column.key === "state") {
-        const [sign, about] = STATES[now.state];
-        cell.replaceChildren(
-          h(
-            "span",
-            { class: `ms-state ms-${now.state}`, title: about },
-            h("span", { "aria-hidden": "true" }, sign),
-            h("span", { class: "ms-state-name" }, ` ${now.state}`),
-          ),
-        );
-      } else {
+      else if (column.key === "holders") {
+        if (same && room === table.room.chipsPx) continue;
+        room = table.room.chipsPx;
+        const chips = table.room.fitting(now).map(chipElement);
+        cell.replaceChildren(h("div", { class: "ms-chips" }, ...chips));
+      } else if (same) continue;
+      else if (column.key === "state") cell.replaceChildren(stateElement(now.state));
+      else {
         setText(cell, column.of(now));
         cell.title = cell.textContent;
       }
@@ -140,11 +128,30 @@ function pageRow(table, { page }) {
   return { element, update };
 }
 
+function actionsElements(release = {}, detach = {}) {
+  const css = "ms-button ms-small";
+  return [
+    h("button", { class: css, ...release }, "Release"),
+    h("button", { class: css, ...detach }, "Detach"),
+  ];
+}
+
+function stateElement(name) {
+  const [sign, about] = STATES[name];
+  return h(
+    "span",
+    { class: `ms-state ms-${name}`, title: about },
+    h("span", { "aria-hidden": "true" }, sign),
+    h("span", { class: "ms-state-name" }, ` ${name}`),
+  );
+}
+
 /** Write a name so that what does not fit is left out of its middle: the ends of names differ. */
 function nameElement(text) {
-  const tail = [...text].length > 12 ? [...text].slice(-8).join("") : "";
+  const tail = [...text].length > TAIL + 4 ? [...text].slice(-TAIL).join("") : "";
   const head = h("span", { class: "ms-name-head" }, tail ? text.slice(0, -tail.length) : text);
-  return h("span", { class: "ms-name" }, head, ...(tail ? [h("span", {}, tail)] : []));
+  const end = tail ? [h("span", { class: "ms-name-tail" }, tail)] : [];
+  return h("span", { class: "ms-name" }, head, ...end);
 }
 
 function detailsRow(table) {
@@ -168,7 +175,7 @@ function detailsRow(table) {
     ["host", "ms-wide"],
     ["role"],
     ["since", "ms-n"],
-    ["resident (PSS)", "ms-n"],
+    ["resident (PSS)", "ms-n", RESIDENT],
   ];
   const holders = h(
     "table",
@@ -176,7 +183,11 @@ function detailsRow(table) {
     h(
       "thead",
       {},
-      h("tr", {}, ...heads.map(([text, css]) => h("th", { scope: "col", class: css ?? "" }, text))),
+      h(
+        "tr",
+        {},
+        ...heads.map(([text, css = "", title]) => h("th", { scope: "col", class: css, title }, text)),
+      ),
     ),
     body,
   );
@@ -193,17 +204,18 @@ function detailsRow(table) {
   const texts = new Map();
   const rows = new Map();
   let shown;
+  let copy;
   const update = ({ page }) => {
     const name = pageName(page);
-    allow(table, release, detach, page);
     if (!shown) {
-      const label = `Copy attach snippet of ${name}`;
-      buttons.append(copyButton(table.store, snippet(page), label, "Copy attach snippet"));
+      copy = copyButton(table.store, snippet(page), COPY, "Copy attach snippet");
+      buttons.append(copy);
       setAttribute(holders, "aria-label", `Holders of ${name}`);
       setAttribute(list, "aria-label", `Holders of ${name}, scrollable`);
       setAttribute(element, "data-details", name);
     }
     shown = page;
+    allow(table, { release, detach, copy }, page);
     const at = table.store.now();
     // Text that stays the same is left alone: it may be selected, to be copied.
     for (const [term, text] of factsOf(page, at)) {
@@ -233,6 +245,7 @@ function detailsRow(table) {
       if (body.children[i] !== row.element) body.insertBefore(row.element, body.children[i] ?? null);
       setText(row.since, span(at - holder.since));
       setText(row.share, share(holder, i));
+      setAttribute(row.share, "title", row.share.textContent === "0 B" ? NOT_MAPPED : RESIDENT);
     }
   };
   return { element, update };
@@ -280,21 +293,20 @@ function holderRow(table, holder) {
   return { element, since, share };
 }
 
-/** Say of the two buttons of a page whether they can be used, and if not, why. */
-function allow(table, release, detach, page) {
+/** Say of the buttons of a page whether they can be used, and if not, why. */
+function allow(table, { release, detach, copy }, page) {
   const { alive } = table.store;
   release.disabled = !alive || !page.owned;
   detach.disabled = !alive || !page.viewed;
+  copy.disabled = !alive || page.state === "draining";
   const owner = page.holders.some((holder) => holder.role === "owner");
   const why = owner
     ? `Owned by ${ownerOf(page)}: release it there`
     : "Its owner has let it go already";
-  setAttribute(release, "title", page.owned ? "Release: end this kernel's ownership" : why);
-  setAttribute(
-    detach,
-    "title",
-    page.viewed ? "Detach: end this kernel's view" : "This kernel has no view of it",
-  );
+  const title = (button, text) => setAttribute(button, "title", alive ? text : table.store.whyOff);
+  title(release, page.owned ? "Release: end this kernel's ownership" : why);
+  title(detach, page.viewed ? "Detach: end this kernel's view" : "This kernel has no view of it");
+  title(copy, copy.disabled ? "Released by its owner: it cannot be attached any more" : COPY);
 }
 
 function chipElement(chip) {
@@ -302,7 +314,7 @@ function chipElement(chip) {
   return h(
     "span",
     {
-      class: `ms-chip${chip.owner ? " ms-owner" : ""}${chip.kept ? " ms-kept" : ""}`,
+      class: `ms-chip${chip.owner ? " ms-owner" : ""}${chip.kept ? " ms-kept" : ""}${chip.rest ? " ms-more" : ""}`,
       title: chip.title,
     },
     sign,

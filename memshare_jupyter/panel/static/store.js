@@ -6,7 +6,7 @@
 const BEATS_LOST = 2.25; // without a sign for so many beats the kernel counts as stale
 const QUEUED_MS = 400; // after so long the foot says what an action waits for
 const ASK_AGAIN_MS = [1500, 12000]; // what was asked for may be lost too; each time twice as long
-const MESSAGE_MS = 15000;
+const MESSAGE_MS = { done: 6000, failed: 15000 }; // so long the foot keeps what it said
 const QUIET = { text: "", failed: false };
 const HISTORY_S = 600;
 const HUES = 8;
@@ -63,6 +63,12 @@ class Store {
 
   get alive() {
     return this.status === "live";
+  }
+
+  /** Why nothing can be done, when that is so. */
+  get whyOff() {
+    const gone = this.status === "dead" || this.status === "restarted";
+    return gone ? "The kernel that this panel is of has ended" : "The kernel does not answer";
   }
 
   enter(view) {
@@ -123,7 +129,8 @@ class Store {
     if (this.status === "live" && silent > BEATS_LOST * this.beat) this.status = "stale";
     if (this.status === "waiting" && silent > 5) this.status = "stale";
     // What was said long ago is not about what is shown now.
-    if (!this.pending.size && performance.now() - this.saidAt > MESSAGE_MS) this.message = QUIET;
+    const until = this.saidAt + (this.message.failed ? MESSAGE_MS.failed : MESSAGE_MS.done);
+    if (!this.pending.size && performance.now() > until) this.message = QUIET;
     // A computer that slept, or a connection that was lost: the kernel may think nobody is here.
     if (this.status === "stale" && this.askedAt === undefined) this.hello();
     if (this.askedAt !== undefined && performance.now() - this.askedAt > this.askAgain) {

@@ -103,7 +103,7 @@ class Summary {
     this.shared.replaceChildren(
       ...parts.map(({ name, bytes, hue }) => {
         const text = `${name} ${units(bytes)}`;
-        return part(bytes, shared || 1, text, `ms-part ms-hue-${hue}`, text);
+        return part(bytes, shared || 1, text, `ms-part ms-hue-${hue}`, h("span", {}, text));
       }),
     );
     this.bar.replaceChildren(

@@ -1,77 +1,11 @@
 // The table of pages. Of its rows only those in sight are in the document: 5,000 of them would cost
 // some hundred times the layout of the forty that can be seen.
 
-const NARROW_PX = 560; // below this width what can be done stands in an opened row only
-const MEDIUM_PX = 660; // and below this one there is no room for all words
+const NARROW_PX = 560; // below this width an opened row has no room for all about a holder
+const MEDIUM_PX = 660; // and below this one a run needs two lines
 const ROW_PX = 26;
 const STEP_PX = 4 * ROW_PX;
 const OVERSCAN_PX = 10 * ROW_PX;
-const state = (page) => Object.keys(STATES).indexOf(page.state);
-
-// `from` is the width of the panel, in pixels, at which there is room for the column and still for
-// the holders; `sum` makes the number in a namespace's row.
-const COLUMNS = [
-  { key: "name", title: "Variable", from: 0, of: (p) => p.variable },
-  { key: "kind", title: "Kind", from: 1084, of: (p) => p.kind },
-  {
-    key: "shape",
-    title: "Shape",
-    from: 772,
-    numeric: true,
-    of: shapeOf,
-    by: (p) => p.shape.reduce((a, b) => a * b, 1),
-  },
-  { key: "dtype", title: "Dtype", from: 930, of: (p) => p.dtype },
-  { key: "order", title: "Order", from: 1281, of: (p) => p.order },
-  {
-    key: "size",
-    title: "Size",
-    from: 0,
-    numeric: true,
-    of: (p) => units(p.size),
-    by: (p) => p.size,
-    sum: (p) => p.size,
-    show: units,
-  },
-  { key: "owner", title: "Owner", from: 1213, of: ownerOf },
-  {
-    key: "views",
-    title: "Views",
-    from: 998,
-    numeric: true,
-    of: (p) => number.format(viewsOf(p)),
-    by: viewsOf,
-    sum: viewsOf,
-    show: number.format,
-  },
-  {
-    key: "handles",
-    title: "Handles",
-    from: 1369,
-    numeric: true,
-    of: (p) => number.format(p.holders.length),
-    by: (p) => p.holders.length,
-    sum: (p) => p.holders.length,
-    show: number.format,
-  },
-  { key: "holders", title: "Holders", from: 0, by: (p) => p.holders.map(called).join(" ") },
-  { key: "mode", title: "Mode", from: 1435, of: (p) => p.mode },
-  {
-    key: "age",
-    title: "Age",
-    from: 845,
-    numeric: true,
-    of: (p, now) => span(now - p.created),
-    by: (p) => -p.created,
-  },
-  { key: "state", title: "State", from: 0, by: state },
-  { key: "actions", title: "Actions", from: NARROW_PX },
-];
-
-// Numbers in names are numbers to the order: v9 before v13.
-const inOrder = (key) =>
-  typeof key === "string" ? key.replace(/\d+/g, (digits) => digits.padStart(12, "0")) : key;
-
 class Table {
   constructor(store, questions) {
     this.store = store;
@@ -81,6 +15,7 @@ class Table {
     this.heights = new Map();
     this.rows = new Map();
     this.columns = [];
+    this.room = new Columns();
     this.sort = { key: "name", down: false };
     this.filter = "";
     this.header = h("tr");
@@ -91,7 +26,9 @@ class Table {
     const label = { role: "group", "aria-label": "Shared pages, scrollable", tabindex: "0" };
     const onscroll = () => this.drawRows();
     this.none = h("div", { class: "ms-none", role: "status", hidden: true });
-    this.element = h("div", { class: "ms-scroller", ...label, onscroll }, this.table, this.none);
+    this.found = h("span", { class: "ms-found", role: "status", hidden: true });
+    const inside = [this.room.element, this.table, this.none];
+    this.element = h("div", { class: "ms-scroller", ...label, onscroll }, ...inside);
     this.handle = this.makeHandle();
   }
 
@@ -132,17 +69,36 @@ class Table {
     return handle;
   }
 
-  /** Choose the columns for which there is room. */
-  fit(width) {
-    const columns = COLUMNS.filter((column) => width >= column.from);
-    if (columns.length !== this.columns.length) {
+  /** Choose the columns anew, for another width. */
+  fit() {
+    this.room.forget();
+    this.heights.clear();
+    this.arranged = false;
+  }
+
+  /** Choose the columns for which there is room, and give each its width. */
+  lay() {
+    const width = this.element.clientWidth;
+    if (!width) return; // not in sight
+    this.room.learn(this.pages);
+    const columns = this.room.fit(width);
+    const { px, signs, tight, head, tail } = this.room;
+    const key = [...columns.map((column) => column.key), tight].join(" ");
+    if (key !== this.laid) {
+      this.laid = key;
       this.columns = columns;
+      this.tight = tight;
       this.header.replaceChildren(...columns.map((column) => this.headerCell(column)));
       for (const row of this.rows.values()) row.element.remove();
       this.rows.clear();
     }
-    this.heights.clear();
-    this.arranged = false;
+    this.table.classList.toggle("ms-signs", signs);
+    this.table.style.setProperty("--ms-head", `calc(${head}ch + 1px)`); // the sign needs no rounding
+    this.table.style.setProperty("--ms-tail", `${tail}ch`);
+    for (const cell of this.header.children) {
+      const own = px[cell.dataset.column];
+      cell.style.width = own ? `${own}px` : "";
+    }
   }
 
   /** Leave the rows that contain a text. */
@@ -194,14 +150,19 @@ class Table {
 
   /** Put pages into groups and in order; find out where each row stands. */
   arrange() {
+    this.lay();
     const column = COLUMNS.find((one) => one.key === this.sort.key);
     const key = column.by ?? column.of;
     const sign = this.sort.down ? -1 : 1;
     const now = this.store.now();
-    const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
     const groups = new Map();
+    const all = new Map();
+    const found = { pages: 0, size: 0 };
     for (const page of this.pages) {
+      all.set(page.namespace, (all.get(page.namespace) ?? 0) + 1);
       if (this.filter && !page.text.includes(this.filter)) continue;
+      found.pages += 1;
+      found.size += page.size;
       if (!groups.has(page.namespace)) groups.set(page.namespace, []);
       groups.get(page.namespace).push(page);
     }
@@ -224,13 +185,18 @@ class Table {
     );
     this.items = [];
     for (const { namespace, pages } of order) {
-      this.items.push({ type: "group", key: `group ${namespace}`, namespace, pages });
+      const about = { namespace, pages, all: all.get(namespace) };
+      this.items.push({ type: "group", key: `group ${namespace}`, ...about });
       for (const page of pages) {
         this.items.push({ type: "page", key: page.uuid, page });
         if (this.opened.has(page.uuid))
           this.items.push({ type: "details", key: `details ${page.uuid}`, page });
       }
     }
+    // The totals above are those of all pages.
+    this.found.hidden = !this.filter || !this.pages.length;
+    const many = someOf(found.pages, this.pages.length, "page");
+    setText(this.found, this.found.hidden ? "" : `${many}, ${units(found.size)}`);
     this.none.hidden = this.items.length > 0;
     setText(this.none, this.none.hidden ? "" : `No page matches ${this.filter}`);
     setAttribute(this.table, "aria-rowcount", this.items.length + 1);

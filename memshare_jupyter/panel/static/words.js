@@ -31,6 +31,11 @@ function count(many, noun) {
   return `${number.format(many)} ${noun}${many === 1 ? "" : "s"}`;
 }
 
+/** Write how many of all were found: 3 of 55 pages. */
+function someOf(many, all, noun) {
+  return many === all ? count(all, noun) : `${number.format(many)} of ${count(all, noun)}`;
+}
+
 /** Write numbers in order, those in a row as one: 0–3, 8. */
 function spans(numbers) {
   const found = [];
@@ -40,6 +45,16 @@ function spans(numbers) {
   }
   return found.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
 }
+
+const DIGITS = 20;
+
+/** Return what to order by: numbers in names are numbers, v9 before v13, as core/names.py has it. */
+const inOrder = (key) =>
+  typeof key === "string"
+    ? key.replace(/[0-9]+/g, (digits) => digits.padStart(DIGITS, "0"))
+    : key;
+
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 function pageName({ namespace, variable }) {
   return variable.includes(".") ? `${namespace}.\`${variable}\`` : `${namespace}.${variable}`;
@@ -87,7 +102,7 @@ function ownerOf(page) {
 }
 
 /** Return one chip a process, or one for all engines with consecutive ids; the owner's first. */
-function chipsOf(page) {
+function chipsOf(page, most = 5) {
   const processes = new Map();
   for (const holder of page.holders) {
     if (!processes.has(holder.pid)) processes.set(holder.pid, []);
@@ -117,12 +132,10 @@ function chipsOf(page) {
     const about = kept ? "kept mapped for the next call; goes with the owner's release" : role;
     chips.push({ text, owner: false, kept, title: `${count(j - i, "engine")}: ${about}` });
   }
-  if (chips.length <= 5) return chips;
-  const rest = chips.splice(4);
-  return [
-    ...chips,
-    { text: `+${rest.length}`, owner: false, title: rest.map((chip) => chip.title).join("\n") },
-  ];
+  if (chips.length <= most) return chips;
+  const rest = chips.splice(Math.max(1, most - 1));
+  const title = rest.map((chip) => chip.title).join("\n");
+  return [...chips, { text: `+${rest.length}`, owner: false, rest: true, title }];
 }
 
 const viewsOf = (page) => page.holders.filter((holder) => holder.role === "view").length;

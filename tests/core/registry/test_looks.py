@@ -71,3 +71,8 @@ def test_after_a_look_that_was_broken_off_nothing_is_left_of_what_has_gone(look,
         with pytest.raises(KeyboardInterrupt):
             look(other)
     assert look() == {}
+
+
+def test_numbers_in_names_are_numbers_to_the_order_of_pages(look):
+    names = [".v13", ".v2", ".v1", ".v02", ".v"]
+    assert list(look(listing(Who.me("other"), *names))) == ["v", "v1", "v02", "v2", "v13"]

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from memshare_jupyter.apply import Run, current_runs, last_run
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
-from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
+from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot, registry
 from memshare_jupyter.engines.hosts import Seen, seen
 
 Message: TypeAlias = dict[str, Any]
@@ -154,7 +154,7 @@ class Feed:
         self._looked_for, self._look_again = opened, after + max(BEAT_S, 200 * (after - now))
         return {
             page.uuid: {
-                str(h.pid): shares[h.session].get(page.uuid, 0)
+                str(_process(h, page)): shares[h.session].get(page.uuid, 0)
                 for h in page.holders
                 if shares[h.session]
             }
@@ -176,11 +176,27 @@ def _row(page: PageInfo) -> Message:
         "created": page.created,
         "owner": page.owner_pid,
         "state": page.state,
-        "holders": [(h.pid, h.label, h.role, h.since, h.here) for h in page.holders],
+        "holders": [
+            (h.pid, h.label, h.role, h.since, h.here, *_other_than_pid(h, page))
+            for h in page.holders
+        ],
     }
     if not _can_be_assigned(page.variable):
         row["view"] = "view"
     return row
+
+
+def _process(holder: Holder, page: PageInfo) -> int | str:
+    """Return what tells one process that holds a page from another.
+
+    That is its pid, unless some are of other pid namespaces, as in containers: two may be alike.
+    """
+    alone = len({h.pid_namespace for h in page.holders}) == 1
+    return holder.pid if alone else f"{holder.pid} in {holder.pid_namespace}"
+
+
+def _other_than_pid(holder: Holder, page: PageInfo) -> list[str]:
+    return [found] if isinstance(found := _process(holder, page), str) else []
 
 
 def _host(host: Seen) -> Message:

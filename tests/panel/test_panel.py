@@ -35,6 +35,17 @@ def test_all_tells_of_every_page_and_of_memory(rna):
     assert said["history"][-1][1] == sum(page.size_bytes for page in rna.values())
 
 
+def test_processes_of_several_pid_namespaces_are_told_apart(rna):
+    page = rna["X"]
+    mine = page.holders[0]
+    theirs = mine._replace(role="view", here=False, pid_namespace=7)
+    row = _feed._row(page._replace(holders=(mine, theirs)))
+    assert [holder[5:] for holder in row["holders"]] == [
+        (f"{mine.pid} in {mine.pid_namespace}",),
+        (f"{mine.pid} in 7",),
+    ]
+
+
 def test_a_diff_tells_only_of_what_changed(rna, child):
     feed = Feed()
     feed.everything()

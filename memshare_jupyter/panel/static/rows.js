@@ -229,10 +229,10 @@ function detailsRow(table) {
     const shares = table.store.shares[page.uuid] ?? {};
     // A process that owns and views a page has it in memory once.
     const share = (holder, i) => {
-      if (page.holders.findIndex((other) => other.pid === holder.pid) < i) return "as above";
-      return shares[holder.pid] === undefined ? "–" : units(shares[holder.pid]);
+      if (page.holders.findIndex((other) => other.process === holder.process) < i) return "as above";
+      return shares[holder.process] === undefined ? "–" : units(shares[holder.process]);
     };
-    const key = (holder) => `${holder.pid} ${holder.role} ${holder.since}`;
+    const key = (holder) => `${holder.process} ${holder.role} ${holder.since}`;
     const keys = new Set(page.holders.map(key));
     for (const [one, row] of rows) {
       if (keys.has(one)) continue;

@@ -201,12 +201,13 @@ class Store {
   }
 
   put(page) {
-    page.holders = page.holders.map(([pid, label, role, since, here]) => ({
+    page.holders = page.holders.map(([pid, label, role, since, here, process = pid]) => ({
       pid,
       label,
       role,
       since,
       here,
+      process,
     }));
     page.owned = page.holders.some((holder) => holder.here && holder.role === "owner");
     page.ours = page.owner === this.pid;

@@ -51,7 +51,7 @@ class Summary {
     for (const page of this.store.pages.values()) {
       views += viewsOf(page);
       handles += page.holders.length;
-      copies += page.size * new Set(page.holders.map((holder) => holder.pid)).size;
+      copies += page.size * new Set(page.holders.map((holder) => holder.process)).size;
       this.sums.set(page.namespace, (this.sums.get(page.namespace) ?? 0) + page.size);
     }
     setText(this.figures.pages, number.format(this.store.pages.size));

@@ -105,8 +105,8 @@ function ownerOf(page) {
 function chipsOf(page, most = 5) {
   const processes = new Map();
   for (const holder of page.holders) {
-    if (!processes.has(holder.pid)) processes.set(holder.pid, []);
-    processes.get(holder.pid).push(holder);
+    if (!processes.has(holder.process)) processes.set(holder.process, []);
+    processes.get(holder.process).push(holder);
   }
   const chips = [];
   const engines = [];

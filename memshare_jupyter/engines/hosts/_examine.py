@@ -81,7 +81,7 @@ def examine(engines: Sequence[Engine]) -> list[Path]:
 def offer(lead: Lead, token: bytes) -> bool:
     """Have something for others to get."""
     stock = lead.stocks[token] = Stock([_UUID])
-    stock.add(_UUID, Arriving(_block(), _SIZE_BYTES, whole=True))
+    stock.add(_UUID, Arriving(_block(), _SIZE_BYTES, whole=True), own=True)
     give(token, stock.serve)
     lead.at_end(token, lambda: finish(lead, token))
     return True

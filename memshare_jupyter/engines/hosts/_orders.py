@@ -85,7 +85,7 @@ def order_rest(
         It does not come.
     """
     ordered = seen = block.here
-    while block.here < block.grains:
+    while block.still_comes():
         while ordered < min(block.grains, block.here + _ORDERS * _GRAINS):
             number = min(_GRAINS, block.grains - ordered)
             lead.say(token, Order(uuid, ordered, number))

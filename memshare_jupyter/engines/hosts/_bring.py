@@ -200,7 +200,7 @@ def _fetch_or_order(
 def finish(lead: Lead, token: bytes) -> None:
     """Pass nothing on any more."""
     take_back(token)
-    lead.not_at_end(token)
+    lead.over(token)
     stock = lead.stocks.pop(token, None)
     if stock is not None:
         stock.close()

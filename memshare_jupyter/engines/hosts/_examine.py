@@ -13,7 +13,8 @@ from memshare_jupyter.engines.hosts._describe import by_host
 from memshare_jupyter.engines.hosts._doors import Way, give
 from memshare_jupyter.engines.hosts._grains import Arriving, Stock, fetch
 from memshare_jupyter.engines.hosts._lead import Lead
-from memshare_jupyter.engines.hosts._links import gather, linked
+from memshare_jupyter.engines.hosts._linked import linked
+from memshare_jupyter.engines.hosts._links import gather
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 
 if TYPE_CHECKING:

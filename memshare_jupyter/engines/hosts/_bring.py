@@ -77,7 +77,7 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
         far = [link for link in needing if link.why_letters]
         sources = _chained([link for link in needing if link not in far], [way_here()])
         sources |= _chained(far, [])
-        counter = Counter(token, {pinned.block.uuid: pinned.block for pinned in pages})
+        counter = Counter(token, {pinned.block.uuid: pinned for pinned in pages})
         for link in far:
             link.listen(token, counter)
         for link in needing:

@@ -213,9 +213,26 @@ def test_one_that_asks_while_the_link_ends_hears_of_it_once(link):
 def test_an_order_that_comes_when_the_call_has_ended_does_not_end_the_link(link):
     block = Block()
     block.fd, block.size_bytes = -1, 8  # closed
-    counter = _orders.Counter(b"token", {UUID: block})
+    counter = _orders.Counter(b"token", {UUID: _links.Pinned(block)})
     counter.put((link, _orders.Order(UUID, 0, 1)))
     assert not link.gone.is_set()
+
+
+def test_a_page_is_open_as_long_as_it_is_read_for_an_order(link, monkeypatch):
+    block = Block()
+    block.fd, block.size_bytes = -1, 8
+    pinned = _links.Pinned(block)
+    pinned.use()
+    read = []
+
+    def pread(_fd, _size_bytes, _start):
+        pinned.leave()  # the call ends meanwhile
+        read.append(block.closed)
+        return bytes(8)
+
+    monkeypatch.setattr(os, "pread", pread)
+    _orders.Counter(b"token", {UUID: pinned}).put((link, _orders.Order(UUID, 0, 1)))
+    assert (read, block.closed) == ([0], 1)
 
 
 class Cluster:

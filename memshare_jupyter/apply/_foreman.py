@@ -221,6 +221,6 @@ def stop(lead: Lead, call: str, at_once: bool) -> None:
 
 def end(lead: Lead, call: str) -> None:
     """End a call on this host."""
-    lead.not_at_end(call)
+    lead.over(call)
     with contextlib.suppress(KeyError):
         _foremen.pop((lead, call)).end()

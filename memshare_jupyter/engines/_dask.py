@@ -22,6 +22,20 @@ class WorkerDied(Exception):  # noqa: N818 -- it stands for ipyparallel's of tha
     ename = "EngineError"
 
 
+class _Answer(Future[Any]):
+    """What a worker will answer.
+
+    Attributes
+    ----------
+    msg_ids : list of str
+        What names the task, as ipyparallel's names a message.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.msg_ids = [key]
+
+
 class Worker:
     """One worker, which can be sent a task."""
 
@@ -46,7 +60,7 @@ class Workers:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._engines: dict[int, str] = {}
-        self._pending: dict[Future[Any], tuple[int, Any]] = {}
+        self._pending: dict[_Answer, tuple[int, Any]] = {}
         self._lock = threading.Lock()
         self._watching = False
 
@@ -83,7 +97,7 @@ class Workers:
             pure=False,
             retries=0,
         )
-        answer: Future[Any] = Future()
+        answer = _Answer(sent.key)
         with self._lock:
             self._pending[answer] = number, sent
             if not self._watching:
@@ -92,13 +106,13 @@ class Workers:
         sent.add_done_callback(lambda sent: self._answered(answer, sent))
         return answer
 
-    def abort(self, _messages: Any, *, targets: Sequence[int], block: bool = False) -> None:  # noqa: ARG002 -- ipyparallel's
-        """Take back what these workers have not begun."""
+    def abort(self, names: Sequence[str], **_: Any) -> None:
+        """Take back tasks, by their `msg_ids`; one that a worker has begun goes on to its end."""
         with self._lock:
-            given_up = [sent for number, sent in self._pending.values() if number in targets]
+            given_up = [sent for _, sent in self._pending.values() if sent.key in names]
         self._client.cancel(given_up)
 
-    def _answered(self, answer: Future[Any], sent: Any) -> None:
+    def _answered(self, answer: _Answer, sent: Any) -> None:
         with self._lock:
             if self._pending.pop(answer, None) is None:
                 return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing.resource_tracker
 import os
+import time
 import warnings
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -61,3 +63,43 @@ def test_a_worker_that_dies_loses_nothing(client):
     finally:
         os.unlink(path)
     assert found == X[0].tolist()
+
+
+def test_a_call_that_is_cancelled_takes_back_its_own_tasks_and_no_others(client, tmp_path):
+    def wait_for(path):
+        import os
+        import time
+
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return path
+
+    client.wait_for_workers(2)  # one died
+    assert ms.memapply(X, "cols", np.size, cluster=client) == [300] * 200
+    free = str(tmp_path / "free")
+    tasks = client.cluster.scheduler.tasks
+    before = set(tasks)
+    busy = [
+        client.submit(wait_for, free, workers=[worker], pure=False)
+        for worker in client.scheduler_info()["workers"]
+    ]
+    others = ms.memapply(X, "cols", np.std, cluster=client, block=False)
+    wait_until(lambda: len(set(tasks) - before) == 4)
+    theirs = set(tasks)
+    run = ms.memapply(X, "rows", np.std, cluster=client, block=False)
+    wait_until(lambda: len(set(tasks) - theirs) == 2)
+    run.cancel()
+    with pytest.raises(CancelledError):
+        run.result(30)
+    wait_until(lambda: set(tasks) <= theirs)
+    assert not others.done()
+    open(free, "w").close()
+    assert others.result(30) == [np.std(v) for v in X.T]
+    assert client.gather(busy) == [free, free]
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

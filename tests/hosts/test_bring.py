@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -141,3 +142,24 @@ def test_replicas_go_with_the_client_that_they_were_brought_by(two, client):
     client.run("other.close()")
     wait_until(lambda: not two.blocks("h2"))
     client.run("del C\nms.memshare_gc()")
+
+
+def test_a_transfer_that_is_interrupted_ends_at_once_and_the_next_one_need_not_wait(lab):
+    lab = lab(2, rate="1gbit")
+    client = lab.client()
+    client.run(
+        f"{BRING}ms.register_variables('rna', {{'B': np.arange(25e6)}})\n"
+        "B = ms.retrieve_views('rna', 'B')['B']\nbrought(B[:0].copy())"
+    )
+    client.begin("", "brought(B)")
+    wait_until(lambda: lab.bytes("h2")[0] > 20e6)
+    lab.kill("h1", client.pid, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        client.end()
+    wait_until(lambda: not lab.blocks("h2"), 2.0)
+    begun = time.monotonic()
+    assert client.value("brought(B)") == {}
+    assert time.monotonic() - begun < 8  # 1.6 s are the network's
+    assert client.value("c[on('h2')].apply_sync(total, B) == [float(B.sum())] * 2")
+    client.run("del B\nms.memshare_gc()")
+    wait_until(lambda: not lab.blocks("h2"))

@@ -5,10 +5,10 @@ from ._examine import Path as Path
 from ._examine import examine as examine
 from ._files import register_file as register_file
 from ._lead import Lead as Lead
+from ._linked import linked as linked
 from ._links import GONE as GONE
 from ._links import Link as Link
 from ._links import gather as gather
-from ._links import linked as linked
 from ._reach import Host as Host
 from ._reach import look as look
 from ._reach import reach as reach

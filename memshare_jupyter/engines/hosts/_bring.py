@@ -14,7 +14,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from memshare_jupyter.core.registry import Original, registry
@@ -61,20 +61,23 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
             stack.callback(pinned.leave)
             refuse_if_writable(ref, originals[ref.uuid])
             whole = Arriving(block.fd, block.size_bytes, whole=True)
-            stock.add(ref.uuid, whole)
+            stock.add(ref.uuid, whole, own=False)
+        stack.callback(stock.close)  # before the pages are: who is let in may be at them
         give(token, stock.serve)
-        lacking = gather(links, lacks, lambda _: (refs, token), _ANSWER_S)
+        lacking: dict[Link, Any] = {}
+        for link in links:
+            stack.callback(_tell_over, link, token, lacking)
+            for pinned in pages:  # before it is asked: it may keep one, and the answer not be heard
+                link.stand_for(pinned)
+        lacking |= gather(links, lacks, lambda _: (refs, token), _ANSWER_S)
         failed = {link: "it does not answer" for link in links if link not in lacking}
         failed |= {link: str(e) for link, e in lacking.items() if isinstance(e, Exception)}
-        for link in lacking.keys() - failed.keys():
-            for pinned in pages:
-                link.stand_for(pinned)
         needing = [link for link in lacking if link not in failed and lacking[link]]
         needing.sort(key=lambda link: link.way or Way((), 0))
         far = [link for link in needing if link.why_letters]
         sources = _chained([link for link in needing if link not in far], [way_here()])
         sources |= _chained(far, [])
-        counter = Counter(token, {pinned.block.uuid: pinned.block for pinned in pages})
+        counter = Counter(token, {pinned.block.uuid: pinned for pinned in pages})
         for link in far:
             link.listen(token, counter)
         for link in needing:
@@ -92,8 +95,13 @@ def bring(wanted: Iterable[Reference], links: Sequence[Link]) -> dict[Link, str]
             for link in needing:
                 link.getting -= 1
                 link.unlisten(token)
-                link.tell(finish, token)
     return failed | {link: str(e) for link, e in found.items() if isinstance(e, Exception)}
+
+
+def _tell_over(link: Link, token: bytes, lacking: Mapping[Link, Any]) -> None:
+    """Have a lead pass nothing on any more, unless it has said that it lacks nothing."""
+    if lacking.get(link) != []:
+        link.tell(finish, token)
 
 
 def refuse_if_writable(ref: Reference, original: Original) -> None:
@@ -149,21 +157,22 @@ def receive(
         for ref, original in pages:
             with alone_with(ref.uuid):
                 if registry().replicas.keep(ref):  # another caller was quicker
+                    lead.keep(ref.uuid)
                     _, block = registry().replicas.pin(ref)
                     here = Arriving(os.dup(block.fd), block.size_bytes, whole=True)
                     block.close()
-                    stock.add(ref.uuid, here)
+                    stock.add(ref.uuid, here, own=True)
                 else:
                     with registry().replicas.making(original) as (block, filled, publish):
                         arriving = Arriving(os.dup(block.fd), block.size_bytes, whole=False)
-                        stock.add(ref.uuid, arriving)
+                        stock.add(ref.uuid, arriving, own=True)
                         what = (arriving, ref.uuid, near, token, filled)
                         if orders:
                             _fetch_or_order(lead, *what, encrypted=encrypted)
                         else:
                             fetch(*what, encrypted=encrypted)
                         publish()
-                lead.keep(ref.uuid)
+                    lead.keep(ref.uuid)
     except BaseException:
         stock.fail()
         raise
@@ -191,7 +200,7 @@ def _fetch_or_order(
 def finish(lead: Lead, token: bytes) -> None:
     """Pass nothing on any more."""
     take_back(token)
-    lead.not_at_end(token)
+    lead.over(token)
     stock = lead.stocks.pop(token, None)
     if stock is not None:
         stock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ _TICK_S: Final = 0.01
 _known: weakref.WeakKeyDictionary[Client, dict[object, Description]] = weakref.WeakKeyDictionary()
 _here: weakref.WeakKeyDictionary[Client, set[object]] = weakref.WeakKeyDictionary()
 """Of which engines it is known that they are on this host: these calls cost nothing."""
+_turns: weakref.WeakKeyDictionary[Client, threading.RLock] = weakref.WeakKeyDictionary()
+"""By whose turn it is a client's engines are asked."""
 _asked: weakref.WeakKeyDictionary[Client, dict[object, _Asked]] = weakref.WeakKeyDictionary()
 
 
@@ -98,13 +101,10 @@ def by_host(
         return [], []
     mine = describe()
     known = _known.setdefault(client, {})
-    unknown = [engine for engine in engines if _name(engine) not in known]
-    try:
-        _ask(unknown, first=len(unknown) == len(engines))
-    except ClusterError:
-        for engine in unknown:  # the next call asks anew: they may be others by then
-            _asked[client].pop(_name(engine), None)
-        raise
+    if not names <= known.keys():
+        # Whoever comes meanwhile waits: messages are for one thread, and all want the same answers.
+        with _turns.setdefault(client, threading.RLock()):
+            _learn(engines, known)
     groups: dict[str, Group] = {}
     silent = []
     for engine in engines:
@@ -120,6 +120,16 @@ def by_host(
         if not also_here:
             return [], []
     return list(groups.values()), silent
+
+
+def _learn(engines: Sequence[Engine], known: dict[object, Description]) -> None:
+    unknown = [engine for engine in engines if _name(engine) not in known]
+    try:
+        _ask(unknown, first=len(unknown) == len(engines))
+    except BaseException:  # an interrupt may have lost what one has answered
+        for engine in unknown:  # the next call asks anew: they may be others by then
+            _asked.get(engines[0].client, {}).pop(_name(engine), None)
+        raise
 
 
 def _ask(engines: Sequence[Engine], *, first: bool) -> None:
@@ -171,3 +181,7 @@ def _refuse_if_apart(engine: Engine, found: Description, mine: Description) -> N
         engine=engine.number,
         differs={"runtime directory": (found.directory, mine.directory)},
     )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turns.clear)  # another thread may have had one

@@ -13,7 +13,8 @@ from memshare_jupyter.engines.hosts._describe import by_host
 from memshare_jupyter.engines.hosts._doors import Way, give
 from memshare_jupyter.engines.hosts._grains import Arriving, Stock, fetch
 from memshare_jupyter.engines.hosts._lead import Lead
-from memshare_jupyter.engines.hosts._links import gather, linked
+from memshare_jupyter.engines.hosts._linked import linked
+from memshare_jupyter.engines.hosts._links import gather
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def examine(engines: Sequence[Engine]) -> list[Path]:
 def offer(lead: Lead, token: bytes) -> bool:
     """Have something for others to get."""
     stock = lead.stocks[token] = Stock([_UUID])
-    stock.add(_UUID, Arriving(_block(), _SIZE_BYTES, whole=True))
+    stock.add(_UUID, Arriving(_block(), _SIZE_BYTES, whole=True), own=True)
     give(token, stock.serve)
     lead.at_end(token, lambda: finish(lead, token))
     return True

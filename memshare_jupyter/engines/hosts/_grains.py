@@ -8,10 +8,15 @@ block once, takes no longer than one link does. To get a block:
    so meanwhile (an empty grain), so that waiting is not taken for death;
 3. compare, write it down, and let those who wait for it have it;
 4. when a source fails, ask the next one, until none has given a grain for a while.
+
+Other threads may end this at any moment. They never close a descriptor that somebody may be at, for
+its number could be another file's a moment later: whoever ends a block lets it fail, after which
+nobody is at its descriptor, and then whoever has opened that closes it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -20,7 +25,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from memshare_jupyter.engines.hosts._doors import Way, dial
@@ -46,7 +51,7 @@ class Arriving:
     Parameters
     ----------
     fd : int
-        A descriptor of it.
+        A descriptor of it, which is open until it has failed.
     size_bytes : int
         How large it is.
     whole : bool
@@ -67,29 +72,50 @@ class Arriving:
         return grain * GRAIN_BYTES, min(self.size_bytes, (grain + 1) * GRAIN_BYTES)
 
     def add(self, data: memoryview, checksum: int) -> None:
-        """Write down the next grain."""
-        start, _ = self.span(self.here)
-        while data:
-            written = os.pwrite(self.fd, data, start)
-            data, start = data[written:], start + written
-        with self._changed:
+        """Write down the next grain; raises ConnectionError if it has failed."""
+        with self._changed:  # all the time: the descriptor may be closed as soon as it has failed
+            self._raise_if_failed()
+            start, _ = self.span(self.here)
+            while data:
+                written = os.pwrite(self.fd, data, start)
+                data, start = data[written:], start + written
             self._sums[self.here] = checksum
             self.here += 1
             self._changed.notify_all()
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Have it open as long as one needs it; raises ConnectionError if it has failed."""
+        with self._changed:
+            self._raise_if_failed()
+            fd = os.dup(self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
     def fail(self) -> None:
-        """Let nobody wait for it any more."""
+        """Let nobody wait for it any more; afterwards nobody is at its descriptor."""
         with self._changed:
             self.failed = True
             self._changed.notify_all()
 
+    def still_comes(self) -> bool:
+        """Say whether there is more to come; raises ConnectionError if it has failed."""
+        with self._changed:
+            self._raise_if_failed()
+            return self.here < self.grains
+
     def wait_for(self, grain: int, seconds: float) -> bool:
-        """Wait for a grain; say whether it is here."""
+        """Wait for a grain; say whether it is here. Raises ConnectionError if it has failed."""
         with self._changed:
             self._changed.wait_for(lambda: self.here > grain or self.failed, seconds)
-            if self.failed:
-                raise ConnectionError("the block will not come")
+            self._raise_if_failed()
             return self.here > grain
+
+    def _raise_if_failed(self) -> None:
+        if self.failed:
+            raise ConnectionError("the block will not come")
 
     def checksum(self, grain: int, mapped: memoryview) -> int:
         """Return the checksum of a grain, as it came, or of what is here."""
@@ -111,16 +137,28 @@ class Stock:
 
     def __init__(self, uuids: Sequence[bytes]) -> None:
         self._blocks: dict[bytes, Arriving | None] = dict.fromkeys(uuids)
+        self._own: list[int] = []
+        self._closed = False
         self._changed = threading.Condition()
 
-    def add(self, uuid: bytes, block: Arriving | None) -> None:
-        """Say where a block is that begins to come; None if it will not."""
+    def add(self, uuid: bytes, block: Arriving, *, own: bool) -> None:
+        """Say where a block is that begins to come; with `own` it closes the descriptor some day.
+
+        Raises
+        ------
+        ConnectionError
+            It is closed, and so is the descriptor then.
+        """
         with self._changed:
-            if block is None:
-                self._blocks.pop(uuid, None)
-            else:
+            if not self._closed:
                 self._blocks[uuid] = block
-            self._changed.notify_all()
+                self._own += [block.fd] * own
+                self._changed.notify_all()
+                return
+        block.fail()
+        if own:
+            os.close(block.fd)
+        raise ConnectionError("nobody waits for the page any more")
 
     def block(self, uuid: bytes) -> Arriving | None:
         """Return a block that has begun to come."""
@@ -136,18 +174,26 @@ class Stock:
 
     def fail(self) -> None:
         """Let nobody wait for what has not come."""
-        for uuid, block in list(self._blocks.items()):
-            if block is None:
-                self.add(uuid, None)
-            elif block.here < block.grains:
+        with self._changed:
+            begun = {uuid: block for uuid, block in self._blocks.items() if block is not None}
+            self._blocks = {**begun}
+            self._changed.notify_all()
+        for block in begun.values():
+            if block.here < block.grains:
                 block.fail()
 
     def close(self) -> None:
-        """Let go of the blocks, of which it has descriptors of its own."""
-        self.fail()
-        for block in self._blocks.values():
+        """Let go of the blocks; afterwards nobody is at their descriptors. Once or more often."""
+        with self._changed:
+            self._closed = True
+            blocks, self._blocks = self._blocks, {}
+            own, self._own = self._own, []
+            self._changed.notify_all()
+        for block in blocks.values():
             if block is not None:
-                os.close(block.fd)
+                block.fail()
+        for fd in own:
+            os.close(fd)
 
     def serve(self, connection: socket.socket) -> None:
         """Give one block to who asks for it; raises OSError when it cannot go on."""
@@ -170,20 +216,21 @@ class Stock:
 def _give(connection: socket.socket, block: Arriving, grain: int) -> None:
     # Much at a time: TLS writes records of 16 kB, each of which would be a packet of its own.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-    mapped = memoryview(mmap.mmap(block.fd, block.size_bytes, prot=mmap.PROT_READ))
     encrypted = isinstance(connection, ssl.SSLSocket)
-    while grain < block.grains:
-        if not block.wait_for(grain, _ALIVE_S):
-            connection.sendall(_ALIVE)
-            continue
-        start, end = block.span(grain)
-        connection.sendall(_HEAD.pack(end - start, block.checksum(grain, mapped)))
-        if encrypted:
-            connection.sendall(mapped[start:end])
-        else:
-            while start < end:
-                start += os.sendfile(connection.fileno(), block.fd, start, end - start)
-        grain += 1
+    with block.opened() as fd:
+        mapped = memoryview(mmap.mmap(fd, block.size_bytes, prot=mmap.PROT_READ))
+        while grain < block.grains:
+            if not block.wait_for(grain, _ALIVE_S):
+                connection.sendall(_ALIVE)
+                continue
+            start, end = block.span(grain)
+            connection.sendall(_HEAD.pack(end - start, block.checksum(grain, mapped)))
+            if encrypted:
+                connection.sendall(mapped[start:end])
+            else:
+                while start < end:
+                    start += os.sendfile(connection.fileno(), fd, start, end - start)
+            grain += 1
 
 
 def fetch(
@@ -201,19 +248,20 @@ def fetch(
     Raises
     ------
     ConnectionError
-        None of them does; the message says why the last one did not.
+        None of them does, and the message says why the last one did not; or the block has failed.
     """
     why = "there is no source"
     until = time.monotonic() + patience_s
-    while block.here < block.grains:
+    while block.still_comes():
         for source in sources:
             before = block.here
             try:
                 with dial(source, token, encrypted=encrypted) as connection:
                     _take(connection, block, uuid, filled)
-                return
             except OSError as error:
                 why = f"{source}: {error}"
+            if not block.still_comes():
+                return
             if block.here > before:
                 until = time.monotonic() + patience_s
         if time.monotonic() > until:
@@ -233,11 +281,11 @@ def _take(
     limit(connection, _SILENT_S)
     connection.sendall(_ASKED.pack(uuid, block.here))
     while (size_bytes := _ANSWER.unpack(exactly(connection, _ANSWER.size))[0]) == _NOT_YET:
-        pass
+        block.still_comes()
     if size_bytes != block.size_bytes:
         raise ConnectionError("it does not have the page")
     buffer = memoryview(bytearray(GRAIN_BYTES))
-    while block.here < block.grains:
+    while block.still_comes():
         length, checksum = _HEAD.unpack(exactly(connection, _HEAD.size))
         if not length:
             continue

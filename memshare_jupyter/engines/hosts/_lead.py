@@ -27,8 +27,8 @@ _keeping: Final[dict[bytes, set[Lead]]] = {}
 class Lead:
     """What this process is for one caller.
 
-    What it does in threads of their own may go on after the link has ended. So what is begun
-    for the caller then ends at once.
+    What it is asked it does in threads of their own, which may be late: the link may have ended
+    by then, or the caller have told that what they are to begin is over. That ends at once, then.
 
     Attributes
     ----------
@@ -40,6 +40,9 @@ class Lead:
         self._channel = channel
         self._at_end: dict[object, Callable[[], None]] | None = {}  # None when it has ended
         self.stocks: dict[bytes, Stock] = {}
+        self._asked = 0
+        self._at_work: set[int] = set()  # of what it was asked, by number
+        self._over: dict[object, int] = {}  # and how much it had been asked by then
         threading.Thread(target=self._serve, name="memshare-lead", daemon=True).start()
 
     def say(self, key: object, value: Any) -> None:
@@ -48,18 +51,20 @@ class Lead:
             self._channel.send((key, value))
 
     def at_end(self, key: object, act: Callable[[], None]) -> None:
-        """Have this done when the link ends; `key` says what it is for."""
+        """Have this done when the link ends, at once if that is over; `key` says what it is for."""
         with _lock:
-            if self._at_end is not None:
+            if self._at_end is not None and key not in self._over:
                 self._at_end[key] = act
                 return
         act()
 
-    def not_at_end(self, key: object) -> None:
-        """Have it not done any more."""
+    def over(self, key: object) -> None:
+        """Have it not done any more; who was asked before to begin it may only come to that now."""
         with _lock:
             if self._at_end is not None:
                 self._at_end.pop(key, None)
+            if self._at_work:
+                self._over[key] = self._asked
 
     def keep(self, uuid: bytes) -> None:
         """Have a page stay here for this caller."""
@@ -88,10 +93,29 @@ class Lead:
                         if key is None:  # in the order in which it was said
                             self._do(key, function, arguments)
                         else:
-                            work = (key, function, arguments)
-                            threading.Thread(target=self._do, args=work, daemon=True).start()
+                            self._begin(key, function, arguments)
         finally:  # whatever ended it: nobody else lets go of what is here
             self._end()
+
+    def _begin(self, key: object, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        with _lock:
+            number, self._asked = self._asked, self._asked + 1
+            self._at_work.add(number)
+
+        def work() -> None:
+            try:
+                self._do(key, function, arguments)
+            finally:
+                self._forget(number)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _forget(self, number: int) -> None:
+        """Forget what is over, if all that was asked before has been done."""
+        with _lock:
+            self._at_work.discard(number)
+            oldest = min(self._at_work, default=self._asked)
+            self._over = {key: asked for key, asked in self._over.items() if asked > oldest}
 
     def _do(self, key: object, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         try:

@@ -1,9 +1,6 @@
 """The caller's side of links: one to the lead of each host, for as long as both live.
 
-A link is made at the first call on engines of a host: the caller lets the lead in, and tells it
-by the cluster where and with which token. When it ends, the next call makes another one, to
-the first engine of that host that answers.
-
+To open one, the caller lets the lead in, and tells it by the cluster where and with which token.
 Where the lead cannot connect to the caller, messages of the cluster take the place of a connection.
 """
 
@@ -16,9 +13,9 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
@@ -30,9 +27,6 @@ from memshare_jupyter.engines.hosts._lead import correspond, join, let_go
 from memshare_jupyter.engines.hosts._letters import Letters
 from memshare_jupyter.engines.hosts._proof import is_encrypted, new_token
 from memshare_jupyter.errors import ClusterError, MemshareError
-
-if TYPE_CHECKING:
-    from ipyparallel import Client
 
 _LOOK_S: Final = 0.25
 """How often the pages that leads have copies of are looked at."""
@@ -106,58 +100,74 @@ class Link:
         self.engines: set[int] = set()
         self.getting = 0
         self._token = new_token()
+        self._told = way_here(), self._token, is_encrypted(), engine.number
+        self._until = time.monotonic() + _JOIN_S
+        self._opening = threading.Lock()
+        self._opened = threading.Event()
         self._channel: Channel | Letters | None = None
         self._here = threading.Event()
         self._inboxes: dict[object, Inbox] = {}
         self._pages: dict[bytes, Pinned] = {}
-        self._joined = Messages()
         self._why = ""
-        give(self._token, self._serve)
-        self._joined.send(engine, join, way_here(), self._token, is_encrypted(), engine.number)
-        self._until = time.monotonic() + _JOIN_S
+
+    def begin(self) -> None:
+        """Have the lead come; it is not waited for.
+
+        A thread of its own opens the link: any number of calls may wait for that, an interrupt of
+        one loses nothing that the engine answers, and what comes too late is for the next one.
+        """
+        if not (self._opened.is_set() or self._opening.locked()):
+            work, what = self._open, (self.engine,)  # with its client, whom the caller keeps
+            threading.Thread(target=work, args=what, name="memshare-opening", daemon=True).start()
 
     def open(self) -> str:
         """Wait for the lead to come, as long as it may take; return why it did not."""
-        if self.way is None and not self._why:
+        self.begin()
+        while not self._opened.is_set() and (left := self._until - time.monotonic()) > 0:
+            self._opened.wait(left)
+        return self._why if self._opened.is_set() else "it does not answer"
+
+    def _open(self, engine: Engine) -> None:
+        with self._opening:
+            if self._opened.is_set():
+                return
             try:
-                found = self._answer()
-                if isinstance(found, str):
-                    take_back(self._token)
-                    self.why_letters = found
-                    found = self._correspond()
-                elif found is not None and not self._here.wait(_JOIN_S):
-                    self._why = "it came, and went before it was let in"
-                    found = None
+                self._why = self._come(engine)
             except ClusterError as error:
                 self._why = str(error)
-                return self._why
-            if found is None:
-                return self._why or "it does not answer"
+            except Exception as error:  # noqa: BLE001 -- it is for who waits, whatever it is
+                self._why = f"{type(error).__name__}: {error}"
+            finally:
+                if self._why:
+                    self.close()
+                self._opened.set()
+
+    def _come(self, engine: Engine) -> str:
+        """Have the lead connect, or be told by messages; return why it is not there."""
+        give(self._token, self._serve)
+        found = self._answer(engine, join, *self._told)
+        if isinstance(found, str):
             take_back(self._token)
-            self.way = found
-        return self._why
-
-    def _answer(self) -> Any:
-        """Return what the lead has answered; None if it has not, or will not."""
-        left = max(0.0, self._until - time.monotonic())
-        if not self._joined.wait(0.0) and not self._joined.wait_for_all(left):
-            return None
-        found = self._joined.take()
-        if not found:
-            self._why = "its engine died"
-        return next(iter(found), None)
-
-    def _correspond(self) -> Any:
-        """Have the lead be told by messages; return as `_answer` does."""
-        self._until = time.monotonic() + _JOIN_S
-        self._joined.send(self.engine, correspond, self._token)
-        way = self._answer()
-        if way is not None:
+            self.why_letters = found
+            found = self._answer(engine, correspond, self._token)
             letters = Letters(lambda: self.engine, self._token, lambda: bool(self._inboxes))
-            work = threading.Thread(target=self._listen_to, args=(letters,), daemon=True)
             self._channel = letters
-            work.start()
-        return way
+            threading.Thread(target=self._listen_to, args=(letters,), daemon=True).start()
+        elif not self._here.wait(_JOIN_S):
+            return "it came, and went before it was let in"
+        take_back(self._token)
+        self.way = found
+        return ""
+
+    def _answer(self, engine: Engine, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what an engine answers to a message; raises ClusterError if it will not."""
+        messages = Messages()
+        messages.send(engine, function, *arguments)
+        messages.wait_for_all()
+        self._until = time.monotonic() + _JOIN_S  # for what comes now
+        for found in messages.take():
+            return found
+        raise ClusterError("its engine died")
 
     @property
     def engine(self) -> Engine:
@@ -225,6 +235,8 @@ class Link:
     def _serve(self, connection: socket.socket) -> None:
         channel = self._channel = Channel(connection)
         self._here.set()
+        if self._why:  # it was not waited for any more
+            channel.close()
         self._listen_to(channel)
 
     def _listen_to(self, channel: Channel | Letters) -> None:
@@ -283,36 +295,6 @@ class _Promise:
                 self.future.set_result(answer)
 
 
-_links: weakref.WeakKeyDictionary[Client, dict[str, Link]] = weakref.WeakKeyDictionary()
-
-
-def linked(groups: Sequence[Group]) -> tuple[dict[str, Link], dict[str, str]]:
-    """Return the links to hosts, which are made if need be, and why others have none."""
-    client: Any = groups[0].engines[0].client
-    links = _links.get(client)
-    if links is None:
-        links = _links[client] = {}
-        weakref.finalize(client, _close, links)
-    for group in groups:
-        link = links.get(group.identity)
-        if link is None or link.is_over:
-            # One that was asked before, and did not come, is asked no more.
-            asked = None if link is None else link.engine
-            others = [engine for engine in group.engines if engine != asked]
-            links[group.identity] = Link((others or group.engines)[0], group)
-        links[group.identity].engines.update(each.number for each in group.engines)
-    without = {group.identity: links[group.identity].open() for group in groups}
-    without = {identity: why for identity, why in without.items() if why}
-    with_link = {g.identity: links[g.identity] for g in groups if g.identity not in without}
-    return with_link, without
-
-
-def links_now() -> list[Link]:
-    """Return the links that there are."""
-    every = [link for links in list(_links.values()) for link in list(links.values())]
-    return [link for link in every if link.way is not None and not link.gone.is_set()]
-
-
 def gather(
     links: Iterable[Link],
     function: Callable[..., Any],
@@ -335,8 +317,3 @@ def gather(
             waiting.discard(link)
             answers[link] = answer
     return answers
-
-
-def _close(links: dict[str, Link]) -> None:
-    for link in links.values():
-        link.close()

@@ -17,7 +17,8 @@ from memshare_jupyter.engines import engines_of
 from memshare_jupyter.engines.hosts._bring import alone_with, refuse_if_writable
 from memshare_jupyter.engines.hosts._describe import by_host
 from memshare_jupyter.engines.hosts._lead import Lead
-from memshare_jupyter.engines.hosts._links import Pinned, gather, linked
+from memshare_jupyter.engines.hosts._linked import linked
+from memshare_jupyter.engines.hosts._links import Pinned, gather
 
 if TYPE_CHECKING:
     from memshare_jupyter.engines import AnyCluster

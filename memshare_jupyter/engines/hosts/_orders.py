@@ -11,10 +11,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from memshare_jupyter.core import blocks
 from memshare_jupyter.engines.hosts._grains import GRAIN_BYTES, Arriving
 from memshare_jupyter.engines.hosts._lead import Lead
-from memshare_jupyter.engines.hosts._links import Link
+from memshare_jupyter.engines.hosts._links import Link, Pinned
 
 _GRAINS: Final = 8
 """So many are ordered at a time."""
@@ -38,11 +37,11 @@ class Counter:
     ----------
     token : bytes
         What the blocks are ordered by.
-    pages : mapping of bytes to Segment
+    pages : mapping of bytes to Pinned
         The blocks.
     """
 
-    def __init__(self, token: bytes, pages: Mapping[bytes, blocks.Segment]) -> None:
+    def __init__(self, token: bytes, pages: Mapping[bytes, Pinned]) -> None:
         self._token = token
         self._pages = pages
 
@@ -50,12 +49,15 @@ class Counter:
         """Carry out an order."""
         link, order = found
         if isinstance(order, Order):
-            block = self._pages[order.uuid]
-            size_bytes = min(order.number * GRAIN_BYTES, block.size_bytes)
+            pinned = self._pages[order.uuid]
+            size_bytes = min(order.number * GRAIN_BYTES, pinned.block.size_bytes)
+            pinned.use()  # or the call might end, and its number be another file's when it is read
             try:
-                data = os.pread(block.fd, size_bytes, order.first * GRAIN_BYTES)
+                data = os.pread(pinned.block.fd, size_bytes, order.first * GRAIN_BYTES)
             except OSError:  # closed: the call has ended, and its link is to go on
                 return
+            finally:
+                pinned.leave()
             link.tell(delivered, self._token, order, data, zlib.crc32(data))
 
 
@@ -85,7 +87,7 @@ def order_rest(
         It does not come.
     """
     ordered = seen = block.here
-    while block.here < block.grains:
+    while block.still_comes():
         while ordered < min(block.grains, block.here + _ORDERS * _GRAINS):
             number = min(_GRAINS, block.grains - ordered)
             lead.say(token, Order(uuid, ordered, number))

@@ -11,7 +11,8 @@ from memshare_jupyter.core.registry import registry
 from memshare_jupyter.core.values import references
 from memshare_jupyter.engines.hosts._bring import bring
 from memshare_jupyter.engines.hosts._describe import by_host
-from memshare_jupyter.engines.hosts._links import gather, linked
+from memshare_jupyter.engines.hosts._linked import linked
+from memshare_jupyter.engines.hosts._links import gather
 from memshare_jupyter.engines.hosts._seen import Told, tell
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.registry import registry
 from memshare_jupyter.engines.hosts._lead import Lead, kept
-from memshare_jupyter.engines.hosts._links import Link, links_now
+from memshare_jupyter.engines.hosts._linked import links_now
+from memshare_jupyter.engines.hosts._links import Link
 
 _LOOK_S: Final = 2.0
 _SOON_S: Final = 0.2

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import zlib
 
 import pytest
@@ -124,7 +125,7 @@ def test_the_environment_says_whether_connections_are_encrypted(monkeypatch):
 def test_a_block_arrives_as_it_was(block, encrypted, size_bytes):
     data = os.urandom(size_bytes)
     stock, token = grains.Stock([UUID]), proof.new_token()
-    stock.add(UUID, block(size_bytes, data))
+    stock.add(UUID, block(size_bytes, data), own=False)
     doors.give(token, stock.serve)
     arriving, filled = block(size_bytes), []
     grains.fetch(arriving, UUID, [here()], token, filled.append, encrypted=encrypted)
@@ -142,7 +143,7 @@ def test_what_has_come_in_part_is_passed_on_and_waited_for(block):
         target=grains.fetch, args=(last, UUID, [here()], token, len_of), kwargs={"encrypted": False}
     )
     fetching.start()
-    stock.add(UUID, relay)  # only now does it begin to come
+    stock.add(UUID, relay, own=False)  # only now does it begin to come
     for start in range(0, 5 << 20, 1 << 20):
         grain = data[start : start + (1 << 20)]
         relay.add(memoryview(grain), zlib.crc32(grain))
@@ -164,12 +165,12 @@ def test_another_source_goes_on_where_one_has_failed(block):
     half.failed = True  # what is waited for does not come
     tokens, ways = proof.new_token(), []
     stock = grains.Stock([UUID])
-    stock.add(UUID, half)
+    stock.add(UUID, half, own=False)
     served = []
 
     def serve(connection):
         served.append(len(served))
-        stock.add(UUID, [half, whole][min(len(served), 2) - 1])
+        stock.add(UUID, [half, whole][min(len(served), 2) - 1], own=False)
         stock.serve(connection)
 
     doors.give(tokens, serve)
@@ -184,12 +185,100 @@ def test_a_damaged_grain_is_not_taken(block):
     damaged = block(1 << 20, os.urandom(1 << 20))
     damaged._sums[0] = 1
     stock, token = grains.Stock([UUID]), proof.new_token()
-    stock.add(UUID, damaged)
+    stock.add(UUID, damaged, own=False)
     doors.give(token, stock.serve)
     arriving = block(1 << 20)
     with pytest.raises(ConnectionError, match=r"more than 0 of 1 MB .*damaged"):
         grains.fetch(arriving, UUID, [here()], token, len_of, encrypted=False, patience_s=0.3)
     assert arriving.here == 0
+
+
+def reuse(fd):
+    """Open another file under a number, as whoever opens the next one does once it is closed."""
+    other = memory(b"")
+    if os.path.exists(f"/proc/self/fd/{fd}"):
+        return other  # it is not closed
+    os.dup2(other, fd)
+    os.close(other)
+    return fd
+
+
+def test_what_comes_for_a_block_that_was_closed_is_written_nowhere():
+    arriving = grains.Arriving(memory(bytes(4 << 20)), 4 << 20, whole=False)
+    stock, grain = grains.Stock([UUID]), os.urandom(1 << 20)
+    stock.add(UUID, arriving, own=True)
+    arriving.add(memoryview(grain), zlib.crc32(grain))
+    stock.close()  # as the caller tells it, in another thread than the one that receives
+    users = reuse(arriving.fd)
+    with pytest.raises(ConnectionError, match="will not come"):
+        arriving.add(memoryview(grain), zlib.crc32(grain))
+    assert os.fstat(users).st_size == 0
+    os.close(users)
+    assert stock.coming() == []
+
+
+def test_a_block_that_begins_to_come_after_the_end_is_let_go():
+    stock = grains.Stock([UUID])
+    stock.close()
+    stock.close()
+    arriving = grains.Arriving(memory(bytes(1 << 20)), 1 << 20, whole=False)
+    with pytest.raises(ConnectionError, match="nobody waits for the page"):
+        stock.add(UUID, arriving, own=True)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(arriving.fd)
+    with pytest.raises(ConnectionError, match="will not come"):
+        arriving.still_comes()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_who_is_given_a_block_gets_of_no_other_file_when_it_is_closed(encrypted):
+    data = os.urandom(16 << 20)
+    stock, token = grains.Stock([UUID]), proof.new_token()
+    whole = grains.Arriving(memory(data), len(data), whole=True)
+    stock.add(UUID, whole, own=True)
+    doors.give(token, stock.serve)
+    found = bytearray()
+    with doors.dial(here(), token, encrypted=encrypted) as connection:
+        connection.settimeout(10)
+        connection.sendall(grains._ASKED.pack(UUID, 0))
+        assert proof.exactly(connection, 8) == grains._ANSWER.pack(len(data))
+        proof.exactly(connection, 8)
+        found += proof.exactly(connection, 1 << 20)  # more does not fit on the way, and it waits
+        closing = threading.Thread(target=stock.close)
+        closing.start()
+        closing.join()
+        users = reuse(whole.fd)
+        os.ftruncate(users, len(data))
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                length, checksum = grains._HEAD.unpack(proof.exactly(connection, 8))
+                grain = proof.exactly(connection, length)
+                assert zlib.crc32(grain) == checksum
+                found += grain
+    os.close(users)
+    assert len(found) < len(data)
+    assert found == data[: len(found)]
+
+
+@pytest.mark.parametrize("source", ["nobody", "one who waits"])
+def test_who_gets_a_block_stops_as_soon_as_it_has_failed(block, source):
+    stock, token = grains.Stock([UUID]), proof.new_token()
+    if source != "nobody":
+        doors.give(token, stock.serve)
+    arriving, found = block(4 << 20), []
+
+    def fetch():
+        with pytest.raises(ConnectionError, match="will not come"):
+            grains.fetch(arriving, UUID, [here()], token, len_of, encrypted=False)
+        found.append(time.monotonic())
+
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    time.sleep(0.3)
+    arriving.fail()
+    failed = time.monotonic()
+    fetching.join(30)
+    assert found[0] - failed < 2
 
 
 def test_a_channel_carries_much_both_ways_at_once_and_knows_the_end():

@@ -37,8 +37,12 @@ _BLOCK = re.compile(r"/(?:memfd:memshare:|(?=[0-9a-f]{32}\.page))([0-9a-f]{32})"
 
 
 def pytest_configure() -> None:
-    """End a run that is told to end as one that is interrupted: servers and children go with it."""
+    """End a run that is told to end as one that is interrupted: servers and children go with it.
+
+    What a shell starts in the background ignores SIGINT, and so would all that is started here.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

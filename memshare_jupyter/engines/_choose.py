@@ -85,7 +85,8 @@ def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list
         max_cores = found.usual or default_engines()  # more were started for a call that said so
     if why := why_gone(client):
         raise ClusterError(
-            f"the cluster cannot be used: {why}; connect a new client, or call local_cluster()"
+            f"the cluster cannot be used: {why}; connect a new client, or use a local cluster "
+            "(cluster=local_cluster(); in a notebook %memshare cluster start)"
         )
     if not ids:
         raise ClusterError(

@@ -65,12 +65,9 @@ def test_what_holds_the_memory_is_named_and_nothing_else(rna, page, cell, held):
 
 
 def test_the_last_results_are_named(rna, shell):
-    rna("view = ms.retrieve_views('rna', 'X')['X']")
-    shell.user_ns["_"] = rna("view[1:]")
-    said = held_by(rna, "X", "")
-    assert "_, __, ___ (until there are three further results)" in said
-    shell.user_ns["_"] = ""
-    rna("%reset -f out")
+    said = held_by(rna, "X", "_ = view[1:]")
+    shell.user_ns["_"] = shell.displayhook._
+    assert said == "_, __, ___ (until there are three further results)"
 
 
 def test_the_last_errors_traceback_is_named(rna):

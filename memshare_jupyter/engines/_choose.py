@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -24,7 +25,8 @@ AnyCluster: TypeAlias = "Client | DirectView | Cluster | LocalCluster | None"
 
 _OURS: Final = "_memshare_client"
 
-_in_use: AnyCluster = None
+_in_use: tuple[int, AnyCluster] = (0, None)
+"""The process that chose a cluster, and which: a client is of no use to a forked child."""
 
 
 class Engine(NamedTuple):
@@ -47,12 +49,13 @@ class Engine(NamedTuple):
 def use(cluster: AnyCluster) -> None:
     """Let calls of this process that name no cluster use this one; None for the local cluster."""
     global _in_use  # noqa: PLW0603 -- a process, as a notebook, has one
-    _in_use = cluster
+    _in_use = os.getpid(), cluster
 
 
 def in_use(cluster: AnyCluster) -> AnyCluster:
-    """Return what a call uses that names this cluster, or with None none."""
-    return _in_use if cluster is None else cluster
+    """Return the cluster that a call names; for None what `use` said in this process, or None."""
+    process, chosen = _in_use
+    return chosen if cluster is None and process == os.getpid() else cluster
 
 
 def engines_of(cluster: AnyCluster = None, max_cores: int | None = None) -> list[Engine]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import memshare_jupyter as ms
+from memshare_jupyter.engines import _choose
 from memshare_jupyter.engines.local import _cluster
 
 X = np.arange(6.0).reshape(2, 3)
@@ -121,3 +122,24 @@ def test_an_engine_that_only_got_a_view_is_called_by_its_number():
         assert page.holders[1].label == f"engine {view.targets[0]}"
         view.execute("del X", block=True)
     cluster.stop()
+
+
+def test_what_a_process_chose_is_for_calls_of_that_process_alone():
+    cluster = ms.local_cluster(2, quiet=True)
+    view = cluster.view(1)
+    _choose.use(view)
+    try:
+        run = ms.memapply(X, 1, len, block=False)
+        assert (run.result(60), run.engines) == ([3, 3], tuple(view.targets))
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:  # a client's sockets are the parent's
+            os.write(writer, b"1" if _choose.in_use(None) is None else b"0")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert os.read(reader, 1) == b"1"
+        os.close(reader)
+        os.close(writer)
+    finally:
+        _choose.use(None)
+        cluster.stop()
+    assert _choose.in_use(None) is None

@@ -9,6 +9,7 @@ of which most is left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -99,8 +100,9 @@ class Claims:
 
     def stop_if_abandoned(self) -> None:
         """Have all workers stop at once if the caller is dead, or waits no longer."""
-        if not blocks.is_locked(self._fd):
-            self.stop[0] = STOP_NOW
+        with contextlib.suppress(OSError):  # what cannot be known is no reason to stop
+            if not blocks.is_locked(self._fd):
+                self.stop[0] = STOP_NOW
 
     def close(self) -> None:
         """Say that this worker is no longer in the call."""

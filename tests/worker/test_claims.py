@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 
 from memshare_jupyter.apply._queue import Queue
+from memshare_jupyter.worker import _claims
 from memshare_jupyter.worker._arena import Arena
 from memshare_jupyter.worker._claims import Claims
 from memshare_jupyter.worker._layout import Address, shares
@@ -68,3 +69,13 @@ def test_suspects_are_handed_out_in_the_order_that_was_said(claiming):
     first, second = map(iter, claims)
     assert [next(second), next(first), next(second)] == [range(*one) for one in ranges]
     assert next(first, None) is next(second, None) is None
+
+
+def test_who_cannot_ask_for_the_callers_lock_goes_on(claiming, monkeypatch):
+    def failing(_fd):
+        raise OSError(9, "Bad file descriptor")
+
+    _, claims = claiming(10, 1)
+    monkeypatch.setattr(_claims.blocks, "is_locked", failing)
+    claims[0].stop_if_abandoned()  # in the thread that watches, which is not to end
+    assert not claims[0].stop[0]

@@ -207,17 +207,17 @@ class Run(Future[Any]):
         TimeoutError
             `timeout` seconds have passed.
         """
-        if not self.done() and not self.shown and in_kernel():
-            patience_s = _PATIENCE_S if timeout is None else min(timeout, _PATIENCE_S)
-            with contextlib.suppress(TimeoutError):
-                self.exception(patience_s)
-            timeout = None if timeout is None else timeout - patience_s
-            if not self.done():
-                self._ipython_display_()
         try:
+            if not self.done() and not self.shown and in_kernel():
+                patience_s = _PATIENCE_S if timeout is None else min(timeout, _PATIENCE_S)
+                with contextlib.suppress(TimeoutError):
+                    self.exception(patience_s)
+                timeout = None if timeout is None else timeout - patience_s
+                if not self.done():
+                    self._ipython_display_()
             return super().result(timeout)
         except KeyboardInterrupt as interrupt:
-            if not self.done():
+            if not self.done():  # else it is the run's own
                 goes_on = f"{self.title} goes on; cancel() of its run stops it"
                 _say(interrupt, f"stopped waiting: {goes_on}")
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import signal
+import threading
 import weakref
 from concurrent.futures import CancelledError
 
@@ -134,3 +136,22 @@ def test_a_result_that_is_there_is_not_waited_for(run, outputs):
     failed.set_exception(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         failed.result()
+
+
+@pytest.mark.parametrize("patience_s", [0.05, 60.0])  # it is shown by then, or not yet
+def test_an_interrupt_of_who_waits_for_a_run_is_one_line_and_the_run_goes_on(
+    run, outputs, monkeypatch, patience_s
+):
+    monkeypatch.setattr(_run, "_PATIENCE_S", patience_s)
+    interrupting = threading.Timer(
+        0.4, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+    )
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        run.result()
+    interrupting.join()
+    assert len(outputs) == (patience_s < 1)
+    (line,) = interrupted.value._render_traceback_()
+    said = f"stopped waiting: {run.title} goes on; cancel() of its run stops it"
+    assert line == f"KeyboardInterrupt: {said}"
+    assert run.state == "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
@@ -299,9 +300,10 @@ def _engines(parser: MagicArgumentParser, help_text: str) -> None:
 
 def _several(text: str) -> int:
     """Read a number of things of which there is at least one."""
-    if (number := int(text)) < 1:
-        raise ArgumentTypeError(f"must be a whole number of at least 1, not {number}")
-    return number
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) >= 1:
+            return number
+    raise ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
 
 
 def _quiet(parser: MagicArgumentParser) -> None:

@@ -121,7 +121,7 @@ class Notebook:
 
     def _page_of_var(self, name: str) -> PageName | None:
         """Return the page that a word of ``--vars`` names in full; None for any other word."""
-        if "," in name:
+        if "," in name and name not in map(str, live_pages()):
             raise UsageError(f"names stand with blanks between them: {name.replace(',', ' ')}")
         if "." not in name or name.partition(".")[0] in self.variables:
             return None
@@ -141,8 +141,9 @@ def usage_errors() -> Iterator[None]:
         raise
     except PageNotFoundError as error:
         found, _, remedy = str(error).rpartition("; ")
-        hint = _near_page(parse(error.facts["name"])) if "name" in error.facts else ""
-        if "{" in found or "$" in found:
+        name = error.facts.get("name", "")
+        hint = _near_page(parse(name)) if name else ""
+        if "{" in name or "$" in name:
             hint = (
                 "; {name} and $name mean nothing in this line: in a loop, call the function, as in "
                 "memapply(f'rna.{name}', 'cols', fun)"

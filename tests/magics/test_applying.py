@@ -76,6 +76,7 @@ def test_a_cell_that_is_a_lambda_is_that_function(rna):
             "%memapply rna.X --fn np.sum --max-cores 0",
             r"max-cores: must be a whole number of at least 1, not 0",
         ),
+        ("%memapply rna.X --fn np.sum --max-cores many", r"a whole number of at least 1, not many"),
         ("%memapply rna.X --fn np.sum --seed 1", r"takes no argument rng, by which seed="),
         ("%memshare attach rna", r"rna is a namespace: it has X, y"),
         ("%memshare info X1", r"'X1' is not a page; write namespace"),
@@ -88,6 +89,16 @@ def test_what_people_type_first_is_told_in_one_line_how_it_is_typed(rna, line, s
         line = line.replace("np.sum", "total")
     with pytest.raises(UsageError, match=said):
         rna(line)
+
+
+def test_names_with_commas_and_braces_are_names(rna):
+    rna("import memshare_jupyter as ms\nms.register_variables('lab', {'a,b': y, 'c{': X})")
+    rna("def spread(column, **others): return sorted(others)")
+    assert rna("%memapply rna.X --fn spread --vars 'lab.a,b'")[0] == ["a,b"]
+    with pytest.raises(UsageError) as refused:
+        rna("%memapply lab.d --fn np.sum")
+    assert "in a loop" not in str(refused.value)
+    rna("ms.release_variables('lab', ['a,b', 'c{'])")
 
 
 def test_a_variable_that_is_a_page_somewhere_is_not_guessed_but_named(rna):

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from memshare_jupyter.apply import Run, current_runs, last_run
 from memshare_jupyter.core import blocks
 from memshare_jupyter.core.blocks import share_bytes
-from memshare_jupyter.core.registry import Holder, PageInfo, Snapshot, registry
+from memshare_jupyter.core.registry import PageInfo, Snapshot, registry
 from memshare_jupyter.engines.hosts import Seen, seen
 
 Message: TypeAlias = dict[str, Any]
@@ -154,8 +154,8 @@ class Feed:
         self._looked_for, self._look_again = opened, after + max(BEAT_S, 200 * (after - now))
         return {
             page.uuid: {
-                str(_process(h, page)): shares[h.session].get(page.uuid, 0)
-                for h in page.holders
+                str(process): shares[h.session].get(page.uuid, 0)
+                for h, process in zip(page.holders, _processes(page), strict=True)
                 if shares[h.session]
             }
             for page in pages
@@ -176,9 +176,10 @@ def _row(page: PageInfo) -> Message:
         "created": page.created,
         "owner": page.owner_pid,
         "state": page.state,
+        # The process is told if it is not the pid.
         "holders": [
-            (h.pid, h.label, h.role, h.since, h.here, *_other_than_pid(h, page))
-            for h in page.holders
+            (h.pid, h.label, h.role, h.since, h.here, *({process} - {h.pid}))
+            for h, process in zip(page.holders, _processes(page), strict=True)
         ],
     }
     if not _can_be_assigned(page.variable):
@@ -186,17 +187,14 @@ def _row(page: PageInfo) -> Message:
     return row
 
 
-def _process(holder: Holder, page: PageInfo) -> int | str:
-    """Return what tells one process that holds a page from another.
+def _processes(page: PageInfo) -> list[int | str]:
+    """Return what tells the processes that hold a page from each other, by holder.
 
-    That is its pid, unless some are of other pid namespaces, as in containers: two may be alike.
+    That is their pids, unless some are of other pid namespaces, as in containers: two may be alike.
     """
-    alone = len({h.pid_namespace for h in page.holders}) == 1
-    return holder.pid if alone else f"{holder.pid} in {holder.pid_namespace}"
-
-
-def _other_than_pid(holder: Holder, page: PageInfo) -> list[str]:
-    return [found] if isinstance(found := _process(holder, page), str) else []
+    if len({h.pid_namespace for h in page.holders}) == 1:
+        return [h.pid for h in page.holders]
+    return [f"{h.pid} in {h.pid_namespace}" for h in page.holders]
 
 
 def _host(host: Seen) -> Message:

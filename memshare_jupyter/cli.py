@@ -115,8 +115,8 @@ def _out_of_sight() -> str:
         return ""
     shown = "; ".join(map(str, others[:_SHOWN_DIRECTORIES]))
     return (
-        f" in {directory}. Something is by {shown}: set {ledger.RUNTIME_VARIABLE} to the same "
-        "directory for all"
+        f" in {directory}, but there is {shown}: to share with it, set {ledger.RUNTIME_VARIABLE} "
+        "to the same directory for all"
     )
 
 

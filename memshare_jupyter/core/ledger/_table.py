@@ -6,7 +6,7 @@ import functools
 from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView
 from typing import TypeVar
 
-from memshare_jupyter.core.ledger._slot import NAMES_AT, PAGE, Entry, TornSlot, unpack
+from memshare_jupyter.core.ledger._slot import NAMES_AT, Entry, TornSlot, unpack
 from memshare_jupyter.core.names import PageName
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -94,10 +94,6 @@ class Table:
         """Yield directory and uuid of each page that is a file."""
         for entry in self._read(self._files):
             yield entry.place, entry.uuid
-
-    def pages(self) -> Iterator[Entry]:
-        """Yield the entries of the pages that the session's process owns."""
-        yield from self._read(index for index, slot in self.slots.items() if slot[4] == PAGE)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries."""

@@ -103,11 +103,10 @@ def refuse_rivals(
     for name in names:
         owner = _owner(others, name) or (_owner([mine], name) if myself else None)
         if owner is not None:
-            whose = (
-                f"{_who(owner)} owns a page of that name; release it there, or choose another name"
-            )
+            who, where = ("this process", "first") if owner is mine else (_who(owner), "there")
             raise PageExistsError(
-                f"cannot {act} {name}: {'this process owns it' if owner is mine else whose}",
+                f"cannot {act} {name}: {who} owns a page of that name; "
+                f"release it {where}, or choose another name",
                 name=str(name),
                 pid=owner.who.pid,
             )

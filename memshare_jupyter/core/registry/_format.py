@@ -19,6 +19,7 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 from memshare_jupyter.core.blocks import Segment
@@ -51,6 +52,28 @@ def tail(plan: Plan, uuid: bytes, edition: int) -> bytes:
     place = (plan.size_bytes, len(plan.descriptor), zlib.crc32(plan.descriptor))
     trailer = TRAILER.pack(_MAGIC, _VERSION, ACTIVE, uuid, *place, edition)
     return plan.descriptor.ljust(trailer_at(plan) - plan.size_bytes, b"\0") + trailer
+
+
+class Image:
+    """All bytes of a new page, part by part: the value's buffers, descriptor and trailer.
+
+    Parameters
+    ----------
+    plan : Plan
+        The value.
+    end : bytes
+        What stands behind its data, see `tail`.
+    """
+
+    def __init__(self, plan: Plan, end: bytes) -> None:
+        self._plan = plan
+        self._end = end
+        self.size_bytes = plan.size_bytes + len(end)
+
+    def blocks(self) -> Iterator[tuple[int, bytes | memoryview]]:
+        """Yield (offset, contiguous buffer) in ascending order; no array is copied whole."""
+        yield from self._plan.layout.blocks()
+        yield self._plan.size_bytes, self._end
 
 
 def edition_of(page: mmap.mmap) -> int:

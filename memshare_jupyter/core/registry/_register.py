@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -214,12 +213,11 @@ class Owner:
         try:
             with blocks.reserved(what, needed, self._held, place, runtime=runtime) as filled:
                 for request in fresh:
-                    plan, number = request.plan, uuid.uuid4().bytes
-                    request.block = blocks.create(number, _format.page_bytes(plan), backend, place)
+                    plan, number = request.plan, os.urandom(16)
+                    image = _format.Image(plan, _format.tail(plan, number, 0))
+                    request.block = blocks.create(number, image.size_bytes, backend, place)
                     _descriptors.keep_spare(2 * request.block.fd)  # its mapping may take another
-                    blocks.fill(request.block, plan.layout, filled)
-                    end = _format.tail(plan, number, 0)
-                    blocks.write_at(request.block, end, plan.size_bytes)
+                    blocks.fill(request.block, image, filled)
         except OSError as error:
             blocks.explain(error, what, needed, self._held, place)
             raise

@@ -19,9 +19,10 @@ kind                descriptor
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -76,8 +77,14 @@ class Plan:
             The value, or something in it, cannot be shared.
         """
         describer = _Describer(Layout())
-        with _explained(value):
+        try:
             form = describer.form(value)
+        except (MemshareError, MemoryError):
+            raise
+        except Exception as error:  # a class may refuse to be pickled in any way it likes
+            if isinstance(error, OSError):
+                _descriptors.raise_if_run_out(error)  # to import what it needs, as a rule
+            raise _refusal(value, error) from error
         about = _about(value, form["kind"], describer.unshared_bytes)
         return cls(describer.layout, _json(form), about)
 
@@ -182,7 +189,9 @@ class _Describer:
 
 def _about(value: Any, kind: str, unshared_bytes: int) -> About:
     if kind == "array":
-        return About(kind, str(value.dtype), arrays.order(value), value.shape)
+        # Structured ones are equal though they are shown otherwise, as records or aligned.
+        shown = str(value.dtype) if value.dtype.names else _shown(value.dtype)
+        return About(kind, shown, arrays.order(value), value.shape)
     if kind not in {"pickle", "value"}:
         return About(kind, shape=(len(value),), unshared_bytes=unshared_bytes)
     dtype, shape = "", None
@@ -193,6 +202,11 @@ def _about(value: Any, kind: str, unshared_bytes: int) -> About:
     with contextlib.suppress(Exception):
         dtype = dtype or _common(value.dtypes)
     return About(_gate.class_of(value), dtype, "", shape, unshared_bytes)
+
+
+@functools.lru_cache(256)
+def _shown(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 def _common(dtypes: Iterable[Any]) -> str:
@@ -213,24 +227,15 @@ def _is_json(value: object) -> bool:
     return kind is float or kind is bool or value is None
 
 
-@contextlib.contextmanager
-def _explained(value: object) -> Iterator[None]:
-    try:
-        yield
-    except (MemshareError, MemoryError):
-        raise
-    except RecursionError as error:
-        raise UnsupportedValueError(
-            f"cannot share a {type(value).__name__}: it is nested too deeply; share its arrays in "
-            "a flat dict or list"
-        ) from error
-    except Exception as error:  # a class may refuse to be pickled in any way it likes
-        if isinstance(error, OSError):
-            _descriptors.raise_if_run_out(error)  # to import what it needs, as a rule
-        raise UnsupportedValueError(
-            f"cannot share a {type(value).__name__}: it cannot be pickled ({error}); pass arrays, "
-            "frames, or containers of them"
-        ) from error
+def _refusal(value: object, error: Exception) -> UnsupportedValueError:
+    what = f"cannot share a {type(value).__name__}"
+    if isinstance(error, RecursionError):
+        return UnsupportedValueError(
+            f"{what}: it is nested too deeply; share its arrays in a flat dict or list"
+        )
+    return UnsupportedValueError(
+        f"{what}: it cannot be pickled ({error}); pass arrays, frames, or containers of them"
+    )
 
 
 def _json(form: Any) -> bytes:

@@ -110,10 +110,10 @@ def work_by_hands(
     task: bytes,
     places: Sequence[bytes],
     pages: Sequence[Reference],
-) -> list[Answer]:
-    """Have one's hands `work`, one at each place; return what they do.
+) -> list[Answer | None]:
+    """Have one's hands `work`, one at each place; return what they do, None of one that died.
 
-    One that dies is the foreman's matter.
+    What it had to do is the foreman's matter.
 
     Raises
     ------
@@ -123,11 +123,12 @@ def work_by_hands(
     cluster = running_cluster()
     if cluster is None:
         raise ClusterError("its hands have ended")
-    messages = Messages()
-    for engine, place in zip(engines_of(cluster), places, strict=False):
+    each = [Messages() for _ in places]
+    for messages, engine, place in zip(each, engines_of(cluster), places, strict=False):
         messages.send(engine, work, task, place, pages)
-    messages.wait_for_all()
-    return messages.take()
+    for messages in each:
+        messages.wait_for_all()
+    return [next(iter(messages.take()), None) for messages in each]
 
 
 def _collect_if_more_than(views: int) -> None:

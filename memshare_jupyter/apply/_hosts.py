@@ -151,6 +151,8 @@ class HostRounds:
                 team.link.unlisten(team.call)
                 self._run.idle &= not team.messages.pending
                 team.messages.give_up()
+                died = f"a process of engine {team.link.engine.number} died"
+                self.left_out += [died] * len(team.missed)
             for team, _ in self._broken:
                 self.left_out.append(f"{team.link.name} was lost: its link ended")
 
@@ -296,10 +298,10 @@ class HostRounds:
 
     def _bury(self, team: Team, died: Lost) -> None:
         """Take back what a worker had that died."""
-        if not team.has_hands:
+        if team.has_hands:
+            team.missed.add(died.worker)
+        else:
             self._lose(team.engines[died.worker].number)
-        elif died.worker not in team.mourned:
-            self.left_out.append(f"a process of engine {team.link.engine.number} died")
         self._shares.bury(team, died)
 
     def _listen(self, team: Team) -> None:
@@ -308,8 +310,12 @@ class HostRounds:
         messages.wait(0.0)
         for engine in messages.died:
             self._lose(engine.number)
-        answers = messages.take()
-        for pickled, witnessed in chain.from_iterable(answers) if team.has_hands else answers:
+        answers = list(chain(*messages.take())) if team.has_hands else messages.take()
+        for worker, answer in enumerate(answers):
+            if answer is None:  # of a hand, which nobody may have seen: others did its work, too
+                team.missed.add(worker)
+                continue
+            pickled, witnessed = answer
             failure, said = pickle.loads(pickled)  # noqa: S301 -- our engines'
             self.said.append(said)
             broken = team not in self._teams or team.link.gone.is_set()

@@ -87,6 +87,8 @@ class Team:
         How many items it has been given that are not done.
     mourned : set of int
         The workers whose death has been noted.
+    missed : set of int
+        The hands of whose death the user will be told.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Team:
         self.leases: list[Lease] = []
         self.given = 0
         self.mourned: set[int] = set()
+        self.missed: set[int] = set()
         self._begun = 0.0
         self._recent: deque[tuple[float, int]] = deque()
 

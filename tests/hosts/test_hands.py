@@ -108,6 +108,27 @@ def test_one_that_is_killed_loses_nothing_and_is_replaced(client, tmp_path, lab_
     os.unlink(mark)
 
 
+def test_one_whose_work_others_had_done_before_its_death_was_seen_is_told_of(
+    client, lab_of_one_each
+):
+    mark = f"{lab_of_one_each.directory}/unseen"
+    client.run(
+        "def blind():\n"
+        "    from memshare_jupyter.apply._foreman import Foreman\n"
+        "    Foreman.seen, Foreman._died = Foreman._died, lambda self: iter(())\n"
+        "def seeing():\n"
+        "    from memshare_jupyter.apply._foreman import Foreman\n"
+        "    Foreman._died = Foreman.seen\n"
+        "c[:].apply_sync(blind)"
+    )
+    try:
+        assert client.value(f"call(kill_once, vars={{'mark': {mark!r}}}) == A[0].tolist()")
+        assert ["a process of engine" in text for text in client.value("warned")] == [True]
+    finally:
+        client.run("c[:].apply_sync(seeing)")
+    os.unlink(mark)
+
+
 def test_they_end_with_the_client_and_an_engine_that_is_killed(lab_of_one_each, eventually):
     client = lab_of_one_each.client()
     client.run(HANDS.format(A=A))

@@ -203,30 +203,28 @@ def untraced() -> None:
         MONITORING.set_events(MONITORING.DEBUGGER_ID, 0)
 
 
-def interrupted(deed, rounds: int, within_s: float, check) -> int:
-    """Run `deed` time and again, each with an interrupt at a random moment, and `check`.
-
-    Returns how many of them were interrupted.
-    """
+def interrupted(deed, times: int, check) -> None:
+    """Run `deed` until an interrupt at a random moment has come so many times, and `check`."""
 
     def strike(number, frame):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, strike)
-    rng = random.Random(rounds)  # noqa: S311 -- nothing secret
-    count = 0
-    for _ in range(rounds):
+    rng = random.Random(times)  # noqa: S311 -- nothing secret
+    within_s = 1.0
+    while times:
+        begun = time.monotonic()
         try:
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, within_s))
             try:
                 deed()
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+            within_s = time.monotonic() - begun  # as long as it takes now, whatever else runs
         except KeyboardInterrupt:
-            count += 1
+            times -= 1
         check()
     signal.signal(signal.SIGALRM, before)
-    return count
 
 
 def blocks_of(pid: int) -> Counter[str]:

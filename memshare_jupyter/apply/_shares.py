@@ -90,11 +90,11 @@ class Shares:
     def take_back(self, team: Team, *, seen: bool) -> None:
         """Take back all that a team has; `seen` if there is somebody who can say what it was at."""
         mine = (self._states == GIVEN) & (self._holder == team.number)
-        if not seen:
-            self._blame_unseen(team, mine)
-        self._states[mine & (self._states == GIVEN)] = TO_DO
+        self._states[mine] = TO_DO
         self._holder[mine] = -1
         team.given = 0
+        if not seen:
+            self._blame_unseen(team, mine)
 
     def _blame_unseen(self, team: Team, mine: np.ndarray[Any, Any]) -> None:
         """Suspect what a lead had that died with nobody to say at what.
@@ -122,10 +122,9 @@ class Shares:
 
     def _blame(self, engine: int, claimed: Sequence[range], done: int, step: int) -> None:
         self._recovery.died(engine, claimed, done, step)
-        for which, state in (
-            (self._recovery.suspects, SUSPECT),
-            (self._recovery.given_up, GIVEN_UP),
-        ):
-            for items in which:
-                some = self._states[items.start : items.stop]
-                some[some != DONE] = state
+        for items in self._recovery.suspects:
+            some = self._states[items.start : items.stop]
+            some[some == TO_DO] = SUSPECT  # what another host is at, that one may do yet
+        for items in self._recovery.given_up:
+            some = self._states[items.start : items.stop]
+            some[some != DONE] = GIVEN_UP

@@ -116,7 +116,7 @@ def test_silent_clients_keep_nobody_waiting_and_are_hung_up_on(tmp_path, server)
     silent = [connected(tmp_path) for _ in range(20)]
     began = time.monotonic()
     fetched(tmp_path)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < _handover._CLIENT_S  # one of them would be waited for so long
     for client in silent:
         assert client.recv(1) == b""
         client.close()
@@ -543,7 +543,7 @@ def test_a_holder_that_does_not_answer_keeps_us_waiting_once(tmp_path, block, mo
         listeners.append(socket.socket(socket.AF_UNIX))
         listeners[-1].bind(str(path))
         listeners[-1].listen()
-    for least, most in ((1.2, 10), (0, 0.8)):
+    for least, most in ((1.2, 10), (0, 1.2)):
         began = time.monotonic()
         for path in paths:
             with pytest.raises(TimeoutError, match="did not answer within"):

@@ -42,7 +42,7 @@ def test_a_locked_name_is_refused_at_once_and_its_holder_named(locks, other):
     other.run("assert locks.try_lock([PageName('n', 'x')]) is None")
     begin = time.monotonic()
     assert locks.try_lock([PageName("n", "x")]) == (PageName("n", "x"), other.pid)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
     assert locks.try_lock([PageName("n", "y")]) is None
 
 

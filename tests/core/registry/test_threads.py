@@ -112,10 +112,7 @@ def check():
 @pytest.mark.slow
 def test_interrupts_at_any_moment_leave_counts_right(child, listed):
     one = child(INTERRUPTED)
-    one.run("begin = time.monotonic(); [deed() for _ in range(20)]")
-    duration_s = one.eval("(time.monotonic() - begin) / 20")
-    count = one.eval(f"interrupted(deed, 1000, {duration_s}, check)", timeout_s=100)
-    assert count > 300
+    one.run("interrupted(deed, 400, check)", timeout_s=100)
     one.run("process.registry().gc(); check()")
     assert one.eval("held_here()") == []
     assert listed() == {}

@@ -162,7 +162,7 @@ def test_settling_waits_for_nobody_and_is_done_by_whoever_is_in_turn():
     one.messy = True
     begin = time.monotonic()
     one.turn.settle()  # as at the death of the last array on a page
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
     go_on.set()
     thread.join(10)
     assert not one.messy

@@ -19,6 +19,8 @@ from tests.benchmarks.race import Race, Size, WrongResultError, check
 from tests.benchmarks.session import ROOT, ContenderError, Session
 from tests.benchmarks.workloads import Matrix, Spin, chunks, count_of, part, workloads
 
+pytestmark = pytest.mark.slow
+
 SMALL = Size(rows=12, cols=8, large=10, rounds=1, limit_s=60.0)
 
 
@@ -129,7 +131,6 @@ def test_wrong_results_get_no_time_and_the_reason_is_told(contender):
     assert f"- wrong: {found['errors'][0]}" in table
 
 
-@pytest.mark.slow
 def test_without_the_serial_loops_results_nobody_gets_a_time(contender):
     failing = contender("raise RuntimeError('cannot start')")
     results, _ = run(**{SERIAL: failing, "threads": CONTENDERS["threads"]})
@@ -186,7 +187,6 @@ STUCK = """
 """
 
 
-@pytest.mark.slow
 def test_a_stuck_contender_is_given_up_and_ended_with_all_it_started(contender, monkeypatch):
     from tests.benchmarks import session
 
@@ -223,7 +223,6 @@ def test_an_orphan_of_a_contender_that_died_is_found_and_ended(contender, monkey
     assert not any(map(lives, [process.pid for process in died.family.look()]))
 
 
-@pytest.mark.slow
 def test_a_failing_contender_does_not_stop_the_others(contender):
     failing = contender("raise RuntimeError('cannot read /home/us/it.npy')")
     results, _ = run(SERIAL, failing=failing, threads=CONTENDERS["threads"])
@@ -269,7 +268,6 @@ SLOW = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_contenders_are_right_in_every_workload_and_end(name):
     with Session(CONTENDERS[name].module, limit_s=60.0) as session:
@@ -287,7 +285,6 @@ def test_contenders_are_right_in_every_workload_and_end(name):
     assert session.left == []
 
 
-@pytest.mark.slow
 def test_the_command_writes_results_and_report(tmp_path):
     results = tmp_path / "figures.json"
     results.with_suffix(".md").write_text(report.BEGIN + report.END)

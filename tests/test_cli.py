@@ -184,6 +184,7 @@ run = ms.memapply(np.ones((2, 400)), 'cols', slow, cluster=cluster, block=False)
 """
 
 
+@pytest.mark.slow
 def test_top_shows_the_runs_of_every_kernel_and_how_far_they_are(memshare, child, eventually):
     kernel = child(RUN)
 

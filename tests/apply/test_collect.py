@@ -92,6 +92,7 @@ def test_a_result_that_cannot_be_sent_is_named_and_those_before_it_are_kept(resu
     assert results.recorded(0) == [range(5, 6)]
 
 
+@pytest.mark.slow
 def test_results_of_one_form_make_an_array_without_being_read(array):
     for region in range(2):
         writer = writer_of(array, region)

@@ -100,6 +100,7 @@ def test_handlers_of_loggers_are_heard_in_later_calls(capsys):
         assert capsys.readouterr().err.count("heard") >= 1
 
 
+@pytest.mark.slow
 def test_figures_and_displays_come_with_engine_and_item(capsys):
     pytest.importorskip("matplotlib")
 

@@ -222,6 +222,7 @@ def slow(_):
     time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_bar_counts_items_in_a_terminal(view, monkeypatch, batch):
     def some(rows):

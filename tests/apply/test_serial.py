@@ -102,6 +102,7 @@ CASES = {
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.mark.slow
 @settings(max_examples=120, suppress_health_check=RELAXED)
 @given(**CASES)
 def test_a_call_gives_what_a_serial_loop_gives(view, X, margin, name, out, batch):

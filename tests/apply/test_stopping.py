@@ -43,6 +43,7 @@ def began(run, eventually):
     eventually(lambda: run.progress > 0)
 
 
+@pytest.mark.slow
 def test_cancelling_a_queued_run_leaves_the_one_that_works_alone(cluster, eventually):
     view = cluster.view(1)
     first = ms.memapply(ROWS[:2], "rows", slow(0.8), cluster=view, block=False)
@@ -55,6 +56,7 @@ def test_cancelling_a_queued_run_leaves_the_one_that_works_alone(cluster, eventu
     assert first.result(30) == [0.0, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["by an error", "by the user"])
 def test_a_call_that_ends_leaves_other_tasks_of_its_engines_alone(cluster, ends):
     def mine():
@@ -77,6 +79,7 @@ def test_a_call_that_ends_leaves_other_tasks_of_its_engines_alone(cluster, ends)
     assert task.get(30) == "done"
 
 
+@pytest.mark.slow
 def test_an_item_that_swallows_interrupts_is_interrupted_again(cluster, eventually):
     def stubborn(_row):
         for _ in range(3):
@@ -91,6 +94,7 @@ def test_an_item_that_swallows_interrupts_is_interrupted_again(cluster, eventual
     assert view.apply_async(int).get(timeout=20) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "killed", "its client closed"])
 def test_a_call_ends_soon_when_its_cluster_is_gone(cluster, how, eventually):
     run = ms.memapply(ROWS, "rows", slow(0.3), cluster=cluster, block=False)
@@ -110,6 +114,7 @@ def test_a_call_ends_soon_when_its_cluster_is_gone(cluster, how, eventually):
         cluster.stop()
 
 
+@pytest.mark.slow
 def test_a_call_on_a_cluster_that_was_stopped_is_an_error_of_ours(cluster):
     cluster.stop()
     for given in (cluster, cluster.client):
@@ -117,6 +122,7 @@ def test_a_call_on_a_cluster_that_was_stopped_is_an_error_of_ours(cluster):
             ms.memapply(ROWS, "rows", np.sum, cluster=given)
 
 
+@pytest.mark.slow
 def test_results_that_are_all_there_do_not_wait_for_an_engine_that_stands_still(cluster):
     view = cluster.view(2)
     still = view.apply_sync(os.getpid)[1]
@@ -182,6 +188,7 @@ def test_a_replacement_does_its_share_of_what_is_left(cluster, eventually):
     assert min(run.done_by_engine()[1:]) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item_s", [0.05, 60])
 def test_workers_stop_when_their_caller_is_gone(cluster, tmp_path, child_environment, item_s):
     log = tmp_path / "log"
@@ -213,6 +220,7 @@ def test_workers_stop_when_their_caller_is_gone(cluster, tmp_path, child_environ
     assert time.monotonic() - begin < SOON_S  # 400 items of 50 ms, or one of a minute
 
 
+@pytest.mark.slow
 def test_forked_pools_end_inside_a_function(cluster):
     def pooled(row):
         import multiprocessing

@@ -99,6 +99,7 @@ def kill_at_seven(row):
     return float(row[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
 def test_an_item_that_kills_two_engines_is_an_error_with_its_index(cluster, n):
     with pytest.raises(ms.MemApplyError, match=r"engines \d+ and \d+ died at index 7") as caught:

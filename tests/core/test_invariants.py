@@ -354,6 +354,7 @@ def test_a_kill_at_every_fourth_line_leaves_counts_right(child, listed, truth, w
 # --- 4: counts equal the truth -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_counts_equal_the_truth_after_every_operation(child, listed, truth):
     rng = np.random.default_rng(5)
     processes = [child("views = []") for _ in range(3)]

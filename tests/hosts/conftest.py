@@ -1,10 +1,22 @@
-"""Labs of two and four hosts; where there can be none, their tests are skipped and say why."""
+"""Labs of two and four hosts; where there can be none, their tests are skipped and say why.
+
+All of it is slow.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from tests.hosts.lab import Lab, why_not
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

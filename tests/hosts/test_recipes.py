@@ -13,7 +13,6 @@ import pytest
 
 from tests.hosts.lab import PATIENCE_S, ROOT, Lab, why_not
 
-pytestmark = pytest.mark.slow
 TEXT = (ROOT / "docs" / "recipes.md").read_text()
 NODES = ("h2", "h3")
 WORK = """

@@ -145,6 +145,7 @@ def test_no_columns_give_no_values():
     assert mutual_info_matrix(np.ones((5, 0)), np.arange(5), y_discrete=True).shape == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

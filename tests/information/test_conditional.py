@@ -39,6 +39,7 @@ KINDS = [
 
 
 class TestGiven:
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", KINDS, ids=str)
     def test_it_is_the_mean_over_the_levels(self, options):
         X, y, batch = batches(240)
@@ -113,6 +114,7 @@ class TestGiven:
         found = select_features(X, y, alpha=0.05, permutations=2000, given=batch)
         assert found.names == [0]
 
+    @pytest.mark.slow
     def test_engines_give_the_same(self):
         X, y, batch = batches()
         cluster = ms.local_cluster(2, quiet=True)

@@ -56,6 +56,7 @@ def test_independent_classes_give_little(k):
     assert 0 <= mutualinfo(x, y, y_discrete=True) < 0.02
 
 
+@pytest.mark.slow
 def test_many_independent_pairs_are_never_negative():
     rng = np.random.default_rng(9)
     for n in (3, 4, 10, 50):

@@ -52,6 +52,7 @@ def test_an_active_px_is_used_before_clients_are_looked_at(rna, shell, theirs, c
     assert rna("res.result(60)") == [3.0, 5.0, 7.0]
 
 
+@pytest.mark.slow
 def test_px_is_bound_anew_only_when_asked_and_given_back(rna, shell, theirs, capsys):
     theirs.activate()
     rna("%memshare attach rna.X --engines -q")
@@ -62,6 +63,7 @@ def test_px_is_bound_anew_only_when_asked_and_given_back(rna, shell, theirs, cap
     assert px_client(shell) is theirs
 
 
+@pytest.mark.slow
 def test_unloading_ends_the_local_cluster_that_a_line_started_and_no_other(run, shell):
     mine = ms.local_cluster(1, quiet=True)
     run("x = np.eye(2)\nres = %memapply x --fn np.sum")

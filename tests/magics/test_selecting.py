@@ -33,6 +33,7 @@ def test_columns_of_a_page_are_selected_on_the_engines(rna):
     assert stepwise.scores.size == 3
 
 
+@pytest.mark.slow
 def test_columns_of_the_notebooks_array_by_the_false_discovery_rate(rna):
     found = rna("%memshare select X y --alpha 0.01")
     assert {58, 59} <= set(found.columns)

@@ -597,6 +597,7 @@ def test_an_idle_owner_outside_a_user_namespace_is_named_with_the_way_out(
     assert list(runtime_directory.glob("*.wanted")) == []
 
 
+@pytest.mark.slow
 def test_an_owner_that_goes_on_is_waited_for(confined, child):
     owner, viewer = child(REGISTER), confined(*USER_NAMESPACE)
     owner.send("for _ in range(60): ms.snapshot(); time.sleep(0.05)")

@@ -180,7 +180,7 @@ def test_a_damaged_list_may_name_anything(places):
 
 
 def test_very_many_files_of_others_are_not_listed_at_each_look(places, place, monkeypatch):
-    for number in range(20_000):
+    for number in range(2_000):
         os.close(os.open(place / f"f{number}", os.O_CREAT | os.O_WRONLY))
     places.use(str(place))
     time.sleep(2 * _places._TICK_NS / 1e9)
@@ -191,7 +191,7 @@ def test_very_many_files_of_others_are_not_listed_at_each_look(places, place, mo
     monkeypatch.setattr(os, "scandir", lambda path: listings.append(path) or scandir(path))
     for _ in range(100):
         places.sweep([])
-    assert str(place) not in listings  # which takes 10 ms
+    assert str(place) not in listings  # of 20,000 that takes 10 ms
     (place / "another").touch()
     places._known[str(place)]._not_before_s = 0.0
     places.sweep([])

@@ -387,6 +387,7 @@ input()
 """
 
 
+@pytest.mark.slow
 def test_of_two_that_register_at_once_one_is_refused_and_none_killed(in_group):
     for _ in range(3):
         both = [in_group(TOGETHER) for _ in range(2)]
@@ -432,6 +433,7 @@ def test_memory_that_holds_files_is_free_for_pages(in_group, tmp_path):
     assert (read.returncode, said) == (0, "0 1\n"), errors
 
 
+@pytest.mark.slow
 def test_a_page_just_below_the_limit_is_refused_or_fits_but_nobody_is_killed(in_group):
     for share in (0.8, 0.9, 0.95, 0.99):
         one = in_group(

@@ -510,6 +510,7 @@ def test_a_planted_file_is_read_as_a_session(runtime_directory):
     assert look() == ()
 
 
+@pytest.mark.slow
 @given(st.one_of(st.binary(max_size=1200), st.integers(0, 1535).map(lambda n: image()[:n])))
 @settings(max_examples=25)
 def test_a_file_of_anything_is_no_session_and_no_crash(content):

@@ -248,6 +248,7 @@ threading.Thread(target=work, daemon=True).start()
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
 def test_the_last_process_to_exit_leaves_no_file_and_no_directory(
     interpreter, runtime_directory, ending

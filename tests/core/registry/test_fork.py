@@ -180,6 +180,7 @@ def test_a_child_of_a_process_without_a_session_has_none(child):
     assert ms.snapshot().pages == ()
 
 
+@pytest.mark.slow
 def test_a_fork_while_threads_are_at_work_leaves_a_working_child(parent, listed, truth):
     parent.run("""
 done = threading.Event()
@@ -343,6 +344,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_shares_by_reference(child_environment, tmp_path, method):
     script = tmp_path / "script.py"

@@ -87,7 +87,7 @@ DEEDS = {
     "list again": ("removed", "look"),
     "close": ("viewed", "begin_anew"),
 }
-SOME = 31
+SOME = 101
 
 
 @pytest.fixture

@@ -381,6 +381,7 @@ assert held == listed == [], (held, listed)
 """)
 
 
+@pytest.mark.slow
 def test_a_handler_that_calls_everything_hangs_nothing(child):
     one = child(HANDLED)
     one.run("""
@@ -427,6 +428,7 @@ for event in range(1, count + 1, {step}):
     ended_well(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "os._exit(0)"])
 def test_a_service_that_releases_in_its_handler_ends(child, listed, truth, ending):
     for delay_s in np.linspace(0.001, 0.05, 8):

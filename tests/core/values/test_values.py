@@ -430,6 +430,7 @@ def built_or_refused(descriptor):
                 continue
 
 
+@pytest.mark.slow
 @given(st.one_of(st.binary(max_size=60), forms.map(lambda form: json.dumps(form).encode())))
 @example(b'{"kind":"array","dtype":"<f8","shape":[0,1e400],"strides":[8,8],"offset":0}')
 @example(

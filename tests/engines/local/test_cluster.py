@@ -258,6 +258,7 @@ def test_more_engines_are_started_when_asked_for(shared, capfd):
     assert capfd.readouterr().err.startswith("starting 1 engine ... ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["ms-controller", "tether"])
 def test_after_the_controllers_or_tethers_death_all_is_started_afresh(shared, capfd, victim):
     before = _cluster._state.cluster

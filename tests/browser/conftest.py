@@ -243,6 +243,14 @@ class Notebook:
 
     def start(self, i: int) -> str:
         """Begin to run cell `i`; return its prompt of before."""
+        # After a restart it may have the number again that it had, and too soon to be seen without.
+        self.page.evaluate(
+            """(i) => {
+                const cell = jupyterapp.shell.currentWidget.content.widgets[i];
+                cell.model.executionCount = null;
+            }""",
+            i,
+        )
         before = self.cell(i).locator(".jp-InputPrompt").first.inner_text()
         self.page.evaluate(
             """(i) => {

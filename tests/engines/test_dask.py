@@ -70,6 +70,7 @@ def test_a_call_that_is_cancelled_takes_back_its_own_tasks_and_no_others(client,
         import os
         import time
 
+        open(f"{path}.{os.getpid()}", "w").close()
         while not os.path.exists(path):
             time.sleep(0.01)
         return path
@@ -83,6 +84,7 @@ def test_a_call_that_is_cancelled_takes_back_its_own_tasks_and_no_others(client,
         client.submit(wait_for, free, workers=[worker], pure=False)
         for worker in client.scheduler_info()["workers"]
     ]
+    wait_until(lambda: len([*tmp_path.glob("free.*")]) == 2)  # both are at it
     others = ms.memapply(X, "cols", np.std, cluster=client, block=False)
     wait_until(lambda: len(set(tasks) - before) == 4)
     theirs = set(tasks)

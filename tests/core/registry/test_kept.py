@@ -180,7 +180,8 @@ def test_letting_everything_go_tells_those_that_keep_views(owner, told):
 
 
 def test_a_forked_child_does_not_list_what_its_parent_keeps(owner, listed, truth):
-    kept = keep(uuid_of())
+    uuid = uuid_of()
+    kept = keep(uuid)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -188,7 +189,7 @@ def test_a_forked_child_does_not_list_what_its_parent_keeps(owner, listed, truth
             names = ms.view_list(), sum(r != "owner" for r in roles())
             kept = None
             gc.collect()
-            maps = Path("/proc/self/maps").read_text().count("memfd:memshare")
+            maps = Path("/proc/self/maps").read_text().count(f"memfd:memshare:{uuid.hex()}")
             os.write(write, repr((names, maps)).encode())
         finally:
             os._exit(0)

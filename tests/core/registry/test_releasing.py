@@ -77,9 +77,9 @@ def test_a_release_that_cannot_be_listed_still_frees_the_memory(child, truth):
 
 def test_errors_survive_the_journey_between_processes(page, child):
     with pytest.raises(PageNotFoundError) as here:
-        ms.retrieve_views("n", "y")
+        ms.retrieve_views("n", "lost")
     with pytest.raises(PageNotFoundError) as there:
-        child().run("ms.retrieve_views('n', 'y')")
+        child().run("ms.retrieve_views('n', 'lost')")
     assert str(here.value) == str(there.value)
-    assert here.value.name == there.value.name == "n.y"
+    assert here.value.name == there.value.name == "n.lost"
     assert str(pickle.loads(pickle.dumps(here.value))) == str(here.value)

@@ -151,8 +151,6 @@ class HostRounds:
                 team.link.unlisten(team.call)
                 self._run.idle &= not team.messages.pending
                 team.messages.give_up()
-                died = f"a process of engine {team.link.engine.number} died"
-                self.left_out += [died] * len(team.missed)
             for team, _ in self._broken:
                 self.left_out.append(f"{team.link.name} was lost: its link ended")
 
@@ -248,7 +246,7 @@ class HostRounds:
         """Take note of who is lost; have a host whose lead died go on with another one."""
         for team in list(self._teams):
             self._listen(team)
-            if team.link.gone.is_set():
+            if team.link.gone.is_set() or team.is_deserted:
                 self._dismiss(team)
         for team, engines in list(self._broken):
             self._listen(team)
@@ -263,7 +261,8 @@ class HostRounds:
     def _dismiss(self, team: Team) -> None:
         self._teams.remove(team)
         others = [e for e in team.engines if e not in (team.link.engine, *team.messages.died)]
-        self._shares.take_back(team, seen=bool(others))
+        # Of hands that died their lead says at what.
+        self._shares.take_back(team, seen=bool(others) or team.is_deserted)
         self._broken.append((team, others))
 
     def _lose(self, engine: int) -> None:
@@ -299,7 +298,7 @@ class HostRounds:
     def _bury(self, team: Team, died: Lost) -> None:
         """Take back what a worker had that died."""
         if team.has_hands:
-            team.missed.add(died.worker)
+            self.left_out += team.miss(died.worker)
         else:
             self._lose(team.engines[died.worker].number)
         self._shares.bury(team, died)
@@ -313,7 +312,7 @@ class HostRounds:
         answers = list(chain(*messages.take())) if team.has_hands else messages.take()
         for worker, answer in enumerate(answers):
             if answer is None:  # of a hand, which nobody may have seen: others did its work, too
-                team.missed.add(worker)
+                self.left_out += team.miss(worker)
                 continue
             pickled, witnessed = answer
             failure, said = pickle.loads(pickled)  # noqa: S301 -- our engines'

@@ -87,8 +87,6 @@ class Team:
         How many items it has been given that are not done.
     mourned : set of int
         The workers whose death has been noted.
-    missed : set of int
-        The hands of whose death the user will be told.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class Team:
         self.leases: list[Lease] = []
         self.given = 0
         self.mourned: set[int] = set()
-        self.missed: set[int] = set()
+        self._missed: set[int] = set()
         self._begun = 0.0
         self._recent: deque[tuple[float, int]] = deque()
 
@@ -127,6 +125,17 @@ class Team:
                 self.messages.expect(engine, promised)
             else:
                 self.messages.send(engine, work, task, place, pages)
+
+    def miss(self, hand: int) -> list[str]:
+        """Note that a hand died; return what the user is to be told, the first time."""
+        told = hand in self._missed
+        self._missed.add(hand)
+        return [] if told else [f"a process of engine {self.link.engine.number} died"]
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether all of its hands have ended, while the lead is there."""
+        return self.has_hands and not (self.messages.pending or self.link.gone.is_set())
 
     @property
     def living(self) -> int:

@@ -129,6 +129,30 @@ def test_one_whose_work_others_had_done_before_its_death_was_seen_is_told_of(
     os.unlink(mark)
 
 
+def test_a_host_whose_hands_have_all_died_takes_no_part_any_more(client):
+    client.run(
+        "def die(v, where):\n"
+        "    import os, signal, socket\n"
+        "    if socket.gethostname() in where:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    time.sleep(0.01)\n"
+        "    return float(v[0])\n"
+        "try:\n    call(die, vars={'where': ['h1', 'h2']})\n"
+        "except (ms.ClusterError, ms.MemApplyError) as error:\n    text = str(error)"
+    )
+    assert "died" in client.value("text")
+    assert client.value("call(die, vars={'where': ['h1']}) == A[0].tolist()")
+    assert ["a process of engine" in text for text in client.value("warned")] == [True] * 3
+    assert len({*client.value("call(pid)")}) == 6
+    client.run(
+        "try:\n    ms.memapply('study.X', 'cols', die, cluster=c[on('h1')[0]], hands=1,"
+        " vars={'where': ['h1']})\n"
+        "except ms.ClusterError as error:\n    text = str(error)"
+    )
+    assert "no engine is left" in client.value("text")
+    assert "a process of engine" in client.value("text")
+
+
 def test_they_end_with_the_client_and_an_engine_that_is_killed(lab_of_one_each, eventually):
     client = lab_of_one_each.client()
     client.run(HANDS.format(A=A))

@@ -54,7 +54,7 @@ def tail(plan: Plan, uuid: bytes, edition: int) -> bytes:
     return plan.descriptor.ljust(trailer_at(plan) - plan.size_bytes, b"\0") + trailer
 
 
-class Image:
+class Contents:
     """All bytes of a new page, part by part: the value's buffers, descriptor and trailer.
 
     Parameters

@@ -214,10 +214,10 @@ class Owner:
             with blocks.reserved(what, needed, self._held, place, runtime=runtime) as filled:
                 for request in fresh:
                     plan, number = request.plan, os.urandom(16)
-                    image = _format.Image(plan, _format.tail(plan, number, 0))
-                    request.block = blocks.create(number, image.size_bytes, backend, place)
+                    contents = _format.Contents(plan, _format.tail(plan, number, 0))
+                    request.block = blocks.create(number, contents.size_bytes, backend, place)
                     _descriptors.keep_spare(2 * request.block.fd)  # its mapping may take another
-                    blocks.fill(request.block, image, filled)
+                    blocks.fill(request.block, contents, filled)
         except OSError as error:
             blocks.explain(error, what, needed, self._held, place)
             raise

@@ -89,8 +89,7 @@ class Viewer:
         names = [page_name(namespace, variable) for variable in variables]
         taken: list[Taken] = []
         try:
-            for name in names:
-                taken.append(self.take(Wanted(name), mode, hold=hold))  # noqa: PERF401
+            taken.extend(self.take(Wanted(name), mode, hold=hold) for name in names)
             return self._build(taken, whole=whole)
         except BaseException as error:
             if hold:
@@ -294,9 +293,11 @@ class Viewer:
         ]
 
     def _held(self, wanted: Wanted, mode: blocks.Mode, uuid: bytes, *, hold: bool) -> Taken | None:
-        """Return this process's own view of a page, if it has one."""
+        """Return this process's own view of a page; a name leads to none that was released."""
         handle = self._handles.views.get((uuid, mode))
-        if handle is None or not handle.usable or (mapping := handle.page.hold()) is None:
+        if handle is None or not (handle.usable and wanted.admits(handle.page.state)):
+            return None
+        if (mapping := handle.page.hold()) is None:
             return None
         self._handles.list_as(handle, VIEW)
         return self._taken(wanted.name, handle, mapping, hold=hold)

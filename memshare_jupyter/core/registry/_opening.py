@@ -43,6 +43,10 @@ class Wanted(NamedTuple):
             return claims.claims_by_name(sessions, self.name)
         return claims.claims_by_uuid(sessions, self.name, self.uuid)
 
+    def admits(self, state: int) -> bool:
+        """Say whether a page in that state is meant: a name leads to none that was released."""
+        return state == _format.ACTIVE or (state == _format.RELEASED and self.uuid is not None)
+
 
 class Way(NamedTuple):
     """A holder through which a page may be opened, and whether its owner is in sight."""
@@ -83,9 +87,7 @@ def open_page(found: list[Way], mode: blocks.Mode, wanted: Wanted) -> Opening:
         except blocks.SegmentGone as error:
             gone = str(error)
             continue
-        state = _format.state_in(block)
-        released = state == _format.RELEASED and wanted.uuid is None
-        if state != _format.FILLING and not released:
+        if wanted.admits(_format.state_in(block)):
             return Opening(block, entry)
         block.close()
     return Opening(None, found[0].entry, gone=gone, patience_s=patience_s)

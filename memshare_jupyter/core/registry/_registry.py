@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memshare_jupyter.core import _proc, blocks
-from memshare_jupyter.core.names import check_namespace, in_order, page_name
+from memshare_jupyter.core.names import PageName, check_namespace, in_order, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._adopt import Adopter
@@ -29,6 +29,7 @@ from memshare_jupyter.core.registry._register import Owner
 from memshare_jupyter.core.registry._replicas import Replicas
 from memshare_jupyter.core.registry._snapshot import PageInfo, Snapshot
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later
+from memshare_jupyter.errors import PageNotFoundError
 
 
 class Registry:
@@ -134,10 +135,25 @@ class Registry:
                     block.close()
         return True
 
-    @in_turn
     def metadata(self, namespace: str, variable: str) -> PageInfo:
         """Return what is known of the page that `attach` would give; takes no handle."""
         name = page_name(namespace, variable)
+        page = self._listed(name)
+        if page.state not in {"orphaned", "draining"}:
+            return page
+        # Which of the two stands in the page, and a snapshot opens it to see.
+        named = [p for p in self.snapshot().pages if (p.namespace, p.variable) == name]
+        there = [p for p in named if p.state != "draining"]
+        if not there:
+            raise self._not_found(name)
+        return max(there, key=lambda p: p.created)
+
+    @in_turn
+    def _not_found(self, name: PageName) -> PageNotFoundError:
+        return claims.not_found(self._handles.sessions(), name, released=True)
+
+    @in_turn
+    def _listed(self, name: PageName) -> PageInfo:
         sessions = self._handles.sessions()
         found = claims.claims_by_name(sessions, name)
         page = self._looks.page(sessions, found[0][1].uuid)

@@ -210,12 +210,14 @@ def test_an_owner_that_ends_leaves_what_others_view_orphaned(child, listed, trut
 @pytest.mark.parametrize("then", ["exit", "kill"])
 def test_only_a_release_makes_them_draining(child, end, then):
     owner = child("ms.register_variables('n', {'x': np.arange(5)})")
-    viewer = child("x = ms.retrieve_views('n', 'x')['x']")
+    viewer, other = child("x = ms.retrieve_views('n', 'x')['x']"), child()
     owner.run(end)
     getattr(owner, then)()
     assert [page.state for page in ms.snapshot().pages] == ["draining"]
-    with pytest.raises(ms.PageNotFoundError, match="its owner released it"):
-        ms.Namespace("n")["x"]
+    for act in ("ms.Namespace('n')['x']", "ms.retrieve_metadata('n', 'x')", "ms.adopt('n', 'x')"):
+        for one in (viewer, other):
+            with pytest.raises(ms.PageNotFoundError, match="its owner released it"):
+                one.run(act)
     assert viewer.eval("x.sum()") == 10
 
 

@@ -30,8 +30,7 @@ class Opened:
 
     def __init__(self) -> None:
         self._fds: list[int] = []
-        self._ref = _Ref(self, _lost.append)
-        self._ref.fds = self._fds
+        self._ref: _Ref | None = None  # as long as there may be something to lose
 
     @property
     def fd(self) -> int:
@@ -40,12 +39,12 @@ class Opened:
 
     def open(self, call: Callable[..., int], *arguments: Any) -> int:
         """Keep the descriptor that a function written in C returns; its number."""
-        _known[id(self._ref)] = self._ref
+        self._watch()
         try:
             self._fds.extend(starmap(call, (arguments,)))
         except BaseException:
             if not self._fds:
-                _known.pop(id(self._ref), None)
+                self._forget()
             raise
         fd = self._fds[0]
         _descriptors.keep_spare(fd)
@@ -53,12 +52,25 @@ class Opened:
 
     def give(self, other: Opened) -> None:
         """Let another one have the descriptor."""
+        other._watch()
         other._fds.extend(map(list.pop, (self._fds,)))
 
     def close(self) -> None:
         """Close the descriptor; once or more often."""
         _close(self._fds)
+        self._forget()
+
+    def _watch(self) -> None:
+        ref = self._ref
+        if ref is None:
+            ref = _Ref(self, _lost.append)
+            ref.fds = self._fds
+            self._ref = ref
+        _known[id(ref)] = ref
+
+    def _forget(self) -> None:
         _known.pop(id(self._ref), None)
+        self._ref = None
 
 
 class _Ref(weakref.ref[Opened]):

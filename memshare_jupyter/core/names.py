@@ -14,6 +14,7 @@ NAME_BYTES: Final = 128
 
 _DIGITS: Final = 20
 """Numbers of so many digits are compared as numbers."""
+_NUMBER: Final = re.compile("[0-9]+")
 
 _FORBIDDEN: Final = {"/": "a slash", "`": "a backtick"}
 
@@ -64,7 +65,11 @@ def in_order(name: str) -> str:
     >>> sorted(["v13", "v2", "v1"], key=in_order)
     ['v1', 'v2', 'v13']
     """
-    return re.sub("[0-9]+", lambda digits: digits[0].zfill(_DIGITS), name)
+    return _NUMBER.sub(_padded, name)
+
+
+def _padded(number: re.Match[str]) -> str:
+    return number[0].zfill(_DIGITS)
 
 
 def several(names: str | Iterable[str]) -> list[str]:

@@ -60,6 +60,10 @@ class Segment(Protocol):
         """How large it was made, or was when it was attached."""
 
     @property
+    def ours(self) -> bool:
+        """Whether the kernel says that this user made it; what it says of itself proves nothing."""
+
+    @property
     def backend(self) -> Backend:
         """Which backend made it."""
 

@@ -57,6 +57,7 @@ class FileBlock(Opened):
     __slots__ = ("locked", "place", "size_bytes", "uuid")
 
     backend: Literal["file"] = "file"
+    ours = True  # or it is not attached
 
     def __init__(self, uuid: bytes, place: str) -> None:
         super().__init__()

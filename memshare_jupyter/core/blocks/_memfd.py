@@ -30,7 +30,7 @@ _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 class MemfdBlock(Opened):
     """A memfd that this process has open; see `_block.Segment`."""
 
-    __slots__ = ("size_bytes", "uuid")
+    __slots__ = ("ours", "size_bytes", "uuid")
 
     backend: Literal["memfd"] = "memfd"
     place = ""
@@ -39,6 +39,7 @@ class MemfdBlock(Opened):
         super().__init__()
         self.uuid = uuid
         self.size_bytes = 0
+        self.ours = True
 
     def grow(self, size_bytes: int) -> None:
         """Make it larger, before it is sealed; what is added is zeros."""
@@ -163,7 +164,8 @@ def is_block(uuid: bytes, fd: int) -> bool:
 def _hold(block: MemfdBlock) -> MemfdBlock:
     if not try_flock(block.fd, fcntl.LOCK_SH):
         raise BlockBusy("its owner is writing another value into it")
-    block.size_bytes = os.fstat(block.fd).st_size
+    found = os.fstat(block.fd)
+    block.size_bytes, block.ours = found.st_size, found.st_uid == os.geteuid()
     return block
 
 

@@ -127,15 +127,19 @@ class Ledger:
         self._listed_ns = 0
         self.directory = directory
 
-    def publish(self, entry: Entry) -> int:
-        """List a handle of this process; returns its slot. A crash before leaves no trace."""
+    def publish(self, entries: list[Entry]) -> list[int]:
+        """List handles of this process, all at once; returns their slots.
+
+        A crash before leaves no trace.
+        """
         if self._file is None:
             self.relist()
         assert self._file is not None  # noqa: S101 -- made just now
-        slot = entry.pack()
-        index = self._file.put(slot)
-        self.mine.table.put(index, slot, entry)
-        return index
+        slots = [entry.pack() for entry in entries]
+        indexes = self._file.put(slots)
+        for index, slot, entry in zip(indexes, slots, entries, strict=True):
+            self.mine.table.put(index, slot, entry)
+        return indexes
 
     def replace(self, index: int, entry: Entry) -> None:
         """Say something else of a handle of this process."""

@@ -11,9 +11,9 @@ process lives: the kernel drops it at death, however that comes. POSIX and not O
 locks, because those are inherited by forked children, and a dead session would look alive.
 
 A session begins with a file that is complete and locked before it can be seen (`_create`). To
-change a slot:
+change slots:
 
-1. write the slot;
+1. write the slots;
 2. write the state: ring, number of slots, generation.
 
 A reader that sees the new generation finds the new slot. A kill between any two steps leaves a
@@ -176,33 +176,39 @@ class SessionFile:
                 raise
             return
 
-    def put(self, slot: bytes) -> int:
-        """Write a slot into a free place and return its index."""
-        index = self._free.pop() if self._free else len(self._slots)
+    def put(self, slots: list[bytes]) -> list[int]:
+        """Write slots into free places, to be seen all at once, and return their indexes."""
+        reused = [self._free.pop() for _ in slots[: len(self._free)]]
+        reused.sort()
+        end = len(self._slots)
+        indexes = [*reused, *range(end, end + len(slots) - len(reused))]
+        first = 0
         try:
-            self._write(slot, HEADER_BYTES + index * SLOT_BYTES)  # step 1
+            for last, index in enumerate(indexes, 1):  # step 1: one write for a run of neighbours
+                if last == len(indexes) or indexes[last] != index + 1:
+                    run = b"".join(slots[first:last])
+                    self._write(run, HEADER_BYTES + indexes[first] * SLOT_BYTES)
+                    first = last
         except BaseException:
-            if index < len(self._slots):
-                self._free.add(index)
+            self._free.update(reused)
             raise
-        if index == len(self._slots):
-            self._slots.append(slot)
-        else:
+        for index, slot in zip(reused, slots, strict=False):
             self._slots[index] = slot
-        self._changed(index)
-        return index
+        self._slots += slots[len(reused) :]
+        self._changed(indexes)
+        return indexes
 
     def replace(self, index: int, slot: bytes) -> None:
         """Write another slot into the place of one."""
         self._write(slot, HEADER_BYTES + index * SLOT_BYTES)  # step 1
         self._slots[index] = slot
-        self._changed(index)
+        self._changed([index])
 
     def clear(self, index: int) -> None:
         """Empty a slot."""
         self._write(EMPTY, HEADER_BYTES + index * SLOT_BYTES)
         self._slots[index] = EMPTY
-        self._changed(index)
+        self._changed([index])
         self._free.add(index)
 
     def rewrite(self, slots: list[bytes]) -> None:
@@ -243,9 +249,11 @@ class SessionFile:
         """Close the descriptor; in a forked child this leaves the parent's lock alone."""
         self._opened.close()
 
-    def _changed(self, index: int) -> None:
-        self._generation += 1
-        _IN_RING.pack_into(self._state, _RING_AT + self._generation % RING * _IN_RING.size, index)
+    def _changed(self, indexes: list[int]) -> None:
+        for index in indexes:
+            self._generation += 1
+            at = _RING_AT + self._generation % RING * _IN_RING.size
+            _IN_RING.pack_into(self._state, at, index)
         self._write(self._sealed_state(), STATE_OFFSET)  # step 2
 
     def _sealed_state(self) -> bytes:

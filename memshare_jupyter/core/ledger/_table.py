@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView
+from collections.abc import Hashable, Iterable, Iterator, KeysView
 from typing import TypeVar
 
 from memshare_jupyter.core.ledger._slot import NAMES_AT, Entry, TornSlot, unpack
@@ -86,9 +86,12 @@ class Table:
         """Return the entries of that page."""
         return self._read(self._by_uuid.get(uuid, ()))
 
-    def slots_of(self, uuid: bytes) -> Collection[int]:
-        """Return the indexes of the slots that list that page, until one comes or goes."""
-        return self._by_uuid.get(uuid, ())
+    def slots_of(self, uuids: set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the slots that list one of these pages, each with the page's uuid."""
+        by_uuid, slots = self._by_uuid, self.slots
+        for uuid in uuids & by_uuid.keys():
+            for index in by_uuid[uuid]:
+                yield uuid, slots[index]
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield directory and uuid of each page that is a file."""

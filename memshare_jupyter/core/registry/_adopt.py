@@ -67,12 +67,16 @@ class Adopter:
         try:
             claims.refuse_rivals(handles.sessions(), names, myself=True, act="adopt")
             who = handles.ledger.mine.who
-            for one in taken:
-                page = handles.again(one.handle.page)
-                entry = one.handle.entry._replace(
+            pages = [handles.again(one.handle.page) for one in taken]
+            entries = [
+                one.handle.entry._replace(
                     kind=PAGE, fd=page.block.fd, owner_pid=who.pid, owner_token=who.token
                 )
-                made[one.name] = handle = Handle(page, entry, handles.publish(entry))
+                for one, page in zip(taken, pages, strict=True)
+            ]
+            slots = handles.publish(entries)
+            for page, entry, slot in zip(pages, entries, slots, strict=True):
+                made[entry.name] = handle = Handle(page, entry, slot)
                 handle.adopted = True
             claims.refuse_late_rivals(handles.sessions(), names)
             handles.pages.update(made)

@@ -275,9 +275,10 @@ class Viewer:
             if mode != "r+" or entry.writable:
                 block = blocks.attach_at_once(handles.address(session, entry), mode == "r+")
                 if block is not None:
-                    if _format.state_in(block) == _format.ACTIVE:
-                        return self._mapped(wanted.name, mode, block, entry, hold=hold)
-                    block.close()
+                    page = Page(block, mode, handles.mappings)
+                    if page.state == _format.ACTIVE:
+                        return self._publish(wanted.name, page, entry, hold=hold)
+                    page.drop()
         sessions = handles.sessions()
         living = {session.who.token for session in sessions}
         found = wanted.find(sessions)
@@ -310,12 +311,10 @@ class Viewer:
         if (taken := self._held(wanted, mode, entry.uuid, hold=hold)) is not None:
             block.close()
             return taken
-        return self._mapped(wanted.name, mode, block, entry, hold=hold)
-
-    def _mapped(
-        self, name: PageName, mode: blocks.Mode, block: blocks.Segment, entry: Entry, *, hold: bool
-    ) -> Taken:
         page = Page(block, mode, self._handles.mappings)
+        return self._publish(wanted.name, page, entry, hold=hold)
+
+    def _publish(self, name: PageName, page: Page, entry: Entry, *, hold: bool) -> Taken:
         mapping = page.hold()
         assert mapping is not None  # noqa: S101 -- mapped just now
         try:

@@ -120,15 +120,16 @@ class Rival(Exception):  # noqa: N818 -- for whoever lists pages, who begins aga
         self.found = name, pid
 
 
-def refuse_late_rivals(sessions: list[Session | Reader], names: Iterable[PageName]) -> None:
+def refuse_late_rivals(sessions: list[Session | Reader], names: list[PageName]) -> None:
     """Raise `Rival` when another living process owns one of the names that were just listed.
 
     Locks on names keep processes apart, unless a cleaner removes their file, or any code of this
     process opens it and closes it again. But of two that list a name and look afterwards, one at
     least sees the other; it takes back what it has listed, and begins again.
     """
+    others = of_names(sessions, names)[1:]
     for name in names:
-        for session in sessions[1:]:
+        for session in others:
             if owns(session, name):
                 raise Rival(name, session.who.pid)
 

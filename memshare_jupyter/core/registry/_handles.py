@@ -109,44 +109,56 @@ class Handles:
                 "the extension is unloaded, while the call was under way; call again"
             )
 
-    def publish(self, entry: Entry) -> int:
-        """List an entry of this process; its slot.
-
-        A view that cannot be listed is still a view: the kernel keeps its memory from being
-        written anew, and the next turn tries to list it again. A page that nobody can see is an
-        error.
+    def publish(self, entries: list[Entry]) -> list[int]:
+        """List pages of this process, all or none and an error; their slots.
 
         Raises
         ------
         NotEnoughMemoryError, RegistryCorruptError
-            There is no room in the runtime directory, or no such directory.
+            There is no room in the runtime directory, or no such directory: nobody would see them.
         RegistryBusyError
             The registry was closed while the call was under way.
         """
-        self.refuse_late(entry.name)
+        for entry in entries:
+            self.refuse_late(entry.name)
         try:
             if self.unlisted is not None:
                 raise alone(self.unlisted)
-            return self.ledger.publish(entry)
+            return self.ledger.publish(entries)
         except (OSError, MemshareError) as error:
-            if entry.kind == VIEW:
-                self.unlisted = alone(error)
-                return self.ledger.note(entry)
-            self._unsure = True  # a slot may have been written, and not its state
+            self._unsure = True  # slots may have been written, and not their state
             if isinstance(error, OSError):
                 raise_if_unusable(error, self.ledger.directory)
             raise
 
     def publish_view(self, page: Page, entry: Entry) -> Handle:
-        """List a view of this process; what was listed for that page and mode ends."""
+        """List a view of this process; what was listed for that page and mode ends.
+
+        One that cannot be listed is still a view: the kernel keeps its memory from being written
+        anew, and the next turn tries to list it again.
+
+        Raises
+        ------
+        RegistryBusyError
+            The registry was closed while the call was under way.
+        """
+        self.refuse_late(entry.name)
         view = entry._replace(kind=VIEW, fd=page.block.fd, since=time.time())
         stale = self.views.pop((page.uuid, page.mode), None)
-        handle = Handle(page, view, self.publish(view))
+        handle = Handle(page, view, self._list(view))
         self.views[page.uuid, page.mode] = handle
         if stale is not None:
             self.ledger.withdraw(stale.slot, stale.entry)
             stale.page.drop()
         return handle
+
+    def _list(self, view: Entry) -> int:
+        if self.unlisted is None:
+            try:
+                return self.ledger.publish([view])[0]
+            except (OSError, MemshareError) as error:
+                self.unlisted = alone(error)
+        return self.ledger.note(view)
 
     def drop_page(self, name: PageName, *, released: bool = True) -> None:
         """End this process's ownership of a page.

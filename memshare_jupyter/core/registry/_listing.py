@@ -62,7 +62,7 @@ def _look_once_more(handles: Handles) -> None:
         return
     handles.owes_look = False
     try:
-        refuse_late_rivals(sessions, handles.pages)
+        refuse_late_rivals(sessions, list(handles.pages))
     except Rival:
         handles.ledger.unlist()
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Final, get_args
 
 from memshare_jupyter.core.ledger import (
@@ -111,8 +111,13 @@ class Looks:
         long as to make it.
         """
         holders, slots = found
-        entry = _first_readable(slots)
-        if entry is None:
+        for slot in slots:
+            try:
+                entry = unpack(slot)
+                break
+            except TornSlot:
+                continue
+        else:
             return None
         uuid, token = entry.uuid, entry.owner_token
         if token in living:  # out of sight for a while, at most: it may release it yet
@@ -123,7 +128,7 @@ class Looks:
             state = "draining"
         else:
             state = "orphaned"
-        if len(holders) > 1:
+        if len(holders) > 1 + (entry.kind == PAGE):  # the owner is the first one already
             holders.sort(key=_by_age)
         about = _about(entry.about)
         all_about = (
@@ -155,28 +160,17 @@ def _found(sessions: list[Session | Reader], uuids: set[bytes]) -> dict[bytes, _
     for session in sessions:
         pid, space, *_, label = who = session.who
         here, token, table = session is sessions[0], who.session, session.table
-        for uuid in uuids & table.uuids():
+        for uuid, slot in table.slots_of(uuids):
             holders, slots = found[uuid]
-            for index in table.slots_of(uuid):
-                slot = table.slots[index]
-                kind, since = handle_in(slot)
-                if kind == PAGE:
-                    role: Role = "owner"
-                    slots.insert(0, slot)
-                else:
-                    role = "kept" if kind == KEPT else "view"
-                    slots.append(slot)
-                holders.append(_make(Holder, (pid, label, role, since, here, space, token)))
+            kind, since = handle_in(slot)
+            if kind == PAGE:
+                holders.insert(0, _make(Holder, (pid, label, "owner", since, here, space, token)))
+                slots.insert(0, slot)
+                continue
+            role: Role = "kept" if kind == KEPT else "view"
+            holders.append(_make(Holder, (pid, label, role, since, here, space, token)))
+            slots.append(slot)
     return found
-
-
-def _first_readable(slots: Iterable[bytes]) -> Entry | None:
-    for slot in slots:
-        try:
-            return unpack(slot)
-        except TornSlot:
-            continue
-    return None
 
 
 _about = functools.lru_cache(maxsize=256)(unpack_about)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 import sys
 import weakref
 from collections import deque
@@ -267,10 +266,9 @@ class Page:
         memory = self.memory(mapping)
         page = memoryview(memory.data)
         make = self._maker(memory, name, rebuild)
-        # The kernel says who made the block; what the page says of itself proves nothing.
-        trusted = os.fstat(self.block.fd).st_uid == os.geteuid()
         descriptor = _format.descriptor_of(page, self.uuid)
-        made = build(descriptor, page, make, trusted=trusted, to_write=self.mode == "r+")
+        to_write = self.mode == "r+"
+        made = build(descriptor, page, make, trusted=self.block.ours, to_write=to_write)
         if isinstance(made, Elements):
             made.by_reference(rebuild, *name, self.uuid, self.edition, self.sent_mode)
         return made

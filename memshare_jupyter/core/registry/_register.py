@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,14 +25,13 @@ from typing import Any, Literal
 import numpy as np
 
 from memshare_jupyter.core import _descriptors, blocks
-from memshare_jupyter.core.ledger import PAGE, Entry, about_room
+from memshare_jupyter.core.ledger import about_room
 from memshare_jupyter.core.names import PageName, page_name
 from memshare_jupyter.core.registry import _claims as claims
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.registry._endings import let_go_of_kept
 from memshare_jupyter.core.registry._handle import Handle
 from memshare_jupyter.core.registry._handles import Handles
-from memshare_jupyter.core.registry._page import Page
 from memshare_jupyter.core.registry._request import Request, plan_of
 from memshare_jupyter.core.registry._snapshot import Snapshot
 from memshare_jupyter.core.registry._turn import Turn, in_turn, in_turn_or_later, pauses, wait_for
@@ -264,10 +262,10 @@ class Owner:
                 return locked
             sessions = claims.of_names(handles.sessions(), names)
             claims.refuse_rivals(sessions, names, myself=not replace)  # step 3
-            made: dict[PageName, Handle] = {}
+            made = self._publish(requests, sessions)
             try:
-                for request in requests:
-                    made[request.name] = self._publish(request, sessions)
+                for request in (request for request in requests if request.lend):
+                    request.lend_from(made[request.name], handles.rebuild)
                 claims.refuse_late_rivals(handles.sessions(), names)
             except BaseException as error:
                 for handle in made.values():
@@ -288,36 +286,16 @@ class Owner:
             handles.names.unlock()
         return None
 
-    def _publish(self, request: Request, sessions: list[Any]) -> Handle:
-        """Map, seal and list one page (step 4); the handle is in no table yet."""
+    def _publish(self, requests: list[Request], sessions: list[Any]) -> dict[PageName, Handle]:
+        """Map, seal and list pages (step 4); the handles are in no table yet."""
         handles = self._handles
-        if request.refilled is not None:
-            page = request.refilled.page
-            page.show()
-        elif request.page is not None:
-            page = request.page  # made before a name had to be waited for
-        else:
-            assert request.block is not None  # noqa: S101 -- one of the three
-            # The mapping is made before the seal, so the owner alone can write to a sealed page.
-            page = request.page = Page(request.block, "r+", handles.mappings)
-            request.block = None
-            # The owner may write; whom it sends views may not.
-            page.sent_mode = "r+" if request.writable else "r"
-            page.block.seal(writable=request.writable)
-        # Later than any page that had the name before, whatever the clock says.
-        created = max(time.time(), claims.newest(sessions, request.name) + 1e-6)
-        who, block = handles.ledger.mine.who, page.block
-        entry = Entry(
-            *(PAGE, request.name, page.uuid, block.fd, request.plan.size_bytes),
-            *(request.writable, created, created, who.pid, who.token),
-            request.plan.about.pack(about_room(request.name, block.place)),
-            *(block.backend, block.place),
-        )
-        handle = Handle(page, entry, handles.publish(entry))
-        if request.lend:
-            handle.lent = True
-            request.lent = page.value(request.name, handles.rebuild)  # an array: no code of others
-        return handle
+        pages = [request.mapped(handles.mappings) for request in requests]
+        entries = [
+            request.entry(page, handles.ledger.mine.who, claims.newest(sessions, request.name))
+            for request, page in zip(requests, pages, strict=True)
+        ]
+        made = zip(pages, entries, handles.publish(entries), strict=True)
+        return {entry.name: Handle(page, entry, slot) for page, entry, slot in made}
 
     def _end(self, requests: list[Request]) -> None:
         """Let go of what is not in the table: new pages, and refills that came to nothing."""

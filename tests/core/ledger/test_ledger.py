@@ -135,7 +135,7 @@ def writer(child, tmp_path, dead):
         " return Entry(PAGE, name, uuid, 3, 8, False, 1.0, 1.0, *at)\n"
         "def put(number):\n"
         " made = entry(number)\n"
-        " return mine.publish(made), made\n"
+        " return mine.publish([made])[0], made\n"
     )
     reader = Ledger(tmp_path / "m", lambda where, token, files: dead.extend(files))
     yield one, reader
@@ -168,6 +168,31 @@ def test_a_reader_is_right_after_any_number_of_changes(writer, changes):
         else:
             expected.append(100 + i)
     assert numbers(reader) == sorted(expected)
+
+
+@pytest.mark.parametrize("count", [2, RING, RING + 1, 300])
+def test_many_are_listed_at_once_wherever_there_are_free_places(writer, count):
+    one, reader = writer
+    one.run("slots = [put(i) for i in range(20)]")
+    one.run("for i in (3, 4, 5, 11, 17): mine.withdraw(*slots[i])")
+    kept = [i for i in range(20) if i not in (3, 4, 5, 11, 17)]
+    assert numbers(reader) == kept
+    many = f"[entry(100 + i) for i in range({count})]"
+    taken = one.eval(f"mine.publish({many})")
+    assert len(set(taken)) == count
+    assert len({3, 4, 5, 11, 17} & set(taken)) == min(count, 5)
+    assert not set(kept) & set(taken)
+    assert numbers(reader) == [*kept, *range(100, 100 + count)]
+    assert [one.eval(f"mine.mine.table.entry({i}).uuid[0]") for i in taken[:2]] == [100, 101]
+
+
+def test_to_list_many_neighbours_takes_two_writes(writer):
+    one, reader = writer
+    one.run("written = []; pwrite = os.pwrite")
+    one.run("os.pwrite = lambda *all: (written.append(all), pwrite(*all))[1]")
+    one.run("mine.publish([entry(i) for i in range(100)])")
+    assert one.eval("len(written)") == 2
+    assert numbers(reader) == list(range(100))
 
 
 def test_a_reader_is_right_after_a_rewrite(writer):
@@ -363,7 +388,7 @@ def test_each_file_of_a_session_has_a_name_of_its_own(tmp_path):
     mine = Ledger(tmp_path / "m", print)
     paths = set()
     for number in range(5):
-        mine.publish(entry(number))
+        mine.publish([entry(number)])
         paths.add(mine.path)
         mine.path.unlink()
         mine.relist()
@@ -399,7 +424,7 @@ def test_who_only_looks_makes_no_file_and_no_directory(tmp_path):
 
 def test_the_first_entry_makes_the_file_and_the_end_removes_it(tmp_path):
     mine = Ledger(tmp_path / "m", print)
-    slot = mine.publish(entry(1))
+    (slot,) = mine.publish([entry(1)])
     assert mine.path.exists()
     mine.withdraw(slot, mine.mine.table.entry(slot))
     assert mine.path.exists()
@@ -410,9 +435,9 @@ def test_the_first_entry_makes_the_file_and_the_end_removes_it(tmp_path):
 def test_an_entry_that_lost_its_slot_takes_no_others_with_it(tmp_path):
     mine = Ledger(tmp_path / "m", print)
     old = entry(1)
-    slot = mine.publish(old)
+    (slot,) = mine.publish([old])
     mine.withdraw(slot, old)
-    assert mine.publish(entry(2)) == slot
+    assert mine.publish([entry(2)]) == [slot]
     mine.withdraw(slot, old)  # once more, too late
     assert mine.mine.table.entry(slot) == entry(2)
     mine.end()
@@ -421,7 +446,7 @@ def test_an_entry_that_lost_its_slot_takes_no_others_with_it(tmp_path):
 def test_what_cannot_be_listed_is_noted_and_listed_with_everything_else(writer, tmp_path):
     _, reader = writer
     mine = Ledger(tmp_path / "m", print)
-    mine.publish(entry(1))
+    mine.publish([entry(1)])
     mine.note(entry(2))
     assert not mine.is_listed()
     assert numbers(reader) == []  # rather nothing than less than there is

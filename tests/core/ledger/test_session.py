@@ -65,20 +65,20 @@ def test_a_session_file_is_private_and_locked(file, child):
 
 def test_an_ended_session_leaves_no_file(directory):
     file = begun(directory)
-    file.put(b"x" * SLOT_BYTES)
+    file.put([b"x" * SLOT_BYTES])
     file.end()
     assert list(directory.iterdir()) == []
 
 
 def test_emptied_slots_are_used_again(file):
-    first, second = file.put(b"a" * SLOT_BYTES), file.put(b"b" * SLOT_BYTES)
+    first, second = file.put([b"a" * SLOT_BYTES, b"b" * SLOT_BYTES])
     file.clear(first)
-    assert file.put(b"c" * SLOT_BYTES) == first
-    assert file.put(b"d" * SLOT_BYTES) not in (first, second)
+    assert file.put([b"c" * SLOT_BYTES]) == [first]
+    assert file.put([b"d" * SLOT_BYTES]) not in ([first], [second])
     size = file.path.stat().st_size
     for _ in range(100):
         file.clear(first)
-        file.put(b"e" * SLOT_BYTES)
+        file.put([b"e" * SLOT_BYTES])
     assert file.path.stat().st_size == size
 
 
@@ -87,7 +87,7 @@ def test_an_ended_session_writes_to_no_other_file(directory, tmp_path):
     file.end()
     others = [os.open(tmp_path / f"{i}", os.O_RDWR | os.O_CREAT) for i in range(20)]
     with pytest.raises((OSError, ValueError), match="file descriptor"):
-        file.put(b"x" * SLOT_BYTES)
+        file.put([b"x" * SLOT_BYTES])
     assert all(os.fstat(fd).st_size == 0 for fd in others)
     for fd in others:
         os.close(fd)

@@ -83,10 +83,8 @@ REFUSALS = {
     "no mapping": (CORE + "blocks.map_block", 2),
     "no seal": (CORE + "blocks._memfd.MemfdBlock.seal", 1),
     "no lock": (CORE + "ledger._names.try_lock", 1),
-    "no slot for the first": ("os.pwrite", 3),
-    "no state for the first": ("os.pwrite", 4),
-    "no slot for the second": ("os.pwrite", 5),
-    "no state for the second": ("os.pwrite", 6),
+    "no slots": ("os.pwrite", 3),
+    "no state": ("os.pwrite", 4),
 }
 
 

@@ -268,7 +268,8 @@ def test_noblock_returns_a_future(rna):
     assert (run.progress, run.total) == (4, 4)
 
 
-def test_targets_choose_engines(rna):
+def test_targets_choose_engines(rna, engines):
+    engines.client.activate()  # its %%px: the shell came later than the client
     rna("%%memapply rna.X -m rows --targets 1 -o where\nimport os\nos.getpid()")
     rna("%%px --targets 1\nimport os\npid = os.getpid()")
     assert set(rna("where")) == {

@@ -87,9 +87,13 @@ class Table:
         return self._read(self._by_uuid.get(uuid, ()))
 
     def slots_of(self, uuids: set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the slots that list one of these pages, each with the page's uuid."""
+        """Yield the slots that list one of these pages, each with the page's uuid.
+
+        If it is all, in the order in which they came: so lists of thousands are sorted almost.
+        """
         by_uuid, slots = self._by_uuid, self.slots
-        for uuid in uuids & by_uuid.keys():
+        found = uuids & by_uuid.keys()
+        for uuid in by_uuid if len(found) == len(by_uuid) else found:
             for index in by_uuid[uuid]:
                 yield uuid, slots[index]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Container
+from operator import itemgetter
 from typing import Final, get_args
 
 from memshare_jupyter.core.ledger import (
@@ -31,7 +32,7 @@ class Looks:
 
     def __init__(self) -> None:
         self._seen: _Lists = {}
-        self._known: dict[bytes, tuple[bytes, PageInfo]] = {}
+        self._known: dict[bytes, _Known] = {}
         self._released: dict[bytes, bool] = {}
         self._doubted: set[bytes] = set()
         self._last = Snapshot(())
@@ -72,13 +73,13 @@ class Looks:
                 self._released.pop(uuid, None)
                 continue
             self._known[uuid] = page
-            if page[1].state == "orphaned" and uuid not in self._released:
+            if page[2].state == "orphaned" and uuid not in self._released:
                 unclear.append(
                     [(session, e) for session in sessions for e in session.table.of(uuid)]
                 )
         if stale or not seen:
-            pages = (page for _, page in self._known.values())
-            self._last = Snapshot(tuple(sorted(pages, key=_by_name)))
+            known = sorted(self._known.values(), key=itemgetter(0))
+            self._last = Snapshot(tuple([page for *_, page in known]))
         self._doubted.clear()
         self._seen = now
         return self._last, unclear
@@ -88,7 +89,7 @@ class Looks:
         others = {table for table in now.keys() | seen.keys() if now.get(table) != seen.get(table)}
         tokens = {lists[table][0] for table in others for lists in (now, seen) if table in lists}
         known = self._known.items() if tokens else ()
-        stale = {uuid for uuid, (owner, _) in known if owner in tokens}
+        stale = {uuid for uuid, (_, owner, _) in known if owner in tokens}
         for table in now.keys() | others:  # of lists that have gone: what they let go before
             stale |= table.take_changed()
         for table in others:
@@ -101,10 +102,10 @@ class Looks:
         """Put the entries of one page together; None when nobody has it any more."""
         (found,) = _found(sessions, {uuid}).values()
         page = self._page(found, {session.who.token for session in sessions})
-        return None if page is None else page[1]
+        return None if page is None else page[2]
 
-    def _page(self, found: _Found, living: Container[bytes]) -> tuple[bytes, PageInfo] | None:
-        """Return the owner's token and all about a page.
+    def _page(self, found: _Found, living: Container[bytes]) -> _Known | None:
+        """Return where a page stands in lists, its owner's token, and all about it.
 
         This runs for each of thousands of pages at a first look, and is written for that: one of
         the page's slots is read and no other, and to call a named tuple's class would take twice as
@@ -119,36 +120,40 @@ class Looks:
                 continue
         else:
             return None
-        uuid, token = entry.uuid, entry.owner_token
+        kind, name, uuid, _, size_bytes, writable, created, _, owner_pid, token, packed, *_ = entry
         if token in living:  # out of sight for a while, at most: it may release it yet
             self._released.pop(uuid, None)
-        if entry.kind == PAGE:
-            state: State = "writable" if entry.writable else "active"
+        if kind == PAGE:
+            state: State = "writable" if writable else "active"
         elif token in living or self._released.get(uuid, False):
             state = "draining"
         else:
             state = "orphaned"
-        if len(holders) > 1 + (entry.kind == PAGE):  # the owner is the first one already
+        if len(holders) > 1 + (kind == PAGE):  # the owner is the first one already
             holders.sort(key=_by_age)
-        about = _about(entry.about)
+        about = _about(packed)
         all_about = (
-            *entry.name,
+            *name,
             about.kind,
             about.dtype,
             about.shape or (),
             about.order,
-            entry.size_bytes,
+            size_bytes,
             about.unshared_bytes,
-            entry.writable,
-            entry.created,
-            entry.owner_pid,
+            writable,
+            created,
+            owner_pid,
             state,
             tuple(holders),
             uuid.hex(),
         )
-        return token, _make(PageInfo, all_about)
+        namespace, variable = name
+        names = f"{in_order(namespace)}\0{namespace}\0{in_order(variable)}\0{variable}"
+        return (names, created), token, _make(PageInfo, all_about)
 
 
+_Known = tuple[tuple[str, float], bytes, PageInfo]
+"""Where a page stands in lists, its owner's token, and all about it."""
 _Found = tuple[list[Holder], list[bytes]]
 """The holders of a page, and the slots that say so, the owner's first."""
 _make = tuple.__new__
@@ -156,11 +161,13 @@ _make = tuple.__new__
 
 def _found(sessions: list[Session | Reader], uuids: set[bytes]) -> dict[bytes, _Found]:
     """Find who holds pages. The first of the sessions is this process's."""
-    found: dict[bytes, _Found] = {uuid: ([], []) for uuid in uuids}
+    found: dict[bytes, _Found] = {}
     for session in sessions:
         pid, space, *_, label = who = session.who
         here, token, table = session is sessions[0], who.session, session.table
         for uuid, slot in table.slots_of(uuids):
+            if uuid not in found:
+                found[uuid] = ([], [])
             holders, slots = found[uuid]
             kind, since = handle_in(slot)
             if kind == PAGE:
@@ -170,7 +177,7 @@ def _found(sessions: list[Session | Reader], uuids: set[bytes]) -> dict[bytes, _
             role: Role = "kept" if kind == KEPT else "view"
             holders.append(_make(Holder, (pid, label, role, since, here, space, token)))
             slots.append(slot)
-    return found
+    return found | {uuid: ([], []) for uuid in uuids - found.keys()}
 
 
 _about = functools.lru_cache(maxsize=256)(unpack_about)
@@ -179,8 +186,3 @@ _ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 def _by_age(holder: Holder) -> tuple[int, float]:
     return _ROLES.index(holder.role), holder.since
-
-
-def _by_name(page: PageInfo) -> tuple[str, str, str, str, float]:
-    namespace, variable = page.namespace, page.variable
-    return in_order(namespace), namespace, in_order(variable), variable, page.created

@@ -137,7 +137,7 @@ class Viewer:
         if (mapping := handle.page.hold()) is None:
             return None
         reference = self._reference(name, handle.page)
-        handle.references.add(reference)
+        handle.lead_by(reference)
         return handle.page, reference, mapping
 
     def _reference(self, name: PageName, page: Page) -> PageReference:

@@ -27,9 +27,9 @@ class Handle:
         Of a view: it ends by `detach`, not with the last array.
     lent : bool
         Of a page: arrays were made on its owner's own mapping, so it is never written anew.
-    references : WeakSet
-        Of a page: what leads others to it at this moment. As long as there is one, memory that is
-        released goes on as if it were lent.
+    references : WeakSet or None
+        Of a page: what leads others to it at this moment; None as long as nothing ever did. As long
+        as there is one, memory that is released goes on as if it were lent.
     adopted : bool
         Of a page: another process made it and has ended, so this one cannot write to it.
     released : bool
@@ -61,11 +61,17 @@ class Handle:
         self.slot = slot
         self.held = False
         self.lent = False
-        self.references: weakref.WeakSet[object] = weakref.WeakSet()
+        self.references: weakref.WeakSet[object] | None = None
         self.adopted = False
         self.released = True
         self.forked = False
         self.usable = True
+
+    def lead_by(self, reference: object) -> None:
+        """Know what leads others to the page, as long as it does."""
+        if self.references is None:
+            self.references = weakref.WeakSet()
+        self.references.add(reference)
 
     @property
     def in_use(self) -> bool:

@@ -278,7 +278,8 @@ class Handles:
     def _tidy(self) -> None:
         gone = self.mappings.gone
         while gone:
-            page = gone[0].page
+            ended = gone[0]
+            page = ended.page
             if page is not None:
                 handle = self.views.get((page.uuid, page.mode))
                 if handle is not None and handle.page is page:
@@ -287,6 +288,7 @@ class Handles:
                 page.close()
                 self.mappings.dropped.discard(page)
             gone.popleft()  # last, so that an interrupt loses none
+            ended.page = None  # or each would keep the other until garbage is collected
         if _opened.lost():
             _opened.close_lost()
         for page, (handle, request) in list(self.refilling.items()):

@@ -240,6 +240,8 @@ class Page:
             Whether that thread was just unmapping it, so that perhaps a descriptor is left, too.
         """
         mapping, self._held = self._held or self._mapping(), None
+        if mapping is None and self.block.fd < 0:
+            return False  # what has ended altogether
         self.close()
         if mapping is None:
             return self.address not in others and blocks.unmap(self.uuid, self.address)

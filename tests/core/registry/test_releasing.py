@@ -75,6 +75,21 @@ def test_a_release_that_cannot_be_listed_still_frees_the_memory(child, truth):
     assert truth() == {}
 
 
+def test_nothing_of_what_has_ended_waits_for_the_garbage_to_be_collected(child):
+    one = child(
+        "import gc; gc.collect(); gc.disable(); made = process.registry()._handles.mappings.made"
+    )
+    other = child("ms.register_variables('n', {'mine': np.ones(2)})")
+    one.run("ms.register_variables('n', {f'x{i}': np.ones(2) for i in range(5)})")
+    one.run("x = ms.retrieve_views('n', 'mine')['mine']; del x")
+    assert one.eval("len(made)") == 6
+    one.run("ms.release_views('n', 'mine')")
+    assert one.eval("len(made)") == 5
+    one.run("ms.release_variables('n', [f'x{i}' for i in range(5)])")
+    assert one.eval("len(made)") == 0
+    other.run("ms.memshare_gc()")
+
+
 def test_errors_survive_the_journey_between_processes(page, child):
     with pytest.raises(PageNotFoundError) as here:
         ms.retrieve_views("n", "lost")

@@ -15,7 +15,7 @@ from memshare_jupyter.core.blocks._block import (
     map_block,
     reclaim,
 )
-from memshare_jupyter.core.blocks._filling import copy_into, fill, hide, show, write_at
+from memshare_jupyter.core.blocks._filling import copy_into, fill, hide, populate, show, write_at
 from memshare_jupyter.core.blocks._filling import setting as huge_pages
 from memshare_jupyter.core.blocks._forked import close_strays, unmap
 from memshare_jupyter.core.blocks._gone import BlockBusy, SegmentGone
@@ -61,6 +61,7 @@ __all__ = [
     "map_block",
     "notices",
     "page_directory",
+    "populate",
     "reclaim",
     "remove_leftovers",
     "require",

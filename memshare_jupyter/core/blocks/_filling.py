@@ -22,6 +22,7 @@ import numpy as np
 SETTING: Final = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 _WILLING: Final = {"always", "within_size", "advise", "force"}
 _MADV_HUGEPAGE: Final = 14
+_MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 _LEAST_BYTES: Final = 64 << 20
 _SLICE_BYTES: Final = 64 << 20
 _SMALL_BYTES: Final = 4096
@@ -162,6 +163,14 @@ def _copy_by(pool: ThreadPoolExecutor, there: _Bytes, some: _Bytes) -> None:
     cuts = np.linspace(0, some.size, _THREADS + 1).astype(int).tolist()
     pieces = [slice(a, b) for a, b in itertools.pairwise(cuts)]
     list(pool.map(lambda piece: np.copyto(there[piece], some[piece]), pieces))
+
+
+def populate(mapping: mmap.mmap) -> None:
+    """Have all of a mapping at hand, or each page of it that is written costs a fault."""
+    with contextlib.suppress(OSError):
+        for start in range(0, len(mapping), _SLICE_BYTES):
+            length = min(_SLICE_BYTES, len(mapping) - start)
+            mapping.madvise(_MADV_POPULATE_WRITE, start, length)  # which lets no thread run
 
 
 def hide(mapping: mmap.mmap) -> None:

@@ -16,7 +16,7 @@ change slots:
 1. write the slots;
 2. write the state: ring, number of slots, generation.
 
-A reader that sees the new generation finds the new slot. A kill between any two steps leaves a
+A reader that sees the new generation finds the new slots. A kill between any two steps leaves a
 file without a lock, and no process of its pid and time of start.
 
 Any ``close()`` of the file in this process would drop its lock, so there is one descriptor and

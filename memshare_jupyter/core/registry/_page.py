@@ -8,7 +8,6 @@ somebody keeps for later can be told from one that is in use.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import sys
 import weakref
@@ -25,8 +24,6 @@ from memshare_jupyter.core.names import PageName
 from memshare_jupyter.core.registry import _format
 from memshare_jupyter.core.values import Elements, Plan, Source, View, build
 from memshare_jupyter.errors import HeaderMismatchError
-
-_MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 
 
 class Mappings:
@@ -181,8 +178,7 @@ class Page:
         self.hidden = True  # first: of what may be hidden, a child knows that it has it not
         blocks.hide(mapping)
         mapping[self._state_at] = _format.FILLING
-        with contextlib.suppress(OSError):  # else each page of it costs a fault
-            mapping.madvise(_MADV_POPULATE_WRITE)
+        blocks.populate(mapping)
         blocks.copy_into(mapping, plan.layout)
         mapping[plan.size_bytes : self._state_at] = end[: self._state_at - plan.size_bytes]
         rest = end[self._state_at + 1 - plan.size_bytes :]

@@ -13,6 +13,8 @@ import memshare_jupyter as ms
 from memshare_jupyter.core.blocks import _filling as filling
 from memshare_jupyter.core.registry import _process as process
 
+SLICE = filling._SLICE_BYTES
+
 
 @pytest.fixture
 def study():
@@ -183,3 +185,34 @@ def test_small_parts_are_joined_and_every_byte_is_in_its_place():
         assert found == expected
     many = [(64 * i, b"x" * 16) for i in range(20_000)]
     assert len(list(filling._together(many))) == 2
+
+
+class Asked:
+    """A mapping that notes which parts of it are asked for."""
+
+    def __init__(self, size_bytes, error=None):
+        self.size_bytes, self.error = size_bytes, error
+        self.parts = []
+
+    def __len__(self):
+        return self.size_bytes
+
+    def madvise(self, _advice, start, length):
+        self.parts.append((start, length))
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize("size_bytes", [1, SLICE, SLICE + 1, 5 * SLICE - 3])
+def test_memory_is_asked_for_in_slices_between_which_others_run(size_bytes):
+    asked = Asked(size_bytes)
+    filling.populate(asked)
+    assert max(length for _, length in asked.parts) <= SLICE
+    assert [start for start, _ in asked.parts] == list(range(0, size_bytes, SLICE))
+    assert sum(length for _, length in asked.parts) == size_bytes
+
+
+def test_a_system_that_cannot_be_asked_is_asked_once():
+    asked = Asked(3 * SLICE, OSError(22, "Invalid argument"))
+    filling.populate(asked)
+    assert len(asked.parts) == 1

@@ -285,8 +285,6 @@ class Viewer:
         for _, entry in found:
             if (taken := self._held(wanted, mode, entry.uuid, hold=hold)) is not None:
                 return taken
-            if mode == "r+" and not entry.writable:
-                raise claims.read_only(wanted.name)
         handles.show_to(session for session, _ in found)
         return [
             Way(handles.address(session, entry), entry, entry.owner_token in living)

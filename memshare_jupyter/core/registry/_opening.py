@@ -71,14 +71,20 @@ class Opening(NamedTuple):
 
 
 def open_page(found: list[Way], mode: blocks.Mode, wanted: Wanted) -> Opening:
-    """Open a page through the first holder that lets us (step 2)."""
+    """Open a page through the first holder that lets us (step 2).
+
+    Raises
+    ------
+    ReadOnlyPageError
+        There is one, and it may not be written to as `mode` asks.
+    """
     patience_s = _PATIENCE_S
     gone = None  # a text: the error itself would keep all frames up to the user's
     for address, entry, owned in found:
         if address.pid_namespace != _proc.pid_namespace():
             patience_s = _FOREIGN_PATIENCE_S
         try:
-            block = blocks.attach(address, writable=mode == "r+")
+            block = blocks.attach(address, writable=mode == "r+" and entry.writable)
         except blocks.BlockBusy as error:
             if owned:
                 return Opening(None, entry, busy=True)
@@ -87,9 +93,12 @@ def open_page(found: list[Way], mode: blocks.Mode, wanted: Wanted) -> Opening:
         except blocks.SegmentGone as error:
             gone = str(error)
             continue
-        if wanted.admits(_format.state_in(block)):
+        admitted = wanted.admits(_format.state_in(block))
+        if admitted and (mode != "r+" or entry.writable):
             return Opening(block, entry)
         block.close()
+        if admitted:
+            raise claims.read_only(wanted.name)
     return Opening(None, found[0].entry, gone=gone, patience_s=patience_s)
 
 

@@ -214,7 +214,12 @@ def test_only_a_release_makes_them_draining(child, end, then):
     owner.run(end)
     getattr(owner, then)()
     assert [page.state for page in ms.snapshot().pages] == ["draining"]
-    for act in ("ms.Namespace('n')['x']", "ms.retrieve_metadata('n', 'x')", "ms.adopt('n', 'x')"):
+    for act in (
+        "ms.Namespace('n')['x']",
+        "ms.retrieve_views('n', 'x', mode='r+')",
+        "ms.retrieve_metadata('n', 'x')",
+        "ms.adopt('n', 'x')",
+    ):
         for one in (viewer, other):
             with pytest.raises(ms.PageNotFoundError, match="its owner released it"):
                 one.run(act)

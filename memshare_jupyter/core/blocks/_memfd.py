@@ -39,7 +39,7 @@ class MemfdBlock(Opened):
         super().__init__()
         self.uuid = uuid
         self.size_bytes = 0
-        self.ours = True
+        self.ours = False
 
     def grow(self, size_bytes: int) -> None:
         """Make it larger, before it is sealed; what is added is zeros."""
@@ -89,6 +89,7 @@ def create(uuid: bytes, size_bytes: int) -> MemfdBlock:
     except BaseException:
         block.close()
         raise
+    block.ours = True
     return block
 
 

@@ -128,7 +128,7 @@ class Ledger:
         self.directory = directory
 
     def publish(self, entries: list[Entry]) -> list[int]:
-        """List handles of this process, all at once; returns their slots.
+        """List handles of this process, by one change; returns their slots.
 
         A crash before leaves no trace.
         """

@@ -177,7 +177,10 @@ class SessionFile:
             return
 
     def put(self, slots: list[bytes]) -> list[int]:
-        """Write slots into free places, to be seen all at once, and return their indexes."""
+        """Write slots into free places, and return their indexes.
+
+        By one change of the state; who reads every slot just then may see some of them before.
+        """
         reused = [self._free.pop() for _ in slots[: len(self._free)]]
         reused.sort()
         end = len(self._slots)

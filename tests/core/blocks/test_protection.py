@@ -46,6 +46,17 @@ def test_another_user_can_neither_see_nor_attach(child, runtime_directory, truth
     assert truth() == {}
 
 
+def test_no_pickle_is_loaded_from_a_page_that_the_kernel_calls_anothers(child):
+    ms.register_variables("n", {"x": np.arange(SIZE), "pickled": {1, 2}})
+    other = child("mine, os.geteuid = os.geteuid, lambda: 65534")
+    with pytest.raises(ms.HeaderMismatchError, match="the page was not made by this user"):
+        other.run("ms.Namespace('n')['pickled']")
+    assert other.eval("ms.Namespace('n')['x'].sum()") == SUM  # which runs no code
+    other.run("os.geteuid = mine")
+    assert other.eval("ms.Namespace('n')['pickled']") == {1, 2}
+    ms.release_variables("n", ["x", "pickled"])
+
+
 # --- 6: read-only by the kernel's hand ---------------------------------------------------
 
 
